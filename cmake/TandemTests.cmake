@@ -1,0 +1,45 @@
+# Each tests/*.cpp is one GoogleTest program and one ctest entry; its cases are counted from the
+# JSON report that it writes into the build folder's test_reports/.
+find_package(GTest)
+if(NOT GTest_FOUND)
+  message(STATUS "Tandem: GoogleTest (Debian: libgtest-dev) not found, the tests are left out")
+  return()
+endif()
+
+if(BUILD_SHARED_LIBS)
+  tandem_add_library(tandem_testing STATIC)
+else()
+  add_library(tandem_testing ALIAS tandem)
+endif()
+
+file(GLOB TANDEM_TESTS CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*.cpp")
+file(GLOB TANDEM_TEST_SUPPORT CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/support/*.cpp")
+set(TANDEM_REPORTS "${PROJECT_BINARY_DIR}/test_reports")
+
+add_library(tandem_test_base INTERFACE)
+target_include_directories(tandem_test_base INTERFACE "${PROJECT_SOURCE_DIR}")
+target_link_libraries(tandem_test_base INTERFACE tandem_testing tandem_warnings GTest::gtest_main
+                                                 Tandem::dnnl OpenMP::OpenMP_CXX ZLIB::ZLIB)
+target_compile_definitions(
+  tandem_test_base INTERFACE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                             TANDEM_BINARY_DIR="${PROJECT_BINARY_DIR}")
+if(TANDEM_TEST_SUPPORT)
+  add_library(tandem_test_support STATIC ${TANDEM_TEST_SUPPORT})
+  target_link_libraries(tandem_test_support PUBLIC tandem_test_base)
+  set(TANDEM_TEST_LINK tandem_test_support)
+else()
+  set(TANDEM_TEST_LINK tandem_test_base)
+endif()
+
+foreach(source IN LISTS TANDEM_TESTS)
+  get_filename_component(name "${source}" NAME_WE)
+  set(target test_${name})
+  add_executable(${target} "${source}")
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name} CXX_EXTENSIONS OFF
+                                             RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  target_link_libraries(${target} PRIVATE ${TANDEM_TEST_LINK})
+  add_test(NAME ${name} COMMAND ${target} --gtest_output=json:${TANDEM_REPORTS}/${name}.json
+           WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS gtest
+                                          ENVIRONMENT "OMP_WAIT_POLICY=passive")
+endforeach()
