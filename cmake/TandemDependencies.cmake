@@ -1,4 +1,4 @@
-# Finds what libtandem links. The build uses it, and so does the installed package of a static build.
+# Finds what libtandem links. The build uses it, and so does an installed static library.
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(ZLIB REQUIRED)

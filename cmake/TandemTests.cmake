@@ -43,3 +43,22 @@ foreach(source IN LISTS TANDEM_TESTS)
   set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS gtest
                                           ENVIRONMENT "OMP_WAIT_POLICY=passive")
 endforeach()
+
+# Script tests: tests/NAME.sh and tests/NAME/run.sh. They end with exit code 77 to be skipped, after
+# a line that says why, and may close with a line `N passed, N failed, N skipped`.
+file(GLOB TANDEM_SCRIPTS CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*.sh"
+     "${PROJECT_SOURCE_DIR}/tests/*/run.sh")
+foreach(script IN LISTS TANDEM_SCRIPTS)
+  get_filename_component(name "${script}" NAME_WE)
+  if(name STREQUAL "run")
+    get_filename_component(folder "${script}" DIRECTORY)
+    get_filename_component(name "${folder}" NAME)
+  endif()
+  add_test(NAME ${name} COMMAND bash "${script}" WORKING_DIRECTORY "${PROJECT_BINARY_DIR}")
+  set(environment
+      "TANDEM_SOURCE=${PROJECT_SOURCE_DIR};TANDEM_BUILD=${PROJECT_BINARY_DIR}"
+      "TANDEM_PYTHON=${PROJECT_SOURCE_DIR}/build/venv/bin/python"
+      "TANDEM_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER};OMP_WAIT_POLICY=passive")
+  set_tests_properties(${name} PROPERTIES TIMEOUT 1200 LABELS script SKIP_RETURN_CODE 77
+                                          ENVIRONMENT "${environment}")
+endforeach()
