@@ -62,3 +62,6 @@ foreach(script IN LISTS TANDEM_SCRIPTS)
   set_tests_properties(${name} PROPERTIES TIMEOUT 1200 LABELS script SKIP_RETURN_CODE 77
                                           ENVIRONMENT "${environment}")
 endforeach()
+
+include(TandemFuzz)
+include(TandemCuda)
