@@ -1,9 +1,11 @@
 #include "tandem/backend/cpu/gemm.h"
 
 #include <algorithm>
+#include <optional>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "tandem/backend/cpu/gemm_kernels.h"
+#include "tandem/backend/cpu/gemm_primitive.h"
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
 
@@ -14,8 +16,6 @@ namespace {
 constexpr double kSmallMacs = 20000;
 // A second thread pays from here on.
 constexpr double kParallelMacs = 60000;
-// Inner products of at least this length beat transposing B.
-constexpr int64_t kDotLength = 96;
 
 template <class T>
 struct Product {
@@ -143,16 +143,19 @@ void small_product(const Product<T>& g) {
     kernels.direct(g.m, g.n, g.k, g.a, row, col, g.b, g.ldb, g.e, g.c, g.ldc);
     return;
   }
-  if (!g.trans_a && g.k >= kDotLength) {
+  // Transposing B costs more the fewer rows of A use it; few columns leave lanes idle.
+  const int64_t dot_length = g.n <= 8 ? std::min<int64_t>(64, 24 * g.m) : 24 * g.m;
+  if (!g.trans_a && g.k >= dot_length) {
     kernels.dots(g.m, g.n, g.k, g.a, g.lda, g.b, g.ldb, g.e, g.c, g.ldc);
     return;
   }
-  constexpr int64_t on_stack = 2048;
+  constexpr int64_t on_stack = 4096;
   alignas(64) T stack[on_stack];
   const int64_t ldt = g.trans_a ? g.m : ceil_div(g.n, kernels.width) * kernels.width;
   const int64_t size = ldt * (g.trans_a ? g.n : g.k);
-  const Scratch heap(size <= on_stack ? 64 : static_cast<size_t>(size) * sizeof(T));
-  T* t = size <= on_stack ? stack : heap.as<T>();
+  std::optional<Scratch> heap;
+  if (size > on_stack) heap.emplace(static_cast<size_t>(size) * sizeof(T));
+  T* t = heap ? heap->as<T>() : stack;
   if (!g.trans_a) {
     kernels.transpose(g.n, g.k, g.b, g.ldb, t, ldt);
     kernels.direct(g.m, g.n, g.k, g.a, g.lda, 1, t, ldt, g.e, g.c, g.ldc);
@@ -231,11 +234,10 @@ void blocked_product(const Product<T>& g) {
           const int64_t last = std::min(panels, (task % groups + 1) * group);
           for (int64_t panel = task % groups * group; panel < last; ++panel) {
             const int64_t j = jc + panel * nr;
-            Epilogue<T> here = e;
-            if (e.bias != nullptr) here.bias += j;
+            const T* bias = e.bias == nullptr ? nullptr : e.bias + j;
             for (int64_t i = 0; i < rows; i += mr) {
               kernels.packed(std::min(mr, rows - i), std::min(nr, g.n - j), kc, ap + i * kc,
-                             bp + panel * nr * kc, here, g.c + (block * mc + i) * g.ldc + j, g.ldc);
+                             bp + panel * nr * kc, e, bias, g.c + (block * mc + i) * g.ldc + j, g.ldc);
             }
           }
         }
@@ -246,8 +248,18 @@ void blocked_product(const Product<T>& g) {
 
 void large_product(const Product<double>& g) { blocked_product(g); }
 
+// On A B^T oneDNN's sgemm falls to a third of its speed for some shapes; its matmul does not.
+bool matmul_is_better(const Product<float>& g) {
+  return g.trans_b && !g.trans_a && g.m >= 16 && g.e.alpha == 1.0f && g.e.beta == 0.0f;
+}
+
 // oneDNN's sgemm has no bias: C starts as the bias (or as beta C + bias) and is added to.
 void large_product(const Product<float>& g) {
+  if (matmul_is_better(g) &&
+      matmul_primitive({false, false, true, false, g.m, g.n, g.k, g.lda, g.ldb, g.ldc}, g.a, g.b,
+                       g.e.bias, g.c)) {
+    return;
+  }
   float beta = g.e.beta;
   if (g.e.bias != nullptr) {
     parallel_for(g.m, std::max<int64_t>(1, 65536 / g.n), [&](int64_t begin, int64_t end) {

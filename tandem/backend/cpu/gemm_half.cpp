@@ -1,9 +1,7 @@
 #include <algorithm>
-#include <memory>
-#include <oneapi/dnnl/dnnl.hpp>
-#include <unordered_map>
 
 #include "tandem/backend/cpu/gemm.h"
+#include "tandem/backend/cpu/gemm_primitive.h"
 #include "tandem/backend/cpu/half_convert.h"
 #include "tandem/backend/cpu/isa.h"
 #include "tandem/backend/cpu/scratch.h"
@@ -12,24 +10,7 @@
 namespace tandem::cpu {
 namespace {
 
-struct Matrices {
-  bool trans_a, trans_b;
-  int64_t m, n, k, lda, ldb, ldc;
-  int threads;
-
-  bool operator==(const Matrices&) const = default;
-};
-
-struct MatricesHash {
-  size_t operator()(const Matrices& s) const noexcept {
-    uint64_t h = (s.trans_a ? 1u : 0u) + (s.trans_b ? 2u : 0u);
-    for (const int64_t v : {s.m, s.n, s.k, s.lda, s.ldb, s.ldc, int64_t{s.threads}}) {
-      h = (h ^ static_cast<uint64_t>(v)) * 0x9e3779b97f4a7c15ull;
-      h ^= h >> 29;
-    }
-    return static_cast<size_t>(h);
-  }
-};
+using Matrices = MatmulShape;
 
 bool machine_multiplies_bf16() {
 #if TANDEM_X86
@@ -38,55 +19,6 @@ bool machine_multiplies_bf16() {
 #else
   return false;
 #endif
-}
-
-// oneDNN's product of bf16 matrices for one shape, with its memory objects.
-struct Bf16Product {
-  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  dnnl::stream stream{engine};
-  dnnl::memory a, b, c;
-  dnnl::matmul primitive;
-
-  explicit Bf16Product(const Matrices& s) {
-    const auto desc = [](int64_t rows, int64_t cols, bool trans, int64_t ld) {
-      return dnnl::memory::desc({rows, cols}, dnnl::memory::data_type::bf16,
-                                trans ? dnnl::memory::dims{1, ld} : dnnl::memory::dims{ld, 1});
-    };
-    const auto da = desc(s.m, s.k, s.trans_a, s.lda);
-    const auto db = desc(s.k, s.n, s.trans_b, s.ldb);
-    const auto dc = desc(s.m, s.n, false, s.ldc);
-    primitive = dnnl::matmul(dnnl::matmul::primitive_desc({da, db, dc}, engine));
-    a = dnnl::memory(da, engine, nullptr);
-    b = dnnl::memory(db, engine, nullptr);
-    c = dnnl::memory(dc, engine, nullptr);
-  }
-
-  void run(const uint16_t* pa, const uint16_t* pb, uint16_t* pc) {
-    a.set_data_handle(const_cast<uint16_t*>(pa));
-    b.set_data_handle(const_cast<uint16_t*>(pb));
-    c.set_data_handle(pc);
-    primitive.execute(stream,
-                      {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
-  }
-};
-
-// False when oneDNN has no kernel for the shape.
-bool bf16_in_onednn(Matrices s, const uint16_t* a, const uint16_t* b, uint16_t* c) {
-  constexpr size_t most = 256;
-  static thread_local std::unordered_map<Matrices, std::unique_ptr<Bf16Product>, MatricesHash> made;
-  const OmpScope threads;
-  s.threads = usable_threads();
-  try {
-    auto found = made.find(s);
-    if (found == made.end()) {
-      if (made.size() >= most) made.clear();
-      found = made.emplace(s, std::make_unique<Bf16Product>(s)).first;
-    }
-    found->second->run(a, b, c);
-    return true;
-  } catch (const dnnl::error&) {
-    return false;
-  }
 }
 
 // A dense f32 copy of the rows x cols matrix as stored.
@@ -101,10 +33,9 @@ float* widened(Half kind, int64_t rows, int64_t cols, const uint16_t* src, int64
 void half_product(Half kind, const Matrices& s, float alpha, const uint16_t* a, const uint16_t* b,
                   float beta, uint16_t* c) {
   if (s.m == 0 || s.n == 0) return;
-  const int64_t macs_at_least = s.m * s.n;
-  if (kind == Half::bf16 && alpha == 1.0f && beta == 0.0f && machine_multiplies_bf16() &&
-      macs_at_least >= 64 && s.m > 1 && s.n > 1 && s.k >= 16) {
-    if (bf16_in_onednn(s, a, b, c)) return;
+  if (kind == Half::bf16 && alpha == 1.0f && beta == 0.0f && s.m > 1 && s.n > 1 && s.k >= 16 &&
+      machine_multiplies_bf16()) {
+    if (matmul_primitive(s, a, b, nullptr, c)) return;
   }
   const int64_t size_a = s.m * s.k, size_b = s.k * s.n, size_c = s.m * s.n;
   const Scratch wide(static_cast<size_t>(size_a + size_b + size_c + 48) * sizeof(float));
@@ -144,20 +75,20 @@ void half_batched(Half kind, const Matrices& s, int64_t batch, float alpha, cons
 void gemm_f16(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
               const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta,
               uint16_t* c, int64_t ldc) {
-  half_product(Half::f16, {trans_a, trans_b, m, n, k, lda, ldb, ldc, 0}, alpha, a, b, beta, c);
+  half_product(Half::f16, {false, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, alpha, a, b, beta, c);
 }
 
 void gemm_bf16(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta,
                uint16_t* c, int64_t ldc) {
-  half_product(Half::bf16, {trans_a, trans_b, m, n, k, lda, ldb, ldc, 0}, alpha, a, b, beta, c);
+  half_product(Half::bf16, {true, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, alpha, a, b, beta, c);
 }
 
 void gemm_batched_f16(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
                       float alpha, const uint16_t* a, int64_t lda, int64_t stride_a,
                       const uint16_t* b, int64_t ldb, int64_t stride_b, float beta, uint16_t* c,
                       int64_t ldc, int64_t stride_c) {
-  half_batched(Half::f16, {trans_a, trans_b, m, n, k, lda, ldb, ldc, 0}, batch, alpha, a, stride_a,
+  half_batched(Half::f16, {false, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, batch, alpha, a, stride_a,
                b, stride_b, beta, c, stride_c);
 }
 
@@ -165,7 +96,7 @@ void gemm_batched_bf16(bool trans_a, bool trans_b, int64_t batch, int64_t m, int
                        float alpha, const uint16_t* a, int64_t lda, int64_t stride_a,
                        const uint16_t* b, int64_t ldb, int64_t stride_b, float beta, uint16_t* c,
                        int64_t ldc, int64_t stride_c) {
-  half_batched(Half::bf16, {trans_a, trans_b, m, n, k, lda, ldb, ldc, 0}, batch, alpha, a,
+  half_batched(Half::bf16, {true, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, batch, alpha, a,
                stride_a, b, stride_b, beta, c, stride_c);
 }
 

@@ -8,6 +8,8 @@ namespace baseline {
 template <class T>
 using Vec = VecBase<T>;
 template <class T>
+using TurnVec = VecBase<T>;
+template <class T>
 constexpr int mr_of() {
   return 4;
 }
@@ -20,6 +22,8 @@ namespace avx2 {
 template <class T>
 using Vec = VecAvx2<T>;
 template <class T>
+using TurnVec = VecAvx2<T>;
+template <class T>
 constexpr int mr_of() {
   return 6;
 }
@@ -31,6 +35,8 @@ TANDEM_BEGIN_TARGET(TANDEM_AVX512_FEATURES)
 namespace avx512 {
 template <class T>
 using Vec = VecAvx512<T>;
+template <class T>
+using TurnVec = VecAvx2<T>;
 template <class T>
 constexpr int mr_of() {
   return 12;

@@ -27,9 +27,10 @@ struct GemmKernels {
   void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
                const Epilogue<T>& e, T* c, int64_t ldc);
 
-  /// One panel of packed A (k groups of mr) against one of packed B (k groups of nr).
+  /// One panel of packed A (k groups of mr) against one of packed B (k groups of nr); `bias` here
+  /// is that of the panel's first column.
   void (*packed)(int64_t rows, int64_t cols, int64_t k, const T* a, const T* b,
-                 const Epilogue<T>& e, T* c, int64_t ldc);
+                 const Epilogue<T>& e, const T* bias, T* c, int64_t ldc);
 
   /// dst[p * ldd + j] = b[j * ldb + p]: B^T of n x k, columns n..ldd zero.
   void (*transpose)(int64_t n, int64_t k, const T* b, int64_t ldb, T* dst, int64_t ldd);

@@ -4,7 +4,7 @@
 // M rows and N vectors of C stay in registers while the loop runs over k.
 template <class T, int M, int N>
 void tile(int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t ldb,
-          int64_t cols, const Epilogue<T>& e, T* c, int64_t ldc) {
+          int64_t cols, const Epilogue<T>& e, const T* bias, T* c, int64_t ldc) {
   using S = Vec<T>;
   constexpr int W = S::width;
   const auto mask = S::mask(cols - (N - 1) * W);
@@ -29,14 +29,12 @@ void tile(int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64
   const auto beta = S::set1(e.beta);
   TANDEM_UNROLL for (int v = 0; v < N; ++v) {
     const bool whole = v + 1 < N;
-    auto bias = S::zero();
-    if (e.bias != nullptr) {
-      bias = whole ? S::load(e.bias + v * W) : S::load(e.bias + v * W, mask);
-    }
+    auto add = S::zero();
+    if (bias != nullptr) add = whole ? S::load(bias + v * W) : S::load(bias + v * W, mask);
     TANDEM_UNROLL for (int i = 0; i < M; ++i) {
       auto r = acc[i][v];
       if (scale) r = S::mul(r, alpha);
-      if (e.bias != nullptr) r = S::add(r, bias);
+      if (bias != nullptr) r = S::add(r, add);
       T* out = c + i * ldc + v * W;
       if (e.beta != T{0}) {
         r = S::fma(beta, whole ? S::load(out) : S::load(out, mask), r);
@@ -48,12 +46,15 @@ void tile(int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64
 
 template <class T, int N>
 void tile_rows(int64_t rows, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b,
-               int64_t ldb, int64_t cols, const Epilogue<T>& e, T* c, int64_t ldc) {
+               int64_t ldb, int64_t cols, const Epilogue<T>& e, const T* bias, T* c,
+               int64_t ldc) {
   constexpr int R = mr_of<T>();
   switch (rows) {
-#define TANDEM_ROWS(M)                                                              \
-  case M:                                                                           \
-    if constexpr (M <= R) tile<T, M, N>(k, a, a_row, a_col, b, ldb, cols, e, c, ldc); \
+#define TANDEM_ROWS(M)                                                      \
+  case M:                                                                   \
+    if constexpr (M <= R) {                                                 \
+      tile<T, M, N>(k, a, a_row, a_col, b, ldb, cols, e, bias, c, ldc);     \
+    }                                                                       \
     break;
     TANDEM_ROWS(1)
     TANDEM_ROWS(2)
@@ -82,16 +83,15 @@ void direct(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t 
   const int64_t blocks = (m + R - 1) / R;
   for (int64_t j = 0; j < n; j += 2 * W) {
     const int64_t cols = n - j < 2 * W ? n - j : 2 * W;
-    Epilogue<T> here = e;
-    if (e.bias != nullptr) here.bias += j;
+    const T* bias = e.bias == nullptr ? nullptr : e.bias + j;
     int64_t i = 0;
     for (int64_t block = blocks; block > 0; --block) {
       const int64_t rows = (m - i + block - 1) / block;
       if (cols > W) {
-        tile_rows<T, 2>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, here,
+        tile_rows<T, 2>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, e, bias,
                         c + i * ldc + j, ldc);
       } else {
-        tile_rows<T, 1>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, here,
+        tile_rows<T, 1>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, e, bias,
                         c + i * ldc + j, ldc);
       }
       i += rows;
@@ -101,12 +101,12 @@ void direct(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t 
 
 template <class T>
 void packed(int64_t rows, int64_t cols, int64_t k, const T* a, const T* b, const Epilogue<T>& e,
-            T* c, int64_t ldc) {
+            const T* bias, T* c, int64_t ldc) {
   constexpr int W = Vec<T>::width;
   if (cols > W) {
-    tile_rows<T, 2>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, c, ldc);
+    tile_rows<T, 2>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, bias, c, ldc);
   } else {
-    tile_rows<T, 1>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, c, ldc);
+    tile_rows<T, 1>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, bias, c, ldc);
   }
 }
 
@@ -146,7 +146,11 @@ void dot_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T (&s
     }
   }
   TANDEM_UNROLL for (int i = 0; i < MA; ++i) {
-    TANDEM_UNROLL for (int j = 0; j < MB; ++j) sums[i][j] = S::sum(acc[i][j]);
+    if constexpr (MB == 4) {
+      S::sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3], sums[i]);
+    } else {
+      TANDEM_UNROLL for (int j = 0; j < MB; ++j) sums[i][j] = S::sum(acc[i][j]);
+    }
   }
 }
 
@@ -181,22 +185,33 @@ void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, 
 
 template <class T>
 void transpose(int64_t n, int64_t k, const T* b, int64_t ldb, T* dst, int64_t ldd) {
-  int64_t j = 0;
-  for (; j + 4 <= n; j += 4) {
-    const T* s = b + j * ldb;
-    T* d = dst + j;
-    for (int64_t p = 0; p < k; ++p) {
-      d[p * ldd] = s[p];
-      d[p * ldd + 1] = s[p + ldb];
-      d[p * ldd + 2] = s[p + 2 * ldb];
-      d[p * ldd + 3] = s[p + 3 * ldb];
+  using S = TurnVec<T>;
+  constexpr int64_t W = S::width;
+  for (int64_t j = 0; j < ldd; j += W) {
+    const int64_t rows = n - j < W ? n - j : W;
+    const int64_t cols = ldd - j < W ? ldd - j : W;
+    const auto col_mask = S::mask(cols);
+    for (int64_t p = 0; p < k; p += W) {
+      const int64_t length = k - p < W ? k - p : W;
+      const auto mask = S::mask(length);
+      typename S::V r[W];
+      if (rows == W && length == W) {
+        TANDEM_UNROLL for (int i = 0; i < W; ++i) r[i] = S::load(b + (j + i) * ldb + p);
+      } else {
+        TANDEM_UNROLL for (int i = 0; i < W; ++i) {
+          r[i] = i < rows ? S::load(b + (j + i) * ldb + p, mask) : S::zero();
+        }
+      }
+      S::turn(r);
+      T* d = dst + p * ldd + j;
+      if (cols == W && length == W) {
+        TANDEM_UNROLL for (int i = 0; i < W; ++i) S::store(d + i * ldd, r[i]);
+      } else {
+        TANDEM_UNROLL for (int i = 0; i < W; ++i) {
+          if (i < length) S::store(d + i * ldd, r[i], col_mask);
+        }
+      }
     }
-  }
-  for (; j < n; ++j) {
-    for (int64_t p = 0; p < k; ++p) dst[p * ldd + j] = b[j * ldb + p];
-  }
-  for (; j < ldd; ++j) {
-    for (int64_t p = 0; p < k; ++p) dst[p * ldd + j] = T{0};
   }
 }
 

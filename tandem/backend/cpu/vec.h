@@ -11,6 +11,22 @@
 #include <immintrin.h>
 #endif
 
+// Kernels written once in a .inl file are compiled for each instruction set between these marks
+// (a target attribute on the vector functions alone does not let their callers inline them).
+#define TANDEM_PRAGMA(x) _Pragma(#x)
+#if defined(__clang__)
+#define TANDEM_UNROLL TANDEM_PRAGMA(clang loop unroll(full))
+#define TANDEM_BEGIN_TARGET(features) \
+  TANDEM_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define TANDEM_END_TARGET TANDEM_PRAGMA(clang attribute pop)
+#else
+#define TANDEM_UNROLL TANDEM_PRAGMA(GCC unroll 16)
+#define TANDEM_BEGIN_TARGET(features) \
+  TANDEM_PRAGMA(GCC push_options)     \
+  TANDEM_PRAGMA(GCC target(features))
+#define TANDEM_END_TARGET TANDEM_PRAGMA(GCC pop_options)
+#endif
+
 namespace tandem::cpu {
 
 /// 16-byte vectors of the compiler's own vector extension: SSE2 or NEON.
@@ -48,6 +64,22 @@ struct VecBase {
     for (int i = 0; i < width; ++i) s += v[i];
     return s;
   }
+  TANDEM_ALWAYS_INLINE static void sum4(V a, V b, V c, V d, T* out) {
+    out[0] = sum(a);
+    out[1] = sum(b);
+    out[2] = sum(c);
+    out[3] = sum(d);
+  }
+  /// Transposes a square of `width` rows.
+  TANDEM_ALWAYS_INLINE static void turn(V* r) {
+    for (int i = 0; i < width; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const T keep = r[i][j];
+        r[i][j] = r[j][i];
+        r[j][i] = keep;
+      }
+    }
+  }
 };
 
 #if TANDEM_X86
@@ -81,6 +113,28 @@ struct VecAvx2<float> {
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
   }
+  TANDEM_FN2 void sum4(V a, V b, V c, V d, T* out) {
+    const __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+  }
+  TANDEM_FN2 void turn(V* r) {
+    V t[8];
+    TANDEM_UNROLL for (int i = 0; i < 8; i += 2) {
+      t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+      t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    TANDEM_UNROLL for (int i = 0; i < 8; i += 4) {
+      r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+      r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+      r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+      r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    TANDEM_UNROLL for (int i = 0; i < 4; ++i) {
+      t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+      t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    }
+    TANDEM_UNROLL for (int i = 0; i < 8; ++i) r[i] = t[i];
+  }
 };
 
 template <>
@@ -105,6 +159,22 @@ struct VecAvx2<double> {
     const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
   }
+  TANDEM_FN2 void sum4(V a, V b, V c, V d, T* out) {
+    const __m256d ab = _mm256_hadd_pd(a, b);
+    const __m256d cd = _mm256_hadd_pd(c, d);
+    _mm256_storeu_pd(out, _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20),
+                                        _mm256_permute2f128_pd(ab, cd, 0x31)));
+  }
+  TANDEM_FN2 void turn(V* r) {
+    const V a = _mm256_unpacklo_pd(r[0], r[1]);
+    const V b = _mm256_unpackhi_pd(r[0], r[1]);
+    const V c = _mm256_unpacklo_pd(r[2], r[3]);
+    const V d = _mm256_unpackhi_pd(r[2], r[3]);
+    r[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    r[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    r[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    r[3] = _mm256_permute2f128_pd(b, d, 0x31);
+  }
 };
 
 template <class Scalar>
@@ -127,9 +197,12 @@ struct VecAvx512<float> {
   TANDEM_FN5 V add(V a, V b) { return _mm512_add_ps(a, b); }
   TANDEM_FN5 V mul(V a, V b) { return _mm512_mul_ps(a, b); }
   TANDEM_FN5 V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
-  TANDEM_FN5 T sum(V v) {
-    return VecAvx2<float>::sum(_mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0),
-                                             _mm512_maskz_extractf32x8_ps(0xff, v, 1)));
+  TANDEM_FN5 __m256 fold(V v) {
+    return _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));
+  }
+  TANDEM_FN5 T sum(V v) { return VecAvx2<float>::sum(fold(v)); }
+  TANDEM_FN5 void sum4(V a, V b, V c, V d, T* out) {
+    VecAvx2<float>::sum4(fold(a), fold(b), fold(c), fold(d), out);
   }
 };
 
@@ -149,9 +222,12 @@ struct VecAvx512<double> {
   TANDEM_FN5 V add(V a, V b) { return _mm512_add_pd(a, b); }
   TANDEM_FN5 V mul(V a, V b) { return _mm512_mul_pd(a, b); }
   TANDEM_FN5 V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
-  TANDEM_FN5 T sum(V v) {
-    return VecAvx2<double>::sum(_mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xff, v, 0),
-                                              _mm512_maskz_extractf64x4_pd(0xff, v, 1)));
+  TANDEM_FN5 __m256d fold(V v) {
+    return _mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xff, v, 0), _mm512_maskz_extractf64x4_pd(0xff, v, 1));
+  }
+  TANDEM_FN5 T sum(V v) { return VecAvx2<double>::sum(fold(v)); }
+  TANDEM_FN5 void sum4(V a, V b, V c, V d, T* out) {
+    VecAvx2<double>::sum4(fold(a), fold(b), fold(c), fold(d), out);
   }
 };
 
@@ -160,19 +236,3 @@ struct VecAvx512<double> {
 #endif
 
 }  // namespace tandem::cpu
-
-// Kernels written once in a .inl file are compiled for each instruction set between these marks
-// (a target attribute on the vector functions alone does not let their callers inline them).
-#define TANDEM_PRAGMA(x) _Pragma(#x)
-#if defined(__clang__)
-#define TANDEM_UNROLL TANDEM_PRAGMA(clang loop unroll(full))
-#define TANDEM_BEGIN_TARGET(features) \
-  TANDEM_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
-#define TANDEM_END_TARGET TANDEM_PRAGMA(clang attribute pop)
-#else
-#define TANDEM_UNROLL TANDEM_PRAGMA(GCC unroll 16)
-#define TANDEM_BEGIN_TARGET(features) \
-  TANDEM_PRAGMA(GCC push_options)     \
-  TANDEM_PRAGMA(GCC target(features))
-#define TANDEM_END_TARGET TANDEM_PRAGMA(GCC pop_options)
-#endif
