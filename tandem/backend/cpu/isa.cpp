@@ -4,14 +4,25 @@
 #include <cstdlib>
 #include <cstring>
 
+#if TANDEM_X86
+#include <cpuid.h>
+#endif
+
 namespace tandem::cpu {
 namespace {
+
+#if TANDEM_X86
+// clang 14's __builtin_cpu_supports does not know the name.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1u);
+}
+#endif
 
 Isa of_machine() {
 #if TANDEM_X86
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-      !__builtin_cpu_supports("f16c")) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) {
     return Isa::baseline;
   }
   const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
