@@ -8,10 +8,6 @@
 #include <cpuid.h>
 #endif
 
-#if TANDEM_X86
-#include <cpuid.h>
-#endif
-
 namespace tandem::cpu {
 namespace {
 
@@ -20,14 +16,6 @@ namespace {
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1u);
-}
-#endif
-
-#if TANDEM_X86
-// clang 14 does not know the name "f16c".
-bool has_f16c() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 #endif
 
