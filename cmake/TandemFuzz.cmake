@@ -24,5 +24,6 @@ foreach(source IN LISTS TANDEM_FUZZERS)
     target_sources(fuzz_${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/fuzz/support/replay.cpp")
     add_test(NAME fuzz_${name} WORKING_DIRECTORY "${work}" COMMAND fuzz_${name} "${corpus}")
   endif()
-  set_tests_properties(fuzz_${name} PROPERTIES TIMEOUT 300 LABELS gtest)
+  set_tests_properties(fuzz_${name} PROPERTIES TIMEOUT 300 LABELS gtest ENVIRONMENT
+                                                                      "${TANDEM_TEST_ENVIRONMENT}")
 endforeach()

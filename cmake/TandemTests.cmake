@@ -31,6 +31,23 @@ else()
   set(TANDEM_TEST_LINK tandem_test_base)
 endif()
 
+set(TANDEM_TEST_ENVIRONMENT OMP_WAIT_POLICY=passive)
+if(CMAKE_CXX_FLAGS MATCHES "sanitize=thread")
+  # The sanitizer sees the joins of a parallel region only through libomp's tool Archer, and oneDNN
+  # must then use the same runtime: a link named libgomp.so.1 gives it libomp, which has both ABIs.
+  # Races inside the uninstrumented oneDNN are not ours to report.
+  get_filename_component(omp "${OpenMP_omp_LIBRARY}" REALPATH)
+  get_filename_component(omp_folder "${omp}" DIRECTORY)
+  if(NOT EXISTS "${omp_folder}/libarcher.so")
+    message(FATAL_ERROR "the thread sanitizer needs clang with libomp and its libarcher.so "
+                        "(Debian: clang libomp-dev); not found beside ${omp}")
+  endif()
+  file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/omp")
+  file(CREATE_LINK "${omp}" "${PROJECT_BINARY_DIR}/omp/libgomp.so.1" SYMBOLIC)
+  list(APPEND TANDEM_TEST_ENVIRONMENT "OMP_TOOL_LIBRARIES=${omp_folder}/libarcher.so"
+       "LD_LIBRARY_PATH=${PROJECT_BINARY_DIR}/omp" "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
+endif()
+
 foreach(source IN LISTS TANDEM_TESTS)
   get_filename_component(name "${source}" NAME_WE)
   set(target test_${name})
@@ -41,7 +58,7 @@ foreach(source IN LISTS TANDEM_TESTS)
   add_test(NAME ${name} COMMAND ${target} --gtest_output=json:${TANDEM_REPORTS}/${name}.json
            WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS gtest
-                                          ENVIRONMENT "OMP_WAIT_POLICY=passive")
+                                          ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT}")
 endforeach()
 
 # Script tests: tests/NAME.sh and tests/NAME/run.sh. They end with exit code 77 to be skipped, after
