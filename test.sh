@@ -5,7 +5,7 @@ set -euo pipefail
 
 PACKAGES=(g++ cmake ninja-build libdnnl-dev zlib1g-dev nlohmann-json3-dev dataset-fashion-mnist
   libgtest-dev libcli11-dev clang libomp-dev clang-format pkgconf binutils git
-  python3 python3-venv python3-dev)
+  python3 python3-venv python3-dev ccache)
 
 usage() {
   cat <<TEXT

@@ -75,7 +75,7 @@ foreach(script IN LISTS TANDEM_SCRIPTS)
   set(environment
       "TANDEM_SOURCE=${PROJECT_SOURCE_DIR};TANDEM_BUILD=${PROJECT_BINARY_DIR}"
       "TANDEM_PYTHON=${PROJECT_SOURCE_DIR}/build/venv/bin/python"
-      "TANDEM_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER};OMP_WAIT_POLICY=passive")
+      "TANDEM_CCACHE=${TANDEM_CCACHE};OMP_WAIT_POLICY=passive")
   set_tests_properties(${name} PROPERTIES TIMEOUT 1200 LABELS script SKIP_RETURN_CODE 77
                                           ENVIRONMENT "${environment}")
 endforeach()

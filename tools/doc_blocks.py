@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 PRELUDE = "#include <tandem/tandem.h>\n"
-DEFINITION = re.compile(r"(template|struct|class|enum|namespace|using \w+ =|inline|static|constexpr)\b"
+DEFINITION = re.compile(r"(template|struct|class|enum|namespace|using \w+ =|inline|static)\b"
                         r"|[\w:<>&*, ]+[ &*]\w+\([^=;]*\)( const| noexcept)* \{")
 
 
@@ -61,7 +61,8 @@ def wrap(text):
             inside.append(line)
     includes = [line for line in front if line.startswith("#include")]
     rest = [line for line in front if not line.startswith("#include")]
-    return "\n".join([*includes, "using namespace tandem;", *rest, "int main() {", *inside, "}", ""])
+    lines = [*includes, "using namespace tandem;", *rest, "int main() {", *inside, "}", ""]
+    return "\n".join(lines)
 
 
 def main():
