@@ -1,0 +1,78 @@
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "tandem/op/tape.h"
+
+namespace tandem {
+
+struct BackwardOptions {
+  bool retain_graph = false;  ///< keep saved tensors, so that backward can run again
+  bool create_graph = false;  ///< put the gradient's own ops on the tape: higher orders
+};
+
+/// Accumulates sum_i d(outputs_i)/d(leaf) * gradients_i into every leaf's `grad()`. A gradient may
+/// be undefined for a one-element output. Errors: GradientError when there is no history, when it
+/// was freed by an earlier pass, or when a saved value was overwritten.
+TANDEM_API void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients = {},
+                         BackwardOptions options = {});
+
+struct GradOptions {
+  bool retain_graph = false;
+  bool create_graph = false;
+  bool allow_unused = false;  ///< inputs that the outputs do not depend on give undefined tensors
+};
+/// The gradients of `outputs` with respect to `inputs`; no leaf's `grad()` changes.
+TANDEM_API Tensors grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+                        std::span<const Tensor> gradients = {}, GradOptions options = {});
+inline Tensor grad(const Tensor& output, const Tensor& input, GradOptions options = {}) {
+  return grad(std::span(&output, 1), std::span(&input, 1), {}, options)[0];
+}
+inline Tensors grad(const Tensor& output, std::initializer_list<Tensor> inputs,
+                    GradOptions options = {}) {
+  return grad(std::span(&output, 1), std::span(inputs.begin(), inputs.size()), {}, options);
+}
+
+/// True while ops of this thread are put on the tape.
+inline bool is_grad_enabled() { return detail::grad_enabled(); }
+
+/// While it lives, the first NaN that an op or a gradient of this thread produces throws a
+/// GradientError that names the op and the module path.
+class AnomalyMode {
+ public:
+  AnomalyMode() : before_(detail::modes) { detail::modes |= Modes::anomaly; }
+  ~AnomalyMode() { detail::modes = before_; }
+  AnomalyMode(const AnomalyMode&) = delete;
+  AnomalyMode& operator=(const AnomalyMode&) = delete;
+
+ private:
+  uint32_t before_;
+};
+
+namespace detail {
+TANDEM_API int64_t add_hook(const Tensor& t, std::shared_ptr<GradientHook> hook);
+}  // namespace detail
+
+/// Calls `f(gradient)` when the gradient of `t` is known in a backward pass; a Tensor that f returns
+/// replaces it. Gives a number for `remove_hook`.
+template <class F>
+int64_t register_hook(const Tensor& t, F f) {
+  struct Hook final : GradientHook {
+    explicit Hook(F fn) : fn(std::move(fn)) {}
+    F fn;
+    Tensor call(const Tensor& gradient) override {
+      if constexpr (std::is_void_v<std::invoke_result_t<F&, const Tensor&>>) {
+        fn(gradient);
+        return {};
+      } else {
+        return fn(gradient);
+      }
+    }
+  };
+  return detail::add_hook(t, std::make_shared<Hook>(std::move(f)));
+}
+TANDEM_API void remove_hook(const Tensor& t, int64_t id);
+
+}  // namespace tandem

@@ -1,0 +1,365 @@
+#include <algorithm>
+#include <unordered_map>
+#include <vector>
+
+#include "tandem/autograd/autograd.h"
+#include "tandem/core/factory.h"
+#include "tandem/op/gate.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/sum.h"
+
+namespace tandem {
+namespace {
+
+/// Where the gradient of an asked-for input appears.
+struct Capture {
+  Node* node;
+  int output_nr;
+  size_t index;
+};
+
+/// What a pass keeps for a node that another thread's pass has claimed.
+struct ForeignState {
+  int32_t pending = 0;
+  bool wanted = false;
+  std::vector<Tensor> gradients;
+};
+
+bool uniquely_owned(const Tensor& t) {
+  const TensorImpl& i = *t.impl();
+  return i.refs.load(std::memory_order_acquire) == 1 && i.storage && !i.base &&
+         i.storage->refs.load(std::memory_order_acquire) == 1 && i.has(TensorImpl::contiguous);
+}
+
+/// One run of the engine. Counts and gradient slots live inside the nodes, so that a pass needs no
+/// map; a node shared with a pass of another thread is tracked aside.
+class Pass {
+ public:
+  Pass(BackwardOptions options, bool accumulate)
+      : options_(options), accumulate_(accumulate) {
+    static std::atomic<uint64_t> passes{0};
+    id_ = ++passes;
+  }
+  ~Pass() {
+    for (Node* n : claimed_) {
+      for (int i = 0; i < n->n_out; ++i) n->gradients[i] = Tensor();
+      n->pending = 0;
+      n->wanted = false;
+      n->owner.store(0, std::memory_order_release);
+    }
+    for (Node* n : roots_) detail::release_node(n);
+  }
+  Pass(const Pass&) = delete;
+  Pass& operator=(const Pass&) = delete;
+
+  void add_root(const Tensor& output, const Tensor& gradient);
+  void capture(const Tensor& input, size_t index);
+  void run(Tensors& captured);
+
+ private:
+  bool ours(Node* n) const { return n->owner.load(std::memory_order_relaxed) == id_; }
+  int32_t& pending(Node* n) { return ours(n) ? n->pending : foreign_[n].pending; }
+  bool& wanted(Node* n) { return ours(n) ? n->wanted : foreign_[n].wanted; }
+  Tensor& slot(Node* n, int i) {
+    if (ours(n)) return n->gradients[i];
+    auto& g = foreign_[n].gradients;
+    if (g.empty()) g.resize(n->n_out);
+    return g[size_t(i)];
+  }
+  /// True the first time.
+  bool claim(Node* n) {
+    if (ours(n)) return false;
+    uint64_t nobody = 0;
+    if (n->owner.compare_exchange_strong(nobody, id_, std::memory_order_acq_rel)) {
+      claimed_.push_back(n);
+      return true;
+    }
+    return foreign_.try_emplace(n).second;
+  }
+  void discover();
+  void mark_wanted();
+  void visit(Node* n, Tensors& captured);
+  void propagate(Node* n);
+  void deliver(Node* n, const Tensor& gradient);
+  void add_gradient(Tensor& slot, Tensor gradient);
+
+  BackwardOptions options_;
+  bool accumulate_;
+  uint64_t id_;
+  std::vector<Node*> claimed_, roots_, all_;
+  std::vector<std::pair<Edge, Tensor>> seeds_;
+  std::vector<Capture> captures_;
+  std::unordered_map<Node*, ForeignState> foreign_;
+};
+
+void Pass::add_root(const Tensor& output, const Tensor& gradient) {
+  require<GradientError>(output.requires_grad(),
+                         "backward(): the output of shape ", output.shape(),
+                         " has no history: no input required a gradient");
+  Tensor g = gradient;
+  if (!g.defined()) {
+    require<GradientError>(output.numel() == 1, "backward(): a gradient must be given for shape ",
+                           output.shape(), "; it may be left out for one element only");
+    g = ones_like(output);
+  }
+  require<ShapeError>(g.shape() == output.shape(), "backward(): the gradient of shape ", g.shape(),
+                      " does not fit the output of shape ", output.shape());
+  if (g.dtype() != output.dtype()) g = cast(g, output.dtype());
+  const Edge e = detail::gradient_edge(output);
+  roots_.push_back(e.node);
+  seeds_.emplace_back(e, std::move(g));
+}
+
+void Pass::capture(const Tensor& input, size_t index) {
+  require<GradientError>(input.requires_grad(), "grad(): input ", int64_t(index), " of shape ",
+                         input.shape(), " does not require a gradient");
+  const Edge e = detail::gradient_edge(input);
+  roots_.push_back(e.node);  // keeps it alive for the pass
+  captures_.push_back({e.node, e.output_nr, index});
+}
+
+void Pass::discover() {
+  std::vector<Node*> stack;
+  for (auto& [edge, g] : seeds_)
+    if (claim(edge.node)) {
+      all_.push_back(edge.node);
+      stack.push_back(edge.node);
+    }
+  while (!stack.empty()) {
+    Node* n = stack.back();
+    stack.pop_back();
+    for (int i = 0; i < n->n_in; ++i) {
+      Node* next = n->edges[i].node;
+      if (!next) continue;
+      if (claim(next)) {
+        if (!captures_.empty()) all_.push_back(next);
+        stack.push_back(next);
+      }
+      ++pending(next);
+    }
+  }
+}
+
+/// Only nodes between the outputs and an asked-for input are run.
+void Pass::mark_wanted() {
+  // Topological order by removing edges, then the marks flow back from the inputs.
+  std::vector<Node*> order, ready;
+  std::unordered_map<Node*, int32_t> left;
+  for (Node* n : all_)
+    if (pending(n) == 0) ready.push_back(n);
+  while (!ready.empty()) {
+    Node* n = ready.back();
+    ready.pop_back();
+    order.push_back(n);
+    for (int i = 0; i < n->n_in; ++i)
+      if (Node* next = n->edges[i].node) {
+        auto [it, fresh] = left.try_emplace(next, pending(next));
+        if (--it->second == 0) ready.push_back(next);
+      }
+  }
+  for (const Capture& c : captures_) {
+    claim(c.node);
+    wanted(c.node) = true;
+  }
+  for (auto it = order.rbegin(); it != order.rend(); ++it)
+    for (int i = 0; i < (*it)->n_in; ++i)
+      if (Node* next = (*it)->edges[i].node; next && wanted(next)) wanted(*it) = true;
+}
+
+void Pass::run(Tensors& captured) {
+  EnableGrad mode(options_.create_graph);
+  discover();
+  if (!captures_.empty()) mark_wanted();
+  std::vector<Node*> ready;
+  for (auto& [edge, g] : seeds_) {
+    if (pending(edge.node) == 0 && !slot(edge.node, edge.output_nr).defined())
+      ready.push_back(edge.node);
+    add_gradient(slot(edge.node, edge.output_nr), std::move(g));
+  }
+  // Two outputs of one node are one visit.
+  std::vector<Node*> once;
+  for (Node* n : ready)
+    if (std::find(once.begin(), once.end(), n) == once.end()) once.push_back(n);
+  ready = std::move(once);
+  while (!ready.empty()) {
+    Node* n = ready.back();
+    ready.pop_back();
+    visit(n, captured);
+    for (int i = 0; i < n->n_out; ++i) slot(n, i) = Tensor();
+    for (int i = 0; i < n->n_in; ++i)
+      if (Node* next = n->edges[i].node)
+        if (--pending(next) == 0) ready.push_back(next);
+  }
+}
+
+void Pass::visit(Node* n, Tensors& captured) {
+  bool any = false;
+  for (int i = 0; i < n->n_out; ++i) any = any || slot(n, i).defined();
+  if (!any) return;
+  if (n->extras) {
+    const auto hooks = n->extras->hooks;  // a hook may remove itself
+    for (const HookEntry& h : hooks) {
+      Tensor& g = slot(n, h.output_nr);
+      if (!g.defined()) continue;
+      if (Tensor changed = h.hook->call(g); changed.defined()) {
+        require<ShapeError>(changed.shape() == g.shape(), "hook: returned shape ",
+                            changed.shape(), " for a gradient of shape ", g.shape());
+        g = std::move(changed);
+      }
+    }
+  }
+  for (const Capture& c : captures_)
+    if (c.node == n) captured[c.index] = slot(n, c.output_nr);
+  if (!n->info) {
+    if (accumulate_) deliver(n, slot(n, 0));
+    return;
+  }
+  if (captures_.empty() || wanted(n)) propagate(n);
+}
+
+void Pass::propagate(Node* n) {
+  const OpInfo& info = *n->info;
+  require<GradientError>(!n->released, "backward(): the graph of ", info.print(n->op),
+                         " was freed by an earlier pass; use retain_graph to keep it");
+  Tensors dy(n->n_out);
+  for (int i = 0; i < n->n_out; ++i) {
+    dy[size_t(i)] = slot(n, i);
+    const Spec& spec = n->specs[i];
+    if (!dy[size_t(i)].defined() && is_floating(spec.dtype))
+      dy[size_t(i)] = zeros(spec.shape, spec.dtype, spec.device);
+  }
+  Tensors dx;
+  try {
+    dx = detail::run_vjp(*n, dy);
+  } catch (const GradientError& e) {
+    if (!(detail::modes & Modes::anomaly)) throw;
+    throw GradientError(cat(e.what(), ", in the gradient of ", info.print(n->op),
+                            n->extras && !n->extras->path.empty()
+                                ? cat(" of module ", n->extras->path)
+                                : std::string()));
+  }
+  if (!options_.retain_graph && !options_.create_graph) {
+    for (int i = 0; i < n->n_saved; ++i) n->saved[i] = SavedTensor();
+    n->released = n->n_saved > 0;
+  }
+  for (int i = 0; i < n->n_in && i < int(dx.size()); ++i) {
+    const Edge& e = n->edges[i];
+    Tensor& g = dx[size_t(i)];
+    if (!e.node || !g.defined()) continue;
+    const Spec& want = detail::input_spec(*n, i);
+    if (info.broadcasts && !(g.shape() == want.shape)) g = sum_to(g, want.shape);
+    if (g.dtype() != e.dtype) g = cast(g, e.dtype);
+    require<GradientError>(g.shape() == want.shape, "backward(): ", info.print(n->op),
+                           " gave a gradient of shape ", g.shape(), " for input ", int64_t(i),
+                           " of shape ", want.shape);
+    if (!captures_.empty() && !wanted(e.node)) continue;
+    add_gradient(slot(e.node, e.output_nr), std::move(g));
+  }
+}
+
+void Pass::add_gradient(Tensor& slot, Tensor gradient) {
+  if (!slot.defined()) slot = std::move(gradient);
+  else if (!options_.create_graph && !slot.is_symbolic() && !gradient.is_symbolic() &&
+           uniquely_owned(slot))
+    slot += gradient;
+  else slot = slot + gradient;
+}
+
+void Pass::deliver(Node* n, const Tensor& gradient) {
+  const Tensor leaf = detail::lock_leaf(*n);
+  if (!leaf.defined()) return;
+  detail::LeafLock lock(*n);
+  Tensor& grad = detail::extras(*leaf.impl()).grad;
+  if (options_.create_graph || gradient.is_symbolic() || (grad.defined() && grad.is_symbolic())) {
+    grad = grad.defined() ? grad + gradient : gradient;
+  } else if (grad.defined()) {
+    grad += gradient;
+  } else {
+    // The slot's own memory becomes the gradient when nobody else can see it.
+    Tensor& mine = slot(n, 0);
+    grad = uniquely_owned(mine) ? std::move(mine) : gradient.detach().clone();
+  }
+}
+
+}  // namespace
+
+void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients,
+              BackwardOptions options) {
+  require(gradients.empty() || gradients.size() == outputs.size(), "backward(): ",
+          gradients.size(), " gradients for ", outputs.size(), " outputs");
+  Pass pass(options, true);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    pass.add_root(outputs[i], gradients.empty() ? Tensor() : gradients[i]);
+  Tensors none;
+  pass.run(none);
+}
+
+Tensors grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+             std::span<const Tensor> gradients, GradOptions options) {
+  require(gradients.empty() || gradients.size() == outputs.size(), "grad(): ", gradients.size(),
+          " gradients for ", outputs.size(), " outputs");
+  Pass pass({options.retain_graph, options.create_graph}, false);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    pass.add_root(outputs[i], gradients.empty() ? Tensor() : gradients[i]);
+  for (size_t i = 0; i < inputs.size(); ++i) pass.capture(inputs[i], i);
+  Tensors captured(inputs.size());
+  pass.run(captured);
+  for (size_t i = 0; i < captured.size(); ++i)
+    require<GradientError>(captured[i].defined() || options.allow_unused, "grad(): input ",
+                           int64_t(i), " of shape ", inputs[i].shape(),
+                           " is not used by the outputs; allow_unused gives an undefined tensor");
+  return captured;
+}
+
+Tensor& Tensor::requires_grad_(bool on) {
+  TensorImpl& t = checked();
+  require<GradientError>(!t.node, "requires_grad_(): only leaves can be changed, this is a result");
+  require<DTypeError>(!on || is_floating(t.spec.dtype), "requires_grad_(): ", t.spec.dtype,
+                      " tensors have no gradient");
+  if (on) t.flags |= TensorImpl::needs_grad;
+  else t.flags &= uint8_t(~TensorImpl::needs_grad);
+  return *this;
+}
+
+Tensor Tensor::grad() const { return checked().extras ? impl_->extras->grad : Tensor(); }
+
+void Tensor::set_grad(Tensor grad) const {
+  require<ShapeError>(!grad.defined() || grad.shape() == shape(), "set_grad(): shape ",
+                      grad.defined() ? grad.shape() : Shape(), " for a tensor of shape ", shape());
+  detail::extras(checked()).grad = std::move(grad);
+}
+
+void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) const {
+  tandem::backward({this, 1}, {&gradient, 1}, {retain_graph, create_graph});
+}
+
+Tensor Tensor::detach() const {
+  Tensor t = detail::alias(*this);
+  return t;
+}
+
+namespace detail {
+
+int64_t add_hook(const Tensor& t, std::shared_ptr<GradientHook> hook) {
+  require<GradientError>(t.requires_grad(), "register_hook(): the tensor requires no gradient");
+  static std::atomic<int64_t> ids{0};
+  const Edge e = gradient_edge(t);
+  if (!e.node->extras) e.node->extras = new NodeExtras;
+  const int64_t id = ++ids;
+  e.node->extras->hooks.push_back({e.output_nr, id, std::move(hook)});
+  release_node(e.node);
+  return id;
+}
+
+}  // namespace detail
+
+void remove_hook(const Tensor& t, int64_t id) {
+  if (!t.requires_grad()) return;
+  const Edge e = detail::gradient_edge(t);
+  if (e.node->extras)
+    std::erase_if(e.node->extras->hooks, [&](const HookEntry& h) { return h.id == id; });
+  detail::release_node(e.node);
+}
+
+}  // namespace tandem

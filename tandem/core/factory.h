@@ -1,0 +1,48 @@
+#pragma once
+#include "tandem/core/tensor.h"
+
+namespace tandem {
+
+/// Tensors filled with one value. Errors: as `empty`.
+TANDEM_API Tensor full(const Shape& shape, Scalar value, DType dtype = f32, Device device = {});
+TANDEM_API Tensor zeros(const Shape& shape, DType dtype = f32, Device device = {});
+TANDEM_API Tensor ones(const Shape& shape, DType dtype = f32, Device device = {});
+/// Shape, dtype and device of `t`.
+TANDEM_API Tensor empty_like(const Tensor& t);
+TANDEM_API Tensor full_like(const Tensor& t, Scalar value);
+TANDEM_API Tensor zeros_like(const Tensor& t);
+TANDEM_API Tensor ones_like(const Tensor& t);
+
+/// start, start + step, ... below `end`. Integer arguments give i64 unless `dtype` is given.
+TANDEM_API Tensor arange(Scalar start, Scalar end, Scalar step = 1,
+                         std::optional<DType> dtype = {});
+TANDEM_API Tensor arange(Scalar end);
+/// `steps` values from `start` to `end`, both included.
+TANDEM_API Tensor linspace(double start, double end, int64_t steps, DType dtype = f32);
+/// The identity matrix [n, m] (m < 0: n).
+TANDEM_API Tensor eye(int64_t n, int64_t m = -1, DType dtype = f32);
+
+/// A tensor of the given values: `tensor({1.f, 2.f})` is f32[2], `tensor({{1, 2}, {3, 4}})` is
+/// i32[2, 2], `tensor({1.0, 2.0})` is f64[2].
+template <class T>
+Tensor tensor(std::initializer_list<T> values) {
+  return wrap(std::vector<T>(values), Shape{int64_t(values.size())});
+}
+template <class T>
+Tensor tensor(std::initializer_list<std::initializer_list<T>> rows) {
+  std::vector<T> all;
+  const size_t width = rows.size() ? rows.begin()->size() : 0;
+  for (const auto& row : rows) {
+    require<ShapeError>(row.size() == width, "tensor(): rows of ", width, " and ", row.size(),
+                        " values");
+    all.insert(all.end(), row.begin(), row.end());
+  }
+  return wrap(std::move(all), Shape{int64_t(rows.size()), int64_t(width)});
+}
+/// A copy of the values, as the given shape. Errors: ShapeError when the sizes differ.
+template <class T>
+Tensor tensor(std::span<const T> values, const Shape& shape) {
+  return wrap(std::vector<T>(values.begin(), values.end()), shape);
+}
+
+}  // namespace tandem

@@ -1,0 +1,66 @@
+#include "tandem/core/shape.h"
+
+#include "tandem/core/error.h"
+
+namespace tandem {
+
+Shape::Shape(const int64_t* v, size_t n) {
+  if (n > size_t(max_dims)) too_many(int64_t(n));
+  for (size_t i = 0; i < n; ++i) v_[i] = v[i];
+  n_ = uint8_t(n);
+}
+
+void Shape::too_many(int64_t n) {
+  throw ShapeError(cat("shape: ", n, " dimensions, at most ", max_dims, " are supported"));
+}
+
+Strides contiguous_strides(const Shape& shape) {
+  Strides s = shape;
+  int64_t step = 1;
+  for (int i = shape.size() - 1; i >= 0; --i) {
+    s[i] = step;
+    step *= shape[i] > 0 ? shape[i] : 1;
+  }
+  return s;
+}
+
+bool is_contiguous(const Shape& shape, const Strides& strides) {
+  int64_t step = 1;
+  for (int i = shape.size() - 1; i >= 0; --i) {
+    if (shape[i] == 0) return true;
+    if (shape[i] != 1 && strides[i] != step) return false;
+    step *= shape[i];
+  }
+  return true;
+}
+
+bool broadcast(const Shape& a, const Shape& b, Shape& out) {
+  const Shape& big = a.size() >= b.size() ? a : b;
+  const Shape& small = a.size() >= b.size() ? b : a;
+  const int shift = big.size() - small.size();
+  out = big;
+  for (int i = 0; i < small.size(); ++i) {
+    const int64_t x = big[i + shift], y = small[i];
+    if (x != y && x != 1 && y != 1) return false;
+    out[i + shift] = x == 1 ? y : x;
+  }
+  return true;
+}
+
+Strides broadcast_strides(const Shape& from, const Strides& strides, const Shape& to) {
+  Strides s = Shape::filled(to.size(), 0);
+  const int shift = to.size() - from.size();
+  for (int i = 0; i < from.size(); ++i) s[i + shift] = from[i] == 1 ? 0 : strides[i];
+  return s;
+}
+
+std::string to_string(const Shape& shape) {
+  std::string s = "[";
+  for (int i = 0; i < shape.size(); ++i) {
+    if (i) s += ", ";
+    s += std::to_string(shape[i]);
+  }
+  return s + "]";
+}
+
+}  // namespace tandem

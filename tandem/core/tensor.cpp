@@ -1,0 +1,165 @@
+#include "tandem/core/tensor.h"
+
+#include <cstring>
+
+#include "tandem/core/allocator.h"
+#include "tandem/core/tensor_extras.h"
+
+namespace tandem {
+namespace detail {
+
+TensorImpl* new_impl() { return new (allocate(sizeof(TensorImpl))) TensorImpl; }
+
+void delete_impl(TensorImpl* impl) noexcept {
+  if (impl->node) release_node(impl->node);
+  if (impl->extras) {
+    if (Node* acc = impl->extras->accumulator.load()) forget_leaf(acc);
+    delete impl->extras;
+  }
+  if (impl->storage && drop_ref(impl->storage->refs)) delete_storage(impl->storage);
+  TensorImpl* base = impl->base;
+  impl->~TensorImpl();
+  release(impl, sizeof(TensorImpl));
+  if (base && drop_ref(base->refs)) delete_impl(base);
+}
+
+Tensor alias(const Tensor& t, const Shape& shape, const Strides& strides, int64_t offset) {
+  const TensorImpl& from = *t.impl();
+  TensorImpl* impl = new_impl();
+  impl->spec = {shape, from.spec.dtype, from.spec.device};
+  impl->strides = strides;
+  impl->numel = shape.numel();
+  impl->flags = tandem::is_contiguous(shape, strides) ? TensorImpl::contiguous : 0;
+  impl->storage = from.storage;
+  if (from.storage) {
+    add_ref(from.storage->refs);
+    impl->data = from.data + offset * itemsize(from.spec.dtype);
+  }
+  return Tensor::adopt(impl);
+}
+
+Tensor alias(const Tensor& t) {
+  Tensor a = alias(t, t.shape(), t.strides(), 0);
+  a.impl()->flags |= t.impl()->flags & (TensorImpl::symbolic | TensorImpl::wrapped_number);
+  if (t.is_symbolic()) {
+    auto& e = extras(*a.impl());
+    e.recorder = t.impl()->extras->recorder;
+    e.value = t.impl()->extras->value;
+  }
+  return a;
+}
+
+void bump_version(const Tensor& t, const char* writer) {
+  if (Storage* s = t.impl()->storage) {
+    ++s->version;
+    s->writer = writer;
+  }
+}
+
+}  // namespace detail
+
+std::string to_string(const Spec& spec) {
+  std::string s = cat(spec.dtype, spec.shape);
+  if (spec.device.type != DeviceType::cpu) s += cat(" on ", spec.device);
+  return s;
+}
+
+void Tensor::throw_undefined() {
+  throw ValueError("tensor: the handle is undefined (default-constructed)");
+}
+
+int64_t Tensor::size(int axis) const {
+  const int n = dim();
+  require<IndexError>(axis >= -n && axis < n, "size(axis=", axis, "): axis ", axis,
+                      " is out of range [", -n, ", ", n - 1, "] for shape ", shape());
+  return shape()[axis < 0 ? axis + n : axis];
+}
+
+void* Tensor::typed_data(DType dtype) const {
+  const TensorImpl& t = checked();
+  require<DTypeError>(t.spec.dtype == dtype, "data(): asked for ", dtype, " but the tensor is ",
+                      to_string(t.spec));
+  require<GradientError>(!t.has(TensorImpl::symbolic),
+                         "data(): a symbolic ", to_string(t.spec), " has no value yet");
+  require<DeviceError>(t.spec.device.type == DeviceType::cpu, "data(): ", to_string(t.spec),
+                       " is not in the memory of this process");
+  return t.data;
+}
+
+Scalar Tensor::item_scalar() const {
+  const TensorImpl& t = checked();
+  require<ShapeError>(t.numel == 1, "item(): needs exactly one element, got shape ", t.spec.shape);
+  require<GradientError>(
+      !t.has(TensorImpl::symbolic), "item(): a symbolic ", to_string(t.spec),
+      " has no value while a function is being recorded; decide with where(), cond() or "
+      "while_loop(), or run the function eagerly");
+  require<DeviceError>(t.spec.device.type == DeviceType::cpu, "item(): ", to_string(t.spec),
+                       " has no value in the memory of this process");
+  return visit(t.spec.dtype, [&]<class T>() {
+    T v;
+    std::memcpy(&v, t.data, sizeof v);
+    if constexpr (std::is_integral_v<T>) return Scalar(v);
+    else return Scalar(double(v));
+  });
+}
+
+Tensor Tensor::from_number(Scalar number) {
+  Tensor t = empty({}, number.kind());
+  visit(number.kind(), [&]<class T>() {
+    if constexpr (std::is_same_v<T, double>) *reinterpret_cast<T*>(t.impl()->data) = number.to_double();
+    else if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, bool>)
+      *reinterpret_cast<T*>(t.impl()->data) = T(number.to_int());
+  });
+  t.impl()->flags |= TensorImpl::wrapped_number;
+  return t;
+}
+
+Tensor empty(const Spec& spec) {
+  int64_t n = 1;
+  for (int64_t d : spec.shape) {
+    require<ShapeError>(d >= 0, "empty(): negative size ", d, " in shape ", spec.shape);
+    require<OutOfMemory>(!__builtin_mul_overflow(n, d, &n) && n < (int64_t(1) << 59),
+                         "empty(): shape ", spec.shape, " has too many elements");
+  }
+  require<DeviceError>(spec.device.type != DeviceType::cuda,
+                       "empty(): this build has no CUDA backend for device ", spec.device);
+  const bool real = spec.device.type == DeviceType::cpu;
+  Storage* storage = detail::new_storage(real ? size_t(n * itemsize(spec.dtype)) : 0, spec.device);
+  TensorImpl* impl = detail::new_impl();
+  impl->spec = spec;
+  impl->numel = n;
+  impl->strides = contiguous_strides(spec.shape);
+  impl->storage = storage;
+  impl->data = storage->data;
+  return Tensor::adopt(impl);
+}
+
+Tensor empty(const Shape& shape, DType dtype, Device device) {
+  return empty(Spec{shape, dtype, device});
+}
+
+Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner,
+            const Strides& strides) {
+  require<ShapeError>(strides.empty() || strides.size() == shape.size(), "wrap(): strides ",
+                      strides, " do not match shape ", shape);
+  int64_t last = 0;
+  const Strides steps = strides.empty() ? contiguous_strides(shape) : strides;
+  for (int i = 0; i < shape.size(); ++i) {
+    require<ShapeError>(shape[i] >= 0, "wrap(): negative size ", shape[i], " in shape ", shape);
+    require<ShapeError>(steps[i] >= 0, "wrap(): negative stride ", steps[i], " in ", steps);
+    last += (shape[i] - 1) * steps[i];
+  }
+  const int64_t n = shape.numel();
+  require(data || n == 0, "wrap(): null data for shape ", shape);
+  TensorImpl* impl = detail::new_impl();
+  impl->spec = {shape, dtype, {}};
+  impl->numel = n;
+  impl->strides = steps;
+  if (!is_contiguous(shape, steps)) impl->flags &= uint8_t(~TensorImpl::contiguous);
+  impl->storage = detail::wrap_storage(data, size_t(n ? (last + 1) * itemsize(dtype) : 0),
+                                       std::move(owner));
+  impl->data = impl->storage->data;
+  return Tensor::adopt(impl);
+}
+
+}  // namespace tandem

@@ -1,0 +1,260 @@
+#pragma once
+#include <atomic>
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tandem/core/device.h"
+#include "tandem/core/dtype.h"
+#include "tandem/core/error.h"
+#include "tandem/core/export.h"
+#include "tandem/core/scalar.h"
+#include "tandem/core/shape.h"
+#include "tandem/core/small_vector.h"
+#include "tandem/core/storage.h"
+
+namespace tandem {
+
+/// What is known of a value without looking at its data.
+struct Spec {
+  Shape shape;
+  DType dtype = f32;
+  Device device;
+  friend bool operator==(const Spec&, const Spec&) = default;
+};
+/// "f32[3, 5]"
+TANDEM_API std::string to_string(const Spec& spec);
+
+struct Node;          // the tape's record of one op, op/tape.h
+struct TensorExtras;  // what few tensors have, core/tensor_extras.h
+class Index;          // ops/index.h
+class Indexed;
+
+/// The object behind a Tensor: strided data, or a value of a graph under construction.
+struct TensorImpl {
+  enum Flag : uint8_t {
+    needs_grad = 1,      ///< a leaf the user wants gradients of, or a result of one
+    symbolic = 2,        ///< a value of a graph; there is no data
+    wrapped_number = 4,  ///< was a C++ number: promotes by kind only
+    contiguous = 8,
+    is_view = 16
+  };
+
+  std::atomic<uint32_t> refs{1};
+  uint8_t flags = contiguous;
+  uint16_t output_nr = 0;     ///< which output of `node` this is
+  uint32_t view_version = 0;  ///< views: the storage version that `node` speaks of
+  int64_t numel = 1;
+  char* data = nullptr;
+  Storage* storage = nullptr;
+  Node* node = nullptr;        ///< what computed it, when a gradient is wanted
+  TensorImpl* base = nullptr;  ///< views: the tensor whose memory this is
+  TensorExtras* extras = nullptr;
+  Spec spec;
+  Strides strides;
+
+  bool has(Flag f) const { return flags & f; }
+};
+
+namespace detail {
+TANDEM_API TensorImpl* new_impl();
+TANDEM_API void delete_impl(TensorImpl* impl) noexcept;
+}  // namespace detail
+
+/// A counted handle, one pointer wide, to an n-dimensional array (up to 8 axes) or to a symbolic
+/// value. Copies share the array; `clone()` copies it. Default-constructed handles are undefined.
+class TANDEM_API Tensor {
+ public:
+  Tensor() noexcept : impl_(nullptr) {}
+  Tensor(const Tensor& o) : impl_(o.impl_) {
+    if (impl_) detail::add_ref(impl_->refs);
+  }
+  Tensor(Tensor&& o) noexcept : impl_(o.impl_) { o.impl_ = nullptr; }
+  Tensor& operator=(const Tensor& o) {
+    Tensor(o).swap(*this);
+    return *this;
+  }
+  Tensor& operator=(Tensor&& o) noexcept {
+    Tensor(std::move(o)).swap(*this);
+    return *this;
+  }
+  ~Tensor() {
+    if (impl_ && detail::drop_ref(impl_->refs)) detail::delete_impl(impl_);
+  }
+  /// A 0-d tensor that promotes like a C++ number: f32 + 2.0 stays f32.
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  Tensor(T number) : Tensor(from_number(Scalar(number))) {}
+  Tensor(Scalar number) : Tensor(from_number(number)) {}
+  /// Takes over one reference.
+  static Tensor adopt(TensorImpl* impl) {
+    Tensor t;
+    t.impl_ = impl;
+    return t;
+  }
+  void swap(Tensor& o) noexcept { std::swap(impl_, o.impl_); }
+
+  // --- What it is -------------------------------------------------------------------------
+  bool defined() const { return impl_ != nullptr; }
+  const Spec& spec() const { return checked().spec; }
+  const Shape& shape() const { return checked().spec.shape; }
+  DType dtype() const { return checked().spec.dtype; }
+  Device device() const { return checked().spec.device; }
+  const Strides& strides() const { return checked().strides; }
+  int dim() const { return checked().spec.shape.size(); }
+  int64_t numel() const { return checked().numel; }
+  /// Length along `axis` (negative counts from the end); IndexError when out of range.
+  int64_t size(int axis) const;
+  bool is_contiguous() const { return checked().has(TensorImpl::contiguous); }
+  bool is_symbolic() const { return checked().has(TensorImpl::symbolic); }
+  /// True when both handles name the same object.
+  bool is_same(const Tensor& o) const { return impl_ == o.impl_; }
+  TensorImpl* impl() const { return impl_; }
+
+  // --- Its data ---------------------------------------------------------------------------
+  /// First element; T must be the element type. Errors: DTypeError, GradientError when symbolic.
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(typed_data(dtype_of<T>));
+  }
+  /// First element, whatever its type.
+  void* raw_data() const { return checked().data; }
+  /// All elements of a contiguous tensor, without a copy. Errors: as `data`, ShapeError.
+  template <class T>
+  std::span<T> span() const {
+    require<ShapeError>(is_contiguous(), "span(): needs a contiguous tensor, got strides ",
+                        strides(), " for shape ", shape());
+    return {data<T>(), size_t(numel())};
+  }
+  /// The only element, converted. Errors: ShapeError unless there is exactly one element.
+  template <class T>
+  T item() const {
+    const Scalar v = item_scalar();
+    if constexpr (std::is_floating_point_v<T>) return T(v.to_double());
+    else return T(v.to_int());
+  }
+  Scalar item_scalar() const;
+  /// All elements in row-major order, converted to T.
+  template <class T>
+  std::vector<T> to_vector() const;
+  /// The only element as a condition; symbolic values throw and name the remedy.
+  explicit operator bool() const { return item<double>() != 0; }
+  /// How often the memory has been written in place.
+  uint32_t version() const { return checked().storage ? impl_->storage->version : 0; }
+
+  // --- Gradients (autograd/) ----------------------------------------------------------------
+  bool requires_grad() const { return checked().has(TensorImpl::needs_grad); }
+  /// Marks a leaf. Errors: DTypeError for integers, GradientError for results of ops.
+  Tensor& requires_grad_(bool on = true);
+  bool is_leaf() const { return checked().node == nullptr; }
+  /// The accumulated gradient; undefined when there is none.
+  Tensor grad() const;
+  void set_grad(Tensor grad) const;
+  /// Accumulates d(this)/d(leaf) into the leaves' `grad()`. `gradient` has this tensor's shape and
+  /// may be left out for one-element tensors.
+  void backward(const Tensor& gradient = {}, bool retain_graph = false,
+                bool create_graph = false) const;
+  /// The same values without history; shares memory.
+  Tensor detach() const;
+
+  // --- Common ops, as in PyTorch: each forwards to the free function of that name -------------
+  Tensor clone() const;
+  Tensor contiguous() const;
+  Tensor to(DType dtype) const;
+  Tensor to(Device device) const;
+  Tensor& copy_(const Tensor& src);
+  Tensor& fill_(Scalar value);
+  Tensor& zero_();
+  Tensor& operator+=(const Tensor& o);
+  Tensor& operator-=(const Tensor& o);
+  Tensor& operator*=(const Tensor& o);
+  Tensor& operator/=(const Tensor& o);
+  Tensor sum() const;
+  Tensor sum(const Shape& axes, bool keepdim = false) const;
+  Tensor mean() const;
+  Tensor mean(const Shape& axes, bool keepdim = false) const;
+  Tensor max() const;
+  Tensor min() const;
+  Tensor argmax(int axis, bool keepdim = false) const;
+  Tensor pow(const Tensor& exponent) const;
+  Tensor exp() const;
+  Tensor log() const;
+  Tensor sqrt() const;
+  Tensor abs() const;
+  Tensor tanh() const;
+  Tensor sigmoid() const;
+  Tensor relu() const;
+  Tensor clamp(std::optional<double> min, std::optional<double> max = {}) const;
+  Tensor matmul(const Tensor& o) const;
+  Tensor mm(const Tensor& o) const { return matmul(o); }
+  Tensor t() const;
+  Tensor transpose(int axis0, int axis1) const;
+  Tensor permute(const Shape& axes) const;
+  Tensor reshape(const Shape& shape) const;
+  Tensor view(const Shape& shape) const;
+  Tensor flatten(int start_axis = 0, int end_axis = -1) const;
+  Tensor squeeze(int axis) const;
+  Tensor unsqueeze(int axis) const;
+  Tensor expand(const Shape& shape) const;
+  Tensor select(int axis, int64_t index) const;
+  Tensor narrow(int axis, int64_t start, int64_t length) const;
+  /// Reads and writes by index: `x[2]`, `x[mask] = 0`, `x(all, range(0, 4, 2)) += 1`.
+  Indexed operator[](const Index& index) const;
+  template <class... I>
+  Indexed operator()(const I&... index) const;
+
+ private:
+  TensorImpl& checked() const {
+    if (!impl_) [[unlikely]]
+      throw_undefined();
+    return *impl_;
+  }
+  [[noreturn]] static void throw_undefined();
+  static Tensor from_number(Scalar number);
+  void* typed_data(DType dtype) const;
+
+  TensorImpl* impl_;
+};
+
+using Tensors = SmallVector<Tensor, 4>;
+
+/// Uninitialised memory. Errors: ShapeError for negative sizes, OutOfMemory.
+TANDEM_API Tensor empty(const Shape& shape, DType dtype = f32, Device device = {});
+TANDEM_API Tensor empty(const Spec& spec);
+/// Memory that somebody else owns, kept alive by `owner` (may be null: then it must outlive the
+/// tensor). Strides count elements; an empty list means row-major.
+TANDEM_API Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner = {},
+                       const Strides& strides = {});
+/// Moves the vector in: no copy. Errors: ShapeError when the sizes differ.
+template <class T>
+Tensor wrap(std::vector<T> values, const Shape& shape) {
+  require<ShapeError>(int64_t(values.size()) == shape.numel(), "wrap(): ", values.size(),
+                      " values do not fill shape ", shape);
+  auto owner = std::make_shared<std::vector<T>>(std::move(values));
+  T* data = owner->data();
+  return wrap(data, shape, dtype_of<T>, std::move(owner));
+}
+
+namespace detail {
+/// A tensor over `storage` (one reference is added) with its own geometry; no history.
+TANDEM_API Tensor alias(const Tensor& t, const Shape& shape, const Strides& strides,
+                        int64_t offset);
+/// Shares memory and geometry, no history: what the tape keeps of an output.
+TANDEM_API Tensor alias(const Tensor& t);
+/// Called by every in-place write.
+TANDEM_API void bump_version(const Tensor& t, const char* writer);
+}  // namespace detail
+
+template <class T>
+std::vector<T> Tensor::to_vector() const {
+  const Tensor flat = contiguous().to(dtype_of<T>);
+  std::vector<T> out(size_t(flat.numel()));
+  for (size_t i = 0; i < out.size(); ++i) out[i] = flat.template data<T>()[i];
+  return out;
+}
+
+}  // namespace tandem

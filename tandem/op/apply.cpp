@@ -1,0 +1,123 @@
+#include <cmath>
+
+#include "tandem/op/copy.h"
+#include "tandem/op/gate.h"
+#include "tandem/op/recorder.h"
+#include "tandem/op/tape.h"
+
+namespace tandem::detail {
+namespace {
+
+[[noreturn]] void wrong_arity(const OpInfo& info, const void* op, int n) {
+  throw ValueError(cat(info.print(op), ": takes inputs (", info.inputs, "), got ", n));
+}
+
+/// Views whose memory was written through another handle first get the history of that write.
+void refresh_views(const Tensor* in, int n) {
+  for (int i = 0; i < n; ++i)
+    if (in[i].defined() && in[i].impl()->has(TensorImpl::is_view)) refresh_view(in[i]);
+}
+
+}  // namespace
+
+unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  if (n < info.min_inputs || n > info.max_inputs) [[unlikely]]
+    wrong_arity(info, op, n);
+  unsigned flags = 0;
+  for (int i = 0; i < n; ++i) {
+    if (in[i].defined()) [[likely]] flags |= in[i].impl()->flags;
+    else if (i < info.min_inputs)
+      throw ValueError(cat(info.print(op), ": input ", i, " of (", info.inputs, ") is undefined"));
+  }
+  if (flags & TensorImpl::is_view) [[unlikely]] {
+    refresh_views(in, n);
+    for (int i = 0; i < n; ++i)
+      if (in[i].defined()) flags |= in[i].impl()->flags;
+  }
+  return flags;
+}
+
+void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out) {
+  for (int i = 0; i < n_out; ++i) {
+    if (!is_floating(out[i].dtype()) || out[i].device().type != DeviceType::cpu) continue;
+    const Tensor t = as_contiguous(out[i], f64);
+    for (int64_t k = 0; k < t.numel(); ++k)
+      require<GradientError>(!std::isnan(t.data<double>()[k]), "anomaly: ", info.print(op),
+                             " produced NaN in output ", i, " of shape ", t.shape(),
+                             module_path ? cat(" in module ", module_path) : std::string());
+  }
+}
+
+namespace {
+Tensor make_view(const Tensor& from, const View& v) {
+  Tensor out = alias(from, v.shape, v.strides, v.offset);
+  TensorImpl* base = from.impl()->base ? from.impl()->base : from.impl();
+  add_ref(base->refs);
+  out.impl()->base = base;
+  out.impl()->flags |= TensorImpl::is_view;
+  out.impl()->view_version = out.version();
+  return out;
+}
+
+}  // namespace
+
+void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
+             Spec* specs, Tensor* out, int n_out) {
+  if (info.view && !(flags & TensorImpl::symbolic)) {
+    View v;
+    if (info.view(op, in[0], v)) {
+      out[0] = make_view(in[0], v);
+      return;
+    }
+  }
+  info.infer(op, Specs(in, n), specs);
+  if (flags & TensorImpl::symbolic) [[unlikely]] {
+    std::shared_ptr<Recorder> recorder;
+    for (int i = 0; i < n && !recorder; ++i)
+      if (in[i].defined() && in[i].is_symbolic()) recorder = in[i].impl()->extras->recorder;
+    for (int i = 0; i < n_out; ++i) out[i] = new_symbolic(specs[i]);
+    recorder->record(info, op, {in, size_t(n)}, {out, size_t(n_out)});
+    return;
+  }
+  for (int i = 0; i < n_out; ++i) out[i] = empty(specs[i]);
+  if (specs[0].device.type == DeviceType::null) return;
+  info.cpu(op, {in, size_t(n)}, {out, size_t(n_out)});
+  if (modes & Modes::anomaly) [[unlikely]]
+    check_finite(info, op, out, n_out);
+}
+
+Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  const unsigned flags = input_flags(info, op, in, n);
+  Spec spec;
+  Tensor out;
+  compute(info, op, in, n, flags, &spec, &out, 1);
+  if (wants_tape(flags) && is_floating(out.impl()->spec.dtype))
+    record_node(info, op, in, n, &out, 1);
+  return out;
+}
+
+Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  const unsigned flags = input_flags(info, op, in, n);
+  Tensors out(size_t(info.outputs));
+  SmallVector<Spec, 4> specs(size_t(info.outputs));
+  compute(info, op, in, n, flags, specs.data(), out.data(), info.outputs);
+  if (wants_tape(flags)) record_node(info, op, in, n, out.data(), info.outputs);
+  return out;
+}
+
+Tensor new_symbolic(const Spec& spec) {
+  TensorImpl* impl = new_impl();
+  impl->spec = spec;
+  impl->numel = spec.shape.numel();
+  impl->strides = contiguous_strides(spec.shape);
+  impl->flags |= TensorImpl::symbolic;
+  return Tensor::adopt(impl);
+}
+
+void bind_symbolic(const Tensor& t, std::shared_ptr<Recorder> recorder, int64_t value) {
+  TensorExtras& e = extras(*t.impl());
+  e.recorder = std::move(recorder);
+  e.value = value;
+}
+
+}  // namespace tandem::detail

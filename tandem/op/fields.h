@@ -1,0 +1,107 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "tandem/core/text.h"
+
+namespace tandem {
+
+/// One attribute of a record: its name and where it lives. A record lists its attributes once, in
+/// `static constexpr auto fields = std::tuple{field("axis", &Softmax::axis)};`; printing, hashing,
+/// equality, files and docs come from that list.
+template <class O, class M>
+struct Field {
+  std::string_view name;
+  M O::*ptr;
+};
+template <class O, class M>
+constexpr Field<O, M> field(std::string_view name, M O::*ptr) {
+  return {name, ptr};
+}
+
+/// Calls `f(name, member)` for every attribute of `op` (const or not).
+template <class O, class F>
+void for_each_field(O& op, F&& f) {
+  std::apply([&](const auto&... fld) { (f(fld.name, op.*(fld.ptr)), ...); },
+             std::remove_const_t<O>::fields);
+}
+
+/// Reads or writes attributes without knowing the record's type. The types listed here are all
+/// that an attribute may have.
+class FieldVisitor {
+ public:
+  virtual ~FieldVisitor() = default;
+  virtual void visit(std::string_view name, bool& v) = 0;
+  virtual void visit(std::string_view name, int64_t& v) = 0;
+  virtual void visit(std::string_view name, double& v) = 0;
+  virtual void visit(std::string_view name, std::string& v) = 0;
+  virtual void visit(std::string_view name, DType& v) = 0;
+  virtual void visit(std::string_view name, Shape& v) = 0;
+  virtual void visit(std::string_view name, std::optional<int64_t>& v) = 0;
+  virtual void visit(std::string_view name, std::optional<double>& v) = 0;
+};
+
+namespace detail {
+
+template <class T>
+void append(std::string& s, const std::optional<T>& v) {
+  if (v) append(s, *v);
+  else s += "none";
+}
+
+constexpr uint64_t mix(uint64_t h, uint64_t v) {  // the finaliser of splitmix64
+  h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
+  h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ull;
+  h = (h ^ (h >> 27)) * 0x94d049bb133111ebull;
+  return h ^ (h >> 31);
+}
+inline uint64_t hash_value(bool v) { return v; }
+inline uint64_t hash_value(int64_t v) { return uint64_t(v); }
+inline uint64_t hash_value(double v) { return std::bit_cast<uint64_t>(v); }
+inline uint64_t hash_value(DType v) { return uint64_t(v); }
+inline uint64_t hash_value(const std::string& v) { return std::hash<std::string>{}(v); }
+inline uint64_t hash_value(const Shape& v) {
+  uint64_t h = uint64_t(v.size());
+  for (int64_t d : v) h = mix(h, uint64_t(d));
+  return h;
+}
+template <class T>
+uint64_t hash_value(const std::optional<T>& v) {
+  return v ? mix(1, hash_value(*v)) : 0;
+}
+
+// Equality for plan caches and common subexpressions: a NaN attribute equals itself.
+template <class T>
+bool same(const T& a, const T& b) {
+  return a == b;
+}
+inline bool same(double a, double b) {
+  return std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b);
+}
+inline bool same(const std::optional<double>& a, const std::optional<double>& b) {
+  return a.has_value() == b.has_value() && (!a || same(*a, *b));
+}
+
+}  // namespace detail
+
+/// "softmax(axis=2)"
+template <class O>
+std::string print(const O& op) {
+  std::string s(O::name);
+  s += '(';
+  bool first = true;
+  for_each_field(op, [&](std::string_view name, const auto& v) {
+    if (!first) s += ", ";
+    first = false;
+    s += name;
+    s += '=';
+    detail::append(s, v);
+  });
+  return s + ")";
+}
+
+}  // namespace tandem

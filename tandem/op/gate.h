@@ -1,0 +1,22 @@
+#pragma once
+#include "tandem/op/op.h"
+#include "tandem/op/tape.h"
+
+namespace tandem::detail {
+
+// The steps of apply(), shared with in-place writes (ops/inplace.cpp).
+
+/// The flags of all inputs together; one look decides whether the op is an ordinary one. Checks the
+/// number of inputs and brings the history of views up to date.
+unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n);
+/// Infers, then runs the kernel or appends to the graph. `specs` is room for `n_out` specs, `out`
+/// has as many undefined handles.
+void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
+             Spec* specs, Tensor* out, int n_out);
+/// Throws GradientError when an output holds NaN; the text names op and module.
+void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out);
+inline bool wants_tape(unsigned flags) {
+  return (flags & TensorImpl::needs_grad) && grad_enabled();
+}
+
+}  // namespace tandem::detail

@@ -1,0 +1,253 @@
+#include "tandem/op/tape.h"
+
+#include <cstring>
+#include <thread>
+
+#include "tandem/core/allocator.h"
+
+namespace tandem {
+namespace detail {
+
+constinit thread_local uint32_t modes = 0;
+constinit thread_local const char* module_path = nullptr;
+
+namespace {
+
+constexpr size_t round_up(size_t n, size_t align) { return (n + align - 1) / align * align; }
+
+/// Where the parts of a node lie behind its header.
+struct Layout {
+  size_t edges, saved, gradients, specs, op, total;
+  Layout(int n_in, int n_saved, int n_out, int n_specs, size_t op_size, size_t op_align) {
+    edges = round_up(sizeof(Node), alignof(Edge));
+    saved = edges + size_t(n_in) * sizeof(Edge);
+    gradients = saved + size_t(n_saved) * sizeof(SavedTensor);
+    specs = round_up(gradients + size_t(n_out) * sizeof(Tensor), alignof(Spec));
+    op = round_up(specs + size_t(n_specs) * sizeof(Spec), op_align);
+    total = op + op_size;
+  }
+};
+
+Node* make_node(const OpInfo* info, const void* op, int n_in, int n_saved, int n_out,
+                int n_specs) {
+  const bool attributes = info && info->size > 1;  // an empty record is one byte long
+  const Layout at(n_in, n_saved, n_out, n_specs, attributes ? info->size : 0,
+                  attributes ? info->align : 1);
+  char* block = static_cast<char*>(allocate(at.total));
+  Node* n = new (block) Node;
+  n->bytes = uint32_t(at.total);
+  n->info = info;
+  n->n_in = uint16_t(n_in);
+  n->n_out = uint16_t(n_out);
+  n->n_saved = uint16_t(n_saved);
+  n->n_specs = uint16_t(n_specs);
+  n->edges = reinterpret_cast<Edge*>(block + at.edges);
+  n->saved = reinterpret_cast<SavedTensor*>(block + at.saved);
+  n->gradients = reinterpret_cast<Tensor*>(block + at.gradients);
+  n->specs = reinterpret_cast<Spec*>(block + at.specs);
+  for (int i = 0; i < n_in; ++i) new (n->edges + i) Edge;
+  for (int i = 0; i < n_saved; ++i) new (n->saved + i) SavedTensor;
+  for (int i = 0; i < n_out; ++i) new (n->gradients + i) Tensor;
+  for (int i = 0; i < n_specs; ++i) new (n->specs + i) Spec;
+  n->op = block + at.op;
+  if (attributes) info->copy(n->op, op);
+  return n;
+}
+
+void destroy_node(Node* n) noexcept {
+  for (int i = 0; i < n->n_saved; ++i) n->saved[i].~SavedTensor();
+  for (int i = 0; i < n->n_out; ++i) n->gradients[i].~Tensor();
+  if (n->info && n->info->destroy && n->info->size > 1) n->info->destroy(n->op);
+  delete n->extras;
+  const uint32_t bytes = n->bytes;
+  n->~Node();
+  release(n, bytes);
+}
+
+/// Nodes waiting to be destroyed by this thread. A chain of any length is taken down in a loop:
+/// recursion would overflow the stack.
+struct Doomed {
+  Node* head = nullptr;
+  bool running = false;
+};
+constinit thread_local Doomed doomed;
+
+Node* next_doomed(Node* n) { return reinterpret_cast<Node*>(n->owner.load()); }
+
+}  // namespace
+
+void LeafLock::yield() { std::this_thread::yield(); }
+
+void release_node(Node* node) noexcept {
+  if (!drop_ref(node->refs)) return;
+  node->owner.store(reinterpret_cast<uint64_t>(doomed.head));
+  doomed.head = node;
+  if (doomed.running) return;
+  doomed.running = true;
+  while (Node* n = doomed.head) {
+    doomed.head = next_doomed(n);
+    for (int i = 0; i < n->n_in; ++i)
+      if (Node* next = n->edges[i].node) release_node(next);
+    destroy_node(n);
+  }
+  doomed.running = false;
+}
+
+void forget_leaf(Node* accumulator) noexcept {
+  {
+    LeafLock lock(*accumulator);
+    accumulator->leaf = nullptr;
+  }
+  release_node(accumulator);
+}
+
+Tensor lock_leaf(Node& accumulator) {
+  LeafLock lock(accumulator);
+  TensorImpl* leaf = accumulator.leaf;
+  return leaf && try_ref(leaf->refs) ? Tensor::adopt(leaf) : Tensor();
+}
+
+Edge gradient_edge(const Tensor& t) {
+  TensorImpl* impl = t.impl();
+  Edge e;
+  e.dtype = impl->spec.dtype;
+  if (!impl->has(TensorImpl::needs_grad)) return e;
+  if (impl->has(TensorImpl::is_view)) refresh_view(t);
+  if (impl->node) {
+    e.node = impl->node;
+    e.output_nr = impl->output_nr;
+    add_ref(e.node->refs);
+    return e;
+  }
+  std::atomic<Node*>& slot = extras(*impl).accumulator;
+  Node* acc = slot.load(std::memory_order_acquire);
+  if (!acc) {
+    Node* fresh = make_node(nullptr, nullptr, 0, 0, 1, 1);
+    fresh->leaf = impl;
+    fresh->specs[0] = impl->spec;
+    if (slot.compare_exchange_strong(acc, fresh)) acc = fresh;
+    else release_node(fresh);
+  }
+  add_ref(acc->refs);
+  e.node = acc;
+  return e;
+}
+
+void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor* out,
+                 int n_out) {
+  if (!info.differentiable) return;
+  const Spec& first = out[0].spec();
+  // Inputs of the result's spec need no copy of it; a single result's spec is that of its gradient.
+  bool same_as_output[16];
+  int n_specs = n_out, n_saved = 0;
+  for (int i = 0; i < n; ++i) {
+    const bool same = !in[i].defined() || in[i].impl()->spec == first;
+    if (i < 16) same_as_output[i] = same;
+    if (!same || i >= 16) ++n_specs;
+    n_saved += info.saves.in.has(i);
+  }
+  for (int i = 0; i < n_out; ++i) n_saved += info.saves.out.has(i);
+
+  Node* node = make_node(&info, op, n, n_saved, n_out, n_specs);
+  for (int i = 0; i < n_out; ++i) node->specs[i] = out[i].impl()->spec;
+  int spec = n_out, saved = 0;
+  for (int i = 0; i < n; ++i) {
+    if (in[i].defined()) node->edges[i] = gradient_edge(in[i]);
+    if ((i >= 16 || !same_as_output[i]) && in[i].defined()) {
+      node->specs[spec++] = in[i].impl()->spec;
+      node->edges[i].spec_stored = true;
+    } else if (i >= 16) {
+      ++spec;
+    }
+    if (!info.saves.in.has(i)) continue;
+    if (in[i].defined()) node->saved[saved] = {in[i], in[i].version()};
+    ++saved;
+  }
+  if (module_path) {
+    node->extras = new NodeExtras;
+    node->extras->path = module_path;
+  }
+  for (int i = 0; i < n_out; ++i) {
+    // The tape keeps an output without its history: the history would keep the tape.
+    if (info.saves.out.has(i)) node->saved[saved++] = {alias(out[i]), out[i].version()};
+    TensorImpl* impl = out[i].impl();
+    if (!is_floating(impl->spec.dtype)) continue;
+    if (impl->node) release_node(impl->node);
+    impl->node = node;
+    impl->output_nr = uint16_t(i);
+    impl->flags |= TensorImpl::needs_grad;
+    add_ref(node->refs);
+  }
+  release_node(node);  // the outputs own it now
+}
+
+}  // namespace detail
+
+namespace detail {
+
+const Spec& input_spec(const Node& node, int i) {
+  if (!node.edges[i].spec_stored) return node.specs[0];
+  int at = node.n_out;
+  for (int k = 0; k < i; ++k) at += node.edges[k].spec_stored;
+  return node.specs[at];
+}
+
+Tensors run_vjp(Node& node, const Tensors& dy) {
+  Tensors dx;
+  const OpInfo& info = *node.info;
+  const Saved saved(node);
+  info.vjp(node.op, saved, dy, dx);
+  return dx;
+}
+
+}  // namespace detail
+
+namespace {
+
+int slot_in(const IndexSet& set, int i) { return std::popcount(set.bits & ((1u << i) - 1)); }
+
+/// The saved tensor, unless it was overwritten since.
+const Tensor& unpack(const Node& node, int slot, const char* what, int i) {
+  const SavedTensor& s = node.saved[slot];
+  if (s.tensor.defined() && s.tensor.version() != s.version) [[unlikely]] {
+    const char* writer = s.tensor.impl()->storage->writer;
+    throw GradientError(cat("backward(): ", node.info->print(node.op), " needs its ", what, " ",
+                            int64_t(i), " of shape ", s.tensor.shape(), ", which ",
+                            writer ? writer : "an in-place write", " has overwritten (version ",
+                            int64_t(s.tensor.version()), ", saved at ", int64_t(s.version), ")"));
+  }
+  return s.tensor;
+}
+
+}  // namespace
+
+const Tensor& Saved::in(int i) const {
+  const Saves& s = node_.info->saves;
+  require<GradientError>(s.in.has(i), node_.info->name, ": input ", i,
+                         " was not saved for the gradient; list it in `saves`");
+  static const Tensor absent;
+  return i < node_.n_in ? unpack(node_, slot_in(s.in, i), "input", i) : absent;
+}
+
+Tensor Saved::out(int i) const {
+  const Saves& s = node_.info->saves;
+  require<GradientError>(s.out.has(i), node_.info->name, ": output ", i,
+                         " was not saved for the gradient; list it in `saves`");
+  int at = slot_in(s.out, i);
+  for (int k = 0; k < node_.n_in; ++k) at += s.in.has(k);
+  const Tensor& kept = unpack(node_, at, "output", i);
+  if (!detail::grad_enabled()) return kept;
+  // Its history was left out, since that would keep the tape alive: it is this node.
+  Tensor t = detail::alias(kept);
+  t.impl()->node = const_cast<Node*>(&node_);
+  t.impl()->output_nr = uint16_t(i);
+  t.impl()->flags |= TensorImpl::needs_grad;
+  detail::add_ref(node_.refs);
+  return t;
+}
+
+const Spec& Saved::spec(int input) const { return detail::input_spec(node_, input); }
+int Saved::size() const { return node_.n_in; }
+bool Saved::needs(int input) const { return input < node_.n_in && node_.edges[input].node; }
+
+}  // namespace tandem

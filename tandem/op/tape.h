@@ -1,0 +1,126 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "tandem/core/tensor_extras.h"
+#include "tandem/op/op.h"
+
+namespace tandem {
+
+/// Where the gradient of one input goes.
+struct Edge {
+  Node* node = nullptr;  ///< counted; null when nobody wants it
+  uint16_t output_nr = 0;
+  DType dtype = f32;
+  bool spec_stored = false;  ///< the input's spec differs from the output's and is kept
+};
+
+struct SavedTensor {
+  Tensor tensor;
+  uint32_t version = 0;
+};
+
+/// A function called with a gradient; a defined result replaces it.
+class GradientHook {
+ public:
+  virtual ~GradientHook() = default;
+  virtual Tensor call(const Tensor& gradient) = 0;
+};
+struct HookEntry {
+  int output_nr;
+  int64_t id;
+  std::shared_ptr<GradientHook> hook;
+};
+/// What few nodes have.
+struct NodeExtras {
+  std::vector<HookEntry> hooks;
+  std::string path;  ///< module path while the forward pass ran, for anomaly texts
+};
+
+/// One op on the tape: a fixed header, then edges, saved tensors, gradient slots, specs and the
+/// attributes in the same pooled block. A node without `info` delivers to a leaf.
+struct Node {
+  mutable std::atomic<uint32_t> refs{1};
+  uint16_t n_in = 0, n_out = 0, n_saved = 0, n_specs = 0;
+  bool released = false;  ///< saved tensors were given back by backward()
+  bool has_gradient = false;
+  std::atomic<bool> locked{false};  ///< leaves: held while `leaf` is looked at
+  uint32_t bytes = 0;
+  const OpInfo* info = nullptr;
+  TensorImpl* leaf = nullptr;  ///< not counted; cleared when the leaf dies
+  NodeExtras* extras = nullptr;
+  // State of a running backward pass; `owner` says whose.
+  std::atomic<uint64_t> owner{0};
+  int32_t pending = 0;
+  bool wanted = false;
+  Edge* edges = nullptr;
+  SavedTensor* saved = nullptr;
+  Tensor* gradients = nullptr;  ///< one slot an output, filled during backward
+  Spec* specs = nullptr;        ///< outputs first, then the inputs whose spec is stored
+  void* op = nullptr;
+};
+
+/// Thread-local switches; zero is the usual case, so one test covers all of them.
+struct Modes {
+  enum Bit : uint32_t { no_grad = 1, anomaly = 2 };
+};
+namespace detail {
+extern TANDEM_API constinit thread_local uint32_t modes;
+extern TANDEM_API constinit thread_local const char* module_path;
+/// Puts `outputs = info(inputs)` on the tape.
+TANDEM_API void record_node(const OpInfo& info, const void* op, const Tensor* in, int n,
+                            Tensor* out, int n_out);
+/// The spec of input `i` as the forward pass saw it.
+TANDEM_API const Spec& input_spec(const Node& node, int i);
+/// Runs the record's vjp on the node's saved tensors.
+TANDEM_API Tensors run_vjp(Node& node, const Tensors& dy);
+
+/// Held for a few instructions around a look at `Node::leaf`, and while a gradient is delivered.
+class LeafLock {
+ public:
+  explicit LeafLock(Node& node) : node_(node) {
+    while (node_.locked.exchange(true, std::memory_order_acquire)) yield();
+  }
+  ~LeafLock() { node_.locked.store(false, std::memory_order_release); }
+  LeafLock(const LeafLock&) = delete;
+  LeafLock& operator=(const LeafLock&) = delete;
+
+ private:
+  static void yield();
+  Node& node_;
+};
+/// The leaf of an accumulator, or undefined when it is gone.
+TANDEM_API Tensor lock_leaf(Node& accumulator);
+/// Gives a view whose memory was written through another handle the history of that write.
+TANDEM_API void refresh_view(const Tensor& view);
+/// The node and slot that receive the gradient of `t`; null when `t` wants none. Counted.
+TANDEM_API Edge gradient_edge(const Tensor& t);
+inline bool grad_enabled() { return !(modes & Modes::no_grad); }
+}  // namespace detail
+
+/// While it lives, ops of this thread are not put on the tape.
+class NoGrad {
+ public:
+  NoGrad() : before_(detail::modes) { detail::modes |= Modes::no_grad; }
+  ~NoGrad() { detail::modes = before_; }
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  uint32_t before_;
+};
+/// The opposite, inside a NoGrad.
+class EnableGrad {
+ public:
+  explicit EnableGrad(bool on = true) : before_(detail::modes) {
+    detail::modes = on ? before_ & ~uint32_t(Modes::no_grad) : before_ | Modes::no_grad;
+  }
+  ~EnableGrad() { detail::modes = before_; }
+  EnableGrad(const EnableGrad&) = delete;
+  EnableGrad& operator=(const EnableGrad&) = delete;
+
+ private:
+  uint32_t before_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,52 @@
+// The methods of Tensor that are ops: each forwards to the free function of its name.
+#include "tandem/core/factory.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/exp.h"
+#include "tandem/ops/mul.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/sum.h"
+
+namespace tandem {
+
+Tensor Tensor::clone() const { return tandem::clone(*this); }
+Tensor Tensor::contiguous() const { return tandem::contiguous(*this); }
+Tensor Tensor::to(DType dtype) const { return cast(*this, dtype); }
+Tensor Tensor::sum() const { return tandem::sum(*this); }
+Tensor Tensor::sum(const Shape& axes, bool keepdim) const {
+  return tandem::sum(*this, axes, keepdim);
+}
+Tensor Tensor::exp() const { return tandem::exp(*this); }
+Tensor Tensor::transpose(int axis0, int axis1) const {
+  return tandem::transpose(*this, axis0, axis1);
+}
+Tensor Tensor::permute(const Shape& axes) const { return tandem::permute(*this, axes); }
+Tensor Tensor::reshape(const Shape& shape) const { return tandem::reshape(*this, shape); }
+Tensor Tensor::flatten(int start_axis, int end_axis) const {
+  return tandem::flatten(*this, start_axis, end_axis);
+}
+Tensor Tensor::squeeze(int axis) const { return tandem::squeeze(*this, axis); }
+Tensor Tensor::unsqueeze(int axis) const { return tandem::unsqueeze(*this, axis); }
+Tensor Tensor::expand(const Shape& shape) const { return tandem::expand(*this, shape); }
+
+Tensor& Tensor::operator+=(const Tensor& o) {
+  apply_inplace(Add{}, {*this, o});
+  return *this;
+}
+Tensor& Tensor::operator-=(const Tensor& o) {
+  apply_inplace(Sub{}, {*this, o});
+  return *this;
+}
+Tensor& Tensor::operator*=(const Tensor& o) {
+  apply_inplace(Mul{}, {*this, o});
+  return *this;
+}
+Tensor& Tensor::copy_(const Tensor& src) {
+  apply_inplace(CopyInto{}, {*this, src});
+  return *this;
+}
+Tensor& Tensor::fill_(Scalar value) { return copy_(Tensor(value)); }
+Tensor& Tensor::zero_() { return fill_(0); }
+
+}  // namespace tandem
