@@ -3,9 +3,9 @@
 usage: sum_tests.py RESULTS BUILD...
 
 RESULTS holds one `.step` file a step of test.sh (`passed NAME`, `failed NAME: why`, `skipped
-NAME: why`). Each BUILD holds test_reports/ctest.xml, and for a GoogleTest program also
-test_reports/NAME.json, whose cases are counted one by one. A script test counts as one, or as many
-as its last line `N passed, N failed, N skipped` says.
+NAME: why`), and its output beside it in a `.log`. Each BUILD holds test_reports/ctest.xml, and for
+a GoogleTest program also test_reports/NAME.json, whose cases are counted one by one. A script
+test or a step counts as one, or as many as its last line `N passed, N failed, N skipped` says.
 """
 
 import json
@@ -30,6 +30,15 @@ class Sum:
     def skip(self, text, reason):
         self.skipped += 1
         self.skips.setdefault(reason or "no reason given", []).append(text)
+
+    def add_line(self, where, numbers, broken):
+        """Adds what a line `N passed, N failed, N skipped` says."""
+        passed, failed, skipped = (int(n or 0) for n in numbers)
+        self.passed += passed
+        for _ in range(max(failed, broken)):
+            self.fail(where)
+        for _ in range(skipped):
+            self.skip(where, "its output says why")
 
 
 def skip_reasons(output):
@@ -88,12 +97,7 @@ def add_build(total, build):
             else:
                 total.fail(f"{where}: did not run")
         elif last:
-            passed, failed, skipped = (int(n or 0) for n in last[-1])
-            total.passed += passed
-            for _ in range(max(failed, status == "fail")):
-                total.fail(where)
-            for _ in range(skipped):
-                total.skip(where, "its output says why")
+            total.add_line(where, last[-1], status == "fail")
         elif status == "run":
             total.passed += 1
         else:
@@ -104,7 +108,11 @@ def main(results, builds):
     total = Sum()
     for step in sorted(pathlib.Path(results).glob("*.step")):
         outcome, _, text = step.read_text().strip().partition(" ")
-        if outcome == "passed":
+        log = step.with_suffix(".log")
+        last = log.read_text().strip().splitlines()[-1:] if log.exists() else []
+        if last and LINE.fullmatch(last[0]):
+            total.add_line(step.stem, LINE.findall(last[0])[0], outcome == "failed")
+        elif outcome == "passed":
             total.passed += 1
         elif outcome == "skipped":
             total.skip(*text.split(": ", 1))
