@@ -64,6 +64,22 @@ State& state() {
   return *s;
 }
 
+Block* new_block(size_t bytes) {
+  const size_t size = round_up(std::max(bytes, kAlign), bytes >= kHugePage ? kHugePage : 4096);
+  void* p = state().alloc.load(std::memory_order_relaxed)(size);
+  if (p == nullptr) {
+    throw OutOfMemory(cat("cpu scratch: cannot get ", size, " bytes of working memory"));
+  }
+  state().held.fetch_add(size, std::memory_order_relaxed);
+  return new Block{p, size, state().free.load(std::memory_order_relaxed), true};
+}
+
+void delete_block(Block* block) {
+  block->free(block->data, block->bytes);
+  state().held.fetch_sub(block->bytes, std::memory_order_relaxed);
+  delete block;
+}
+
 Shelf::Shelf() {
   const std::lock_guard<std::mutex> lock(state().mutex);
   state().shelves.push_back(this);
@@ -79,9 +95,7 @@ void Shelf::drop_idle() {
   const std::lock_guard<std::mutex> lock(mutex);
   std::erase_if(blocks, [](Block* block) {
     if (block->busy) return false;
-    block->free(block->data, block->bytes);
-    state().held.fetch_sub(block->bytes, std::memory_order_relaxed);
-    delete block;
+    delete_block(block);
     return true;
   });
 }
@@ -89,16 +103,6 @@ void Shelf::drop_idle() {
 Shelf& shelf() {
   static thread_local Shelf s;
   return s;
-}
-
-Block* new_block(size_t bytes) {
-  const size_t size = round_up(std::max(bytes, kAlign), bytes >= kHugePage ? kHugePage : 4096);
-  void* p = state().alloc.load(std::memory_order_relaxed)(size);
-  if (p == nullptr) {
-    throw OutOfMemory(cat("cpu scratch: cannot get ", size, " bytes of working memory"));
-  }
-  state().held.fetch_add(size, std::memory_order_relaxed);
-  return new Block{p, size, state().free.load(std::memory_order_relaxed), true};
 }
 
 }  // namespace
@@ -132,9 +136,7 @@ Scratch::Scratch(size_t bytes) {
     // Grown, not added to: without this a run over many shapes would keep a block for each.
     if (small != nullptr) {
       std::erase(s.blocks, small);
-      small->free(small->data, small->bytes);
-      state().held.fetch_sub(small->bytes, std::memory_order_relaxed);
-      delete small;
+      delete_block(small);
     }
     best = new_block(bytes);
     s.blocks.push_back(best);
@@ -149,5 +151,13 @@ Scratch::~Scratch() {
   const std::lock_guard<std::mutex> lock(shelf().mutex);
   static_cast<Block*>(block_)->busy = false;
 }
+
+KeptBlock::KeptBlock(size_t bytes) : block_(new_block(bytes)) {}
+
+KeptBlock::~KeptBlock() {
+  if (block_ != nullptr) delete_block(static_cast<Block*>(block_));
+}
+
+void* KeptBlock::data() const noexcept { return static_cast<Block*>(block_)->data; }
 
 }  // namespace tandem::cpu

@@ -1,0 +1,326 @@
+#include "tandem/backend/cpu/conv.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <unordered_map>
+
+#include "tandem/backend/cpu/conv_direct.h"
+#include "tandem/backend/cpu/conv_im2col.h"
+#include "tandem/backend/cpu/conv_onednn.h"
+#include "tandem/backend/cpu/threads.h"
+
+namespace tandem::cpu {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+enum class Algorithm : uint8_t { plain, channels_last, blocked, winograd, direct, depthwise, im2col };
+
+std::atomic<bool> g_autotune{true};
+std::atomic<bool> g_winograd{true};
+
+struct Key {
+  ConvShape shape;
+  ConvPass pass;
+  bool bias, autotune, winograd;
+  int threads;
+
+  bool operator==(const Key&) const = default;
+};
+
+struct KeyHash {
+  size_t operator()(const Key& k) const noexcept {
+    const ConvShape& s = k.shape;
+    uint64_t h = static_cast<uint64_t>(k.pass) * 8 + (k.bias ? 4u : 0u) + (k.autotune ? 2u : 0u) +
+                 (k.winograd ? 1u : 0u);
+    for (const int64_t v : {s.n, s.c, s.h, s.w, s.oc, s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h,
+                            s.pad_w, s.dil_h, s.dil_w, s.groups, int64_t{k.threads}}) {
+      h = (h ^ static_cast<uint64_t>(v)) * 0x9e3779b97f4a7c15ull;
+      h ^= h >> 29;
+    }
+    return static_cast<size_t>(h);
+  }
+};
+
+// What a thread needs to run one pass of one shape.
+struct Plan {
+  Algorithm algorithm = Algorithm::im2col;
+  std::unique_ptr<OneDnnConv> onednn;
+};
+
+using Plans = std::unordered_map<Key, Plan, KeyHash>;
+
+// More shapes than this in one process come from inputs whose size keeps changing: start afresh.
+constexpr size_t kMostShapes = 1024;
+
+Plans& plans() {
+  static thread_local Plans mine;
+  return mine;
+}
+
+// What was measured, for all threads.
+struct Decisions {
+  std::mutex mutex;
+  std::unordered_map<Key, Algorithm, KeyHash> made;
+};
+
+Decisions& decisions() {
+  static Decisions* const all = new Decisions;
+  return *all;
+}
+
+double macs(const ConvShape& s) {
+  return static_cast<double>(s.n * s.oc) * static_cast<double>(s.out_h() * s.out_w()) *
+         static_cast<double>(s.c / s.groups * s.kh * s.kw);
+}
+
+// Algorithms worth a try, best guess first: without autotuning the first that exists is taken.
+struct Candidates {
+  Algorithm list[4];
+  int count = 0;
+
+  void add(Algorithm a) { list[count++] = a; }
+};
+
+Candidates candidates(const Key& key) {
+  const ConvShape& s = key.shape;
+  const bool forward = key.pass == ConvPass::forward;
+  const bool data = key.pass == ConvPass::backward_data;
+  const double work = macs(s);
+  Candidates c;
+  if (direct::is_depthwise(s)) {
+    c.add(Algorithm::depthwise);
+    if (work > 1e6) c.add(Algorithm::blocked);
+    return c;
+  }
+  const bool mine = data ? direct::has_transpose(s) && direct::few_inputs(direct::transposed(s))
+                         : direct::few_inputs(s);
+  // Compiling a kernel takes half a millisecond: not for work of a few microseconds.
+  if (work < 2e5) {
+    c.add(mine ? Algorithm::direct : Algorithm::im2col);
+    return c;
+  }
+  const bool pointwise = s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 &&
+                         s.pad_h == 0 && s.pad_w == 0 && s.groups == 1;
+  if (pointwise) {
+    if (forward || data) c.add(Algorithm::im2col);
+    c.add(Algorithm::blocked);
+    c.add(Algorithm::channels_last);
+    if (!forward && !data) c.add(Algorithm::im2col);
+    return c;
+  }
+  if (mine) {
+    c.add(Algorithm::direct);
+    c.add(Algorithm::blocked);
+    c.add(Algorithm::channels_last);
+    return c;
+  }
+  const bool winograd = key.winograd && s.kh == 3 && s.kw == 3 && s.stride_h == 1 &&
+                        s.stride_w == 1 && s.dil_h == 1 && s.dil_w == 1 && s.groups == 1 &&
+                        s.pad_h <= 1 && s.pad_w <= 1 && s.c >= 16 && s.oc >= 16;
+  const bool many_tiles = s.n * s.out_h() * s.out_w() >= 4096 && s.c >= 32 && s.oc >= 32;
+  if (winograd && many_tiles) c.add(Algorithm::winograd);
+  c.add(Algorithm::blocked);
+  if (winograd && !many_tiles) c.add(Algorithm::winograd);
+  // Equal to blocked on big work, where each measurement is dear.
+  if (!(winograd && many_tiles) && work < 1e10) c.add(Algorithm::channels_last);
+  if (s.groups > 1 || work < 1e8) c.add(Algorithm::im2col);
+  return c;
+}
+
+ConvLayout layout_of(Algorithm a) {
+  switch (a) {
+    case Algorithm::plain: return ConvLayout::plain;
+    case Algorithm::channels_last: return ConvLayout::channels_last;
+    case Algorithm::winograd: return ConvLayout::winograd;
+    default: return ConvLayout::blocked;
+  }
+}
+
+bool is_onednn(Algorithm a) { return a <= Algorithm::winograd; }
+
+// False when the algorithm does not exist for the shape.
+bool prepare(const Key& key, Algorithm algorithm, Plan& plan) {
+  plan.algorithm = algorithm;
+  if (!is_onednn(algorithm)) return true;
+  plan.onednn = OneDnnConv::make(key.pass, layout_of(algorithm), key.shape, key.bias);
+  return plan.onednn != nullptr;
+}
+
+void run_own(const Key& key, Algorithm algorithm, const ConvOperands& o) {
+  const ConvShape& s = key.shape;
+  if (key.pass == ConvPass::forward) {
+    if (algorithm == Algorithm::depthwise) {
+      return direct::depthwise_forward(s, o.a, o.b, o.bias, o.out);
+    }
+    if (algorithm == Algorithm::direct) return direct::forward(s, o.a, o.b, o.bias, o.out);
+    return im2col::forward(s, o.a, o.b, o.bias, o.out);
+  }
+  if (key.pass == ConvPass::backward_data) {
+    if (algorithm == Algorithm::depthwise) {
+      return direct::depthwise_backward_data(s, o.a, o.b, o.out);
+    }
+    if (algorithm == Algorithm::direct) return direct::backward_data(s, o.a, o.b, o.out);
+    return im2col::backward_data(s, o.a, o.b, o.out);
+  }
+  if (algorithm == Algorithm::depthwise) {
+    direct::depthwise_backward_weights(s, o.a, o.b, o.out);
+  } else if (algorithm == Algorithm::direct) {
+    direct::backward_weights(s, o.a, o.b, o.out);
+  } else {
+    im2col::backward_weights(s, o.a, o.b, o.out);
+  }
+  if (o.bias_grad != nullptr) im2col::bias_gradient(s, o.b, o.bias_grad);
+}
+
+void run(const Key& key, Plan& plan, const ConvOperands& operands) {
+  if (plan.onednn) return plan.onednn->run(operands);
+  run_own(key, plan.algorithm, operands);
+}
+
+double seconds(const Key& key, Plan& plan, const ConvOperands& operands) {
+  const Clock::time_point start = Clock::now();
+  run(key, plan, operands);
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Runs every candidate on the caller's buffers (each result is a valid one) and keeps the fastest.
+Plan measure(const Key& key, const Candidates& tries, const ConvOperands& operands) {
+  Plan best;
+  double best_time = 1e30;
+  bool found = false;
+  for (int i = 0; i < tries.count; ++i) {
+    Plan plan;
+    if (!prepare(key, tries.list[i], plan)) continue;
+    double time = seconds(key, plan, operands);
+    // The first run pays for page faults; long runs hardly notice.
+    const int repeats = time < 2e-3 ? 3 : (time < 0.1 ? 2 : 1);
+    for (int r = 0; r < repeats && time < 3 * best_time; ++r) {
+      time = std::min(time, seconds(key, plan, operands));
+    }
+    if (found && time >= best_time) continue;
+    best = std::move(plan);
+    best_time = time;
+    found = true;
+  }
+  return best;  // im2col when nothing else exists: the caller runs it
+}
+
+void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperands& operands) {
+  const Key key{shape,         pass,           bias, conv_autotune(), conv_winograd(),
+                usable_threads()};
+  Plans& mine = plans();
+  const auto found = mine.find(key);
+  if (found != mine.end()) return run(key, found->second, operands);
+
+  if (mine.size() >= kMostShapes) mine.clear();
+  Plan plan;
+  const Candidates tries = candidates(key);
+  if (tries.count == 1 || !key.autotune) {
+    for (int i = 0; i < tries.count; ++i) {
+      if (prepare(key, tries.list[i], plan)) break;
+      plan = Plan{};
+    }
+    return run(key, mine.emplace(key, std::move(plan)).first->second, operands);
+  }
+
+  Decisions& shared = decisions();
+  bool known = false;
+  {
+    const std::lock_guard<std::mutex> lock(shared.mutex);
+    const auto decided = shared.made.find(key);
+    known = decided != shared.made.end();
+    if (known) plan.algorithm = decided->second;
+  }
+  if (known) {
+    if (!prepare(key, plan.algorithm, plan)) plan = Plan{};
+    return run(key, mine.emplace(key, std::move(plan)).first->second, operands);
+  }
+  plan = measure(key, tries, operands);
+  {
+    const std::lock_guard<std::mutex> lock(shared.mutex);
+    if (shared.made.size() >= kMostShapes) shared.made.clear();
+    shared.made.emplace(key, plan.algorithm);
+  }
+  run(key, mine.emplace(key, std::move(plan)).first->second, operands);
+}
+
+int64_t input_size(const ConvShape& s) { return s.n * s.c * s.h * s.w; }
+int64_t output_size(const ConvShape& s) {
+  return s.n * s.oc * std::max<int64_t>(0, s.out_h()) * std::max<int64_t>(0, s.out_w());
+}
+int64_t weight_size(const ConvShape& s) { return s.oc * (s.c / s.groups) * s.kh * s.kw; }
+
+// Nothing to multiply: y is the bias, gradients are zero. True when that was all.
+template <class T>
+bool empty_forward(const ConvShape& s, const T* bias, T* y) {
+  const int64_t size = output_size(s);
+  if (size > 0 && input_size(s) > 0 && weight_size(s) > 0) return false;
+  if (size == 0) return true;
+  const int64_t area = size / (s.n * s.oc);
+  for (int64_t i = 0; i < s.n * s.oc; ++i) {
+    std::fill_n(y + i * area, area, bias == nullptr ? T{0} : bias[i % s.oc]);
+  }
+  return true;
+}
+
+template <class T>
+bool empty_backward(const ConvShape& s, int64_t size, T* out) {
+  if (output_size(s) > 0 && input_size(s) > 0 && weight_size(s) > 0) return false;
+  std::fill_n(out, size, T{0});
+  return true;
+}
+
+}  // namespace
+
+void conv_forward(const ConvShape& shape, const float* x, const float* w, const float* bias,
+                  float* y, uint64_t weight_version) {
+  if (empty_forward(shape, bias, y)) return;
+  execute(ConvPass::forward, shape, bias != nullptr, {x, w, y, bias, nullptr, weight_version});
+}
+
+void conv_forward(const ConvShape& shape, const double* x, const double* w, const double* bias,
+                  double* y, uint64_t) {
+  if (!empty_forward(shape, bias, y)) im2col::forward(shape, x, w, bias, y);
+}
+
+void conv_backward_data(const ConvShape& shape, const float* dy, const float* w, float* dx,
+                        uint64_t weight_version) {
+  if (empty_backward(shape, input_size(shape), dx)) return;
+  execute(ConvPass::backward_data, shape, false, {dy, w, dx, nullptr, nullptr, weight_version});
+}
+
+void conv_backward_data(const ConvShape& shape, const double* dy, const double* w, double* dx,
+                        uint64_t) {
+  if (!empty_backward(shape, input_size(shape), dx)) im2col::backward_data(shape, dy, w, dx);
+}
+
+void conv_backward_weights(const ConvShape& shape, const float* x, const float* dy, float* dw,
+                           float* db) {
+  if (empty_backward(shape, weight_size(shape), dw)) {
+    if (db != nullptr) im2col::bias_gradient(shape, dy, db);
+    return;
+  }
+  execute(ConvPass::backward_weights, shape, db != nullptr, {x, dy, dw, nullptr, db, 0});
+}
+
+void conv_backward_weights(const ConvShape& shape, const double* x, const double* dy, double* dw,
+                           double* db) {
+  if (db != nullptr) im2col::bias_gradient(shape, dy, db);
+  if (!empty_backward(shape, weight_size(shape), dw)) im2col::backward_weights(shape, x, dy, dw);
+}
+
+void set_conv_autotune(bool on) noexcept { g_autotune.store(on, std::memory_order_relaxed); }
+bool conv_autotune() noexcept { return g_autotune.load(std::memory_order_relaxed); }
+void set_conv_winograd(bool on) noexcept { g_winograd.store(on, std::memory_order_relaxed); }
+bool conv_winograd() noexcept { return g_winograd.load(std::memory_order_relaxed); }
+
+void release_conv_weights() noexcept {
+  for (auto& [key, plan] : plans()) {
+    if (plan.onednn) plan.onednn->forget_weights();
+  }
+}
+
+}  // namespace tandem::cpu

@@ -1,0 +1,58 @@
+// 2-d convolutions on raw pointers. Tensors are contiguous: x[n, c, h, w], w[oc, c / groups, kh, kw],
+// y[n, oc, out_h, out_w]. A 1-d convolution is one with h = kh = 1; a transposed convolution is
+// conv_backward_data of the convolution it transposes, whose h and w say what its output size is.
+#pragma once
+
+#include <cstdint>
+
+#include "tandem/core/export.h"
+
+namespace tandem::cpu {
+
+struct ConvShape {
+  int64_t n, c, h, w, oc, kh, kw;
+  int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dil_h = 1, dil_w = 1, groups = 1;
+
+  bool operator==(const ConvShape&) const = default;
+
+  /// floor((size + 2 pad - dil (k - 1) - 1) / stride) + 1
+  int64_t out_h() const { return (h + 2 * pad_h - dil_h * (kh - 1) - 1) / stride_h + 1; }
+  int64_t out_w() const { return (w + 2 * pad_w - dil_w * (kw - 1) - 1) / stride_w + 1; }
+};
+
+/// y = conv(x, w) + bias; bias[oc] may be null.
+///
+/// f32 picks among oneDNN (plain, channels-last, blocked, Winograd) and kernels of our own. The
+/// first call with a shape measures the candidates with the caller's buffers and keeps the winner
+/// for the life of the process. `weight_version` other than 0 allows the reordered weights to be
+/// kept: it must then be a number that stands for this content at this address and for no other,
+/// as a process-wide counter gives it.
+TANDEM_API void conv_forward(const ConvShape& shape, const float* x, const float* w,
+                             const float* bias, float* y, uint64_t weight_version = 0);
+TANDEM_API void conv_forward(const ConvShape& shape, const double* x, const double* w,
+                             const double* bias, double* y, uint64_t weight_version = 0);
+
+/// dx = gradient of sum(y * dy) with respect to x.
+TANDEM_API void conv_backward_data(const ConvShape& shape, const float* dy, const float* w,
+                                   float* dx, uint64_t weight_version = 0);
+TANDEM_API void conv_backward_data(const ConvShape& shape, const double* dy, const double* w,
+                                   double* dx, uint64_t weight_version = 0);
+
+/// dw and db = gradients of sum(y * dy) with respect to w and bias; db may be null.
+TANDEM_API void conv_backward_weights(const ConvShape& shape, const float* x, const float* dy,
+                                      float* dw, float* db);
+TANDEM_API void conv_backward_weights(const ConvShape& shape, const double* x, const double* dy,
+                                      double* dw, double* db);
+
+/// Off: a fixed rule instead of measurements, so that every run of a program gives the same bits.
+TANDEM_API void set_conv_autotune(bool on) noexcept;
+TANDEM_API bool conv_autotune() noexcept;
+
+/// Off: no Winograd (relative error about 9e-7 instead of 2e-7), direct sums only.
+TANDEM_API void set_conv_winograd(bool on) noexcept;
+TANDEM_API bool conv_winograd() noexcept;
+
+/// Frees the reordered weights kept for this thread's `weight_version`s.
+TANDEM_API void release_conv_weights() noexcept;
+
+}  // namespace tandem::cpu

@@ -1,0 +1,343 @@
+// Convolutions of the CPU backend, every algorithm by itself and the choice among them, against
+// plain loops in f64.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tandem/backend/cpu/conv.h"
+#include "tandem/backend/cpu/conv_direct.h"
+#include "tandem/backend/cpu/conv_im2col.h"
+#include "tandem/backend/cpu/conv_onednn.h"
+#include "tandem/backend/cpu/scratch.h"
+#include "tandem/backend/cpu/threads.h"
+
+namespace {
+
+using namespace tandem::cpu;
+using Values = std::vector<double>;
+
+const std::vector<ConvShape>& shapes() {
+  // n c h w oc kh kw | stride pad dilation (h, w) groups
+  static const std::vector<ConvShape> all = {
+      {1, 1, 1, 1, 1, 1, 1},
+      {2, 3, 5, 7, 4, 3, 3, 1, 1, 1, 1},
+      {1, 1, 9, 20, 3, 3, 3},
+      {4, 1, 28, 28, 32, 3, 3},
+      {3, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2},
+      {2, 3, 33, 37, 20, 7, 7, 2, 2, 3, 3},
+      {2, 6, 14, 14, 16, 5, 5},
+      {1, 32, 16, 18, 40, 3, 3, 1, 1, 1, 1},
+      {2, 33, 13, 11, 35, 3, 3, 1, 1, 0, 0},
+      {2, 64, 12, 12, 48, 3, 3, 2, 2, 1, 1},
+      {2, 32, 15, 15, 32, 1, 1},
+      {2, 32, 15, 15, 32, 1, 1, 2, 2},
+      {2, 8, 13, 17, 12, 3, 3, 1, 1, 2, 3, 2, 3},
+      {2, 5, 19, 18, 7, 2, 4, 3, 2, 1, 0, 2, 3},
+      {2, 12, 9, 9, 18, 3, 3, 1, 1, 1, 1, 1, 1, 3},
+      {2, 32, 14, 14, 64, 3, 3, 2, 1, 1, 1, 1, 1, 4},
+      {2, 17, 14, 14, 17, 3, 3, 1, 1, 1, 1, 1, 1, 17},
+      {2, 16, 15, 40, 16, 5, 3, 2, 2, 2, 1, 1, 1, 16},
+      {1, 20, 23, 21, 20, 3, 3, 3, 2, 1, 2, 2, 1, 20},
+      {1, 19, 7, 7, 19, 3, 3, 1, 1, 0, 0, 1, 2, 19},
+      {3, 16, 1, 300, 24, 1, 5, 1, 1, 0, 2},
+      {2, 4, 3, 3, 5, 3, 3, 1, 1, 4, 4},
+      {2, 10, 12, 12, 10, 4, 4, 2, 2, 1, 1},
+      {1, 3, 8, 8, 2, 3, 3, 4, 5, 0, 1},
+      {40, 32, 28, 28, 32, 3, 3, 1, 1, 1, 1},
+  };
+  return all;
+}
+
+std::string name(const ConvShape& s) {
+  std::string text;
+  for (const int64_t v : {s.n, s.c, s.h, s.w, s.oc, s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h,
+                          s.pad_w, s.dil_h, s.dil_w, s.groups}) {
+    text += std::to_string(v) + " ";
+  }
+  return text;
+}
+
+// Visits every product x[i] * w[j] that goes into y[k].
+template <class F>
+void each_product(const ConvShape& s, F&& visit) {
+  const int64_t oh = s.out_h(), ow = s.out_w(), cg = s.c / s.groups, og = s.oc / s.groups;
+  for (int64_t n = 0; n < s.n; ++n) {
+    for (int64_t o = 0; o < s.oc; ++o) {
+      for (int64_t c = 0; c < cg; ++c) {
+        for (int64_t p = 0; p < s.kh; ++p) {
+          for (int64_t q = 0; q < s.kw; ++q) {
+            const int64_t wi = ((o * cg + c) * s.kh + p) * s.kw + q;
+            for (int64_t i = 0; i < oh; ++i) {
+              const int64_t h = i * s.stride_h + p * s.dil_h - s.pad_h;
+              if (h < 0 || h >= s.h) continue;
+              for (int64_t j = 0; j < ow; ++j) {
+                const int64_t w = j * s.stride_w + q * s.dil_w - s.pad_w;
+                if (w < 0 || w >= s.w) continue;
+                visit(static_cast<size_t>(((n * s.c + o / og * cg + c) * s.h + h) * s.w + w),
+                      static_cast<size_t>(wi),
+                      static_cast<size_t>(((n * s.oc + o) * oh + i) * ow + j));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+Values random_values(int64_t n, unsigned seed) {
+  std::mt19937 gen(seed);
+  std::uniform_real_distribution<float> dist(-1, 1);
+  Values v(static_cast<size_t>(n));
+  for (double& x : v) x = static_cast<double>(dist(gen));
+  return v;
+}
+
+template <class T>
+std::vector<T> cast(const Values& v) {
+  return std::vector<T>(v.begin(), v.end());
+}
+
+struct Problem {
+  ConvShape s;
+  Values x, w, bias, dy;         // inputs
+  Values y, y_bias, dx, dw, db;  // what is right
+
+  explicit Problem(const ConvShape& shape) : s(shape) {
+    const int64_t area = s.out_h() * s.out_w();
+    x = random_values(s.n * s.c * s.h * s.w, 1);
+    w = random_values(s.oc * (s.c / s.groups) * s.kh * s.kw, 2);
+    bias = random_values(s.oc, 3);
+    dy = random_values(s.n * s.oc * area, 4);
+    y.assign(dy.size(), 0);
+    dx.assign(x.size(), 0);
+    dw.assign(w.size(), 0);
+    each_product(s, [&](size_t i, size_t j, size_t k) {
+      y[k] += x[i] * w[j];
+      dx[i] += dy[k] * w[j];
+      dw[j] += dy[k] * x[i];
+    });
+    db.assign(bias.size(), 0);
+    y_bias = y;
+    for (size_t k = 0; k < dy.size(); ++k) {
+      const size_t o = k / static_cast<size_t>(area) % bias.size();
+      db[o] += dy[k];
+      y_bias[k] += bias[o];
+    }
+  }
+};
+
+template <class T>
+double tolerance(const Values& want) {
+  double largest = 0;
+  for (const double v : want) largest = std::max(largest, std::abs(v));
+  return (largest + 1) * (sizeof(T) == 8 ? 1e-13 : 1e-5);
+}
+
+template <class T>
+void expect_near(const std::vector<T>& got, const Values& want, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size());
+  const double most = tolerance<T>(want);
+  for (size_t i = 0; i < want.size(); ++i) {
+    ASSERT_TRUE(std::abs(static_cast<double>(got[i]) - want[i]) <= most)
+        << what << " at " << i << ": " << got[i] << " not " << want[i];
+  }
+}
+
+template <class T>
+std::vector<T> nans(size_t n) {
+  return std::vector<T>(n, std::numeric_limits<T>::quiet_NaN());
+}
+
+template <class T>
+void check_public(const Problem& p, const std::string& how) {
+  const auto x = cast<T>(p.x), w = cast<T>(p.w), bias = cast<T>(p.bias), dy = cast<T>(p.dy);
+  const std::string what = how + " " + name(p.s);
+  for (int round = 0; round < 2; ++round) {
+    auto y = nans<T>(p.y.size()), dx = nans<T>(p.x.size()), dw = nans<T>(p.w.size());
+    auto db = nans<T>(p.bias.size());
+    conv_forward(p.s, x.data(), w.data(), static_cast<const T*>(nullptr), y.data());
+    expect_near(y, p.y, what + "forward");
+    conv_forward(p.s, x.data(), w.data(), bias.data(), y.data());
+    expect_near(y, p.y_bias, what + "forward with bias");
+    conv_backward_data(p.s, dy.data(), w.data(), dx.data());
+    expect_near(dx, p.dx, what + "backward data");
+    conv_backward_weights(p.s, x.data(), dy.data(), dw.data(), static_cast<T*>(nullptr));
+    expect_near(dw, p.dw, what + "backward weights");
+    std::fill(dw.begin(), dw.end(), std::numeric_limits<T>::quiet_NaN());
+    conv_backward_weights(p.s, x.data(), dy.data(), dw.data(), db.data());
+    expect_near(dw, p.dw, what + "backward weights with bias");
+    expect_near(db, p.db, what + "bias gradient");
+  }
+}
+
+// Puts the switches back.
+struct Switches {
+  bool autotune = conv_autotune(), winograd = conv_winograd();
+  int threads = num_threads();
+  ~Switches() {
+    set_conv_autotune(autotune);
+    set_conv_winograd(winograd);
+    set_num_threads(threads);
+  }
+};
+
+TEST(BackendConv, PublicCallsEqualPlainLoops) {
+  const Switches keep;
+  for (const ConvShape& s : shapes()) {
+    const Problem p(s);
+    set_conv_autotune(true);
+    check_public<float>(p, "autotuned");
+    set_conv_autotune(false);
+    check_public<float>(p, "by rule");
+    set_conv_winograd(false);
+    check_public<float>(p, "direct");
+    set_conv_winograd(true);
+    check_public<double>(p, "f64");
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(BackendConv, OneAndManyThreads) {
+  const Switches keep;
+  const Problem p(shapes()[3]), q(shapes()[7]);
+  for (const int threads : {1, 3}) {
+    set_num_threads(threads);
+    check_public<float>(p, "threads");
+    check_public<float>(q, "threads");
+    check_public<double>(q, "threads f64");
+  }
+}
+
+TEST(BackendConv, EveryLayoutOfOneDnn) {
+  for (const ConvShape& s : shapes()) {
+    const Problem p(s);
+    const auto x = cast<float>(p.x), w = cast<float>(p.w), bias = cast<float>(p.bias),
+               dy = cast<float>(p.dy);
+    for (const ConvLayout layout : {ConvLayout::plain, ConvLayout::channels_last,
+                                    ConvLayout::blocked, ConvLayout::winograd}) {
+      const std::string what = name(s) + "layout " + std::to_string(static_cast<int>(layout));
+      auto y = nans<float>(p.y.size()), dx = nans<float>(p.x.size()), dw = nans<float>(p.w.size());
+      auto db = nans<float>(p.bias.size());
+      if (const auto conv = OneDnnConv::make(ConvPass::forward, layout, s, true)) {
+        conv->run({x.data(), w.data(), y.data(), bias.data(), nullptr, 0});
+        expect_near(y, p.y_bias, what + " forward");
+      }
+      if (const auto conv = OneDnnConv::make(ConvPass::backward_data, layout, s, false)) {
+        conv->run({dy.data(), w.data(), dx.data(), nullptr, nullptr, 0});
+        expect_near(dx, p.dx, what + " backward data");
+      }
+      if (const auto conv = OneDnnConv::make(ConvPass::backward_weights, layout, s, true)) {
+        conv->run({x.data(), dy.data(), dw.data(), nullptr, db.data(), 0});
+        expect_near(dw, p.dw, what + " backward weights");
+        expect_near(db, p.db, what + " bias gradient");
+      }
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(BackendConv, OwnKernelsWhereTheyApply) {
+  int direct_forward = 0, direct_data = 0, depthwise = 0;
+  for (const ConvShape& s : shapes()) {
+    const Problem p(s);
+    const auto x = cast<float>(p.x), w = cast<float>(p.w), bias = cast<float>(p.bias),
+               dy = cast<float>(p.dy);
+    auto y = nans<float>(p.y.size()), dx = nans<float>(p.x.size()), dw = nans<float>(p.w.size());
+    im2col::forward(s, x.data(), w.data(), bias.data(), y.data());
+    expect_near(y, p.y_bias, name(s) + "im2col forward");
+    im2col::backward_data(s, dy.data(), w.data(), dx.data());
+    expect_near(dx, p.dx, name(s) + "im2col backward data");
+    im2col::backward_weights(s, x.data(), dy.data(), dw.data());
+    expect_near(dw, p.dw, name(s) + "im2col backward weights");
+    if (direct::is_depthwise(s)) {
+      ++depthwise;
+      direct::depthwise_forward(s, x.data(), w.data(), bias.data(), y.data());
+      expect_near(y, p.y_bias, name(s) + "depthwise forward");
+      direct::depthwise_backward_data(s, dy.data(), w.data(), dx.data());
+      expect_near(dx, p.dx, name(s) + "depthwise backward data");
+      direct::depthwise_backward_weights(s, x.data(), dy.data(), dw.data());
+      expect_near(dw, p.dw, name(s) + "depthwise backward weights");
+    }
+    if (s.groups == 1) {
+      ++direct_forward;
+      direct::forward(s, x.data(), w.data(), bias.data(), y.data());
+      expect_near(y, p.y_bias, name(s) + "direct forward");
+      direct::backward_weights(s, x.data(), dy.data(), dw.data());
+      expect_near(dw, p.dw, name(s) + "direct backward weights");
+    }
+    if (direct::has_transpose(s)) {
+      ++direct_data;
+      direct::backward_data(s, dy.data(), w.data(), dx.data());
+      expect_near(dx, p.dx, name(s) + "direct backward data");
+    }
+    if (testing::Test::HasFatalFailure()) return;
+  }
+  EXPECT_GE(direct_forward, 10);
+  EXPECT_GE(direct_data, 5);
+  EXPECT_GE(depthwise, 4);
+}
+
+TEST(BackendConv, KeptWeightsFollowTheVersion) {
+  const ConvShape s{2, 32, 16, 16, 32, 3, 3, 1, 1, 1, 1};
+  const Problem p(s);
+  const auto x = cast<float>(p.x), dy = cast<float>(p.dy);
+  auto w = cast<float>(p.w);
+  auto y = nans<float>(p.y.size()), dx = nans<float>(p.x.size());
+  for (int round = 0; round < 2; ++round) {
+    conv_forward(s, x.data(), w.data(), nullptr, y.data(), 7);
+    expect_near(y, p.y, "kept forward");
+    conv_backward_data(s, dy.data(), w.data(), dx.data(), 7);
+    expect_near(dx, p.dx, "kept backward data");
+  }
+  for (float& v : w) v = -v;
+  conv_forward(s, x.data(), w.data(), nullptr, y.data(), 8);
+  for (float& v : y) v = -v;
+  expect_near(y, p.y, "new version");
+  const size_t held = scratch_bytes();
+  release_conv_weights();
+  release_scratch();
+  EXPECT_LT(scratch_bytes(), held);
+  conv_forward(s, x.data(), w.data(), nullptr, y.data(), 8);
+  for (float& v : y) v = -v;
+  expect_near(y, p.y, "after release");
+}
+
+TEST(BackendConv, EmptyTensors) {
+  ConvShape s{0, 3, 8, 8, 4, 3, 3};
+  std::vector<float> w(4 * 3 * 9, 1.0f), dw(w.size(), 7.0f), db(4, 7.0f), bias{1, 2, 3, 4};
+  conv_forward(s, nullptr, w.data(), bias.data(), static_cast<float*>(nullptr));
+  conv_backward_data(s, nullptr, w.data(), static_cast<float*>(nullptr));
+  conv_backward_weights(s, nullptr, nullptr, dw.data(), db.data());
+  EXPECT_EQ(dw, std::vector<float>(dw.size(), 0.0f));
+  EXPECT_EQ(db, std::vector<float>(4, 0.0f));
+  s.n = 1;
+  s.c = 0;
+  std::vector<float> y(4 * 36, 9.0f);
+  conv_forward(s, nullptr, nullptr, bias.data(), y.data());
+  for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], bias[i / 36]);
+}
+
+TEST(BackendConv, ManyCallersAtOnce) {
+  const ConvShape s{2, 32, 14, 14, 32, 3, 3, 1, 1, 1, 1};
+  const Problem p(s);
+  const auto x = cast<float>(p.x), w = cast<float>(p.w);
+  std::vector<std::vector<float>> results(4, nans<float>(p.y.size()));
+  std::vector<std::thread> callers;
+  for (auto& y : results) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 5; ++i) conv_forward(s, x.data(), w.data(), nullptr, y.data(), 9);
+    });
+  }
+  for (auto& caller : callers) caller.join();
+  for (const auto& y : results) expect_near(y, p.y, "concurrent");
+}
+
+}  // namespace
