@@ -1,5 +1,6 @@
 # Each tests/*.cpp is one GoogleTest program and one ctest entry; its cases are counted from the
-# JSON report that it writes into the build folder's test_reports/.
+# JSON report that it writes into the build folder's test_reports/. A line `// ctest: shards 4` in
+# the source splits a long one into four entries that run side by side.
 find_package(GTest)
 if(NOT GTest_FOUND)
   message(STATUS "Tandem: GoogleTest (Debian: libgtest-dev) not found, the tests are left out")
@@ -55,10 +56,24 @@ foreach(source IN LISTS TANDEM_TESTS)
   set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name} CXX_EXTENSIONS OFF
                                              RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   target_link_libraries(${target} PRIVATE ${TANDEM_TEST_LINK})
-  add_test(NAME ${name} COMMAND ${target} --gtest_output=json:${TANDEM_REPORTS}/${name}.json
-           WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS gtest
-                                          ENVIRONMENT "${TANDEM_TEST_ENVIRONMENT}")
+  set(shards 1)
+  file(STRINGS "${source}" line REGEX "^// ctest: shards [0-9]+$")
+  if(line)
+    string(REGEX REPLACE ".* " "" shards "${line}")
+  endif()
+  math(EXPR last "${shards} - 1")
+  foreach(shard RANGE ${last})
+    set(entry ${name})
+    if(shards GREATER 1)
+      set(entry ${name}_${shard})
+    endif()
+    add_test(NAME ${entry} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests"
+             COMMAND ${target} --gtest_output=json:${TANDEM_REPORTS}/${entry}.json)
+    set_tests_properties(
+      ${entry}
+      PROPERTIES TIMEOUT 900 LABELS gtest ENVIRONMENT
+                 "${TANDEM_TEST_ENVIRONMENT};GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}")
+  endforeach()
 endforeach()
 
 # Script tests: tests/NAME.sh and tests/NAME/run.sh. They end with exit code 77 to be skipped, after
@@ -78,6 +93,12 @@ foreach(script IN LISTS TANDEM_SCRIPTS)
       "TANDEM_CCACHE=${TANDEM_CCACHE};OMP_WAIT_POLICY=passive")
   set_tests_properties(${name} PROPERTIES TIMEOUT 1200 LABELS script SKIP_RETURN_CODE 77
                                           ENVIRONMENT "${environment}")
+endforeach()
+
+# Tests of another shape, such as the examples' last numbers: tests/NAME.cmake.
+file(GLOB TANDEM_TEST_LISTS CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*.cmake")
+foreach(list IN LISTS TANDEM_TEST_LISTS)
+  include("${list}")
 endforeach()
 
 include(TandemFuzz)
