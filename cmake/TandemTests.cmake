@@ -69,10 +69,10 @@ foreach(source IN LISTS TANDEM_TESTS)
     endif()
     add_test(NAME ${entry} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests"
              COMMAND ${target} --gtest_output=json:${TANDEM_REPORTS}/${entry}.json)
-    set_tests_properties(
-      ${entry}
-      PROPERTIES TIMEOUT 900 LABELS gtest ENVIRONMENT
-                 "${TANDEM_TEST_ENVIRONMENT};GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}")
+    set(environment ${TANDEM_TEST_ENVIRONMENT} "GTEST_TOTAL_SHARDS=${shards}"
+                    "GTEST_SHARD_INDEX=${shard}")
+    set_tests_properties(${entry} PROPERTIES TIMEOUT 900 LABELS gtest
+                                             ENVIRONMENT "${environment}")
   endforeach()
 endforeach()
 
