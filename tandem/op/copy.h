@@ -3,7 +3,7 @@
 
 namespace tandem::detail {
 
-/// Copies elements between tensors of equal shape, converting the dtype; any strides. No history.
+/// Copies elements, converting the dtype; any strides; `from` broadcasts. No history.
 TANDEM_API void copy_data(const Tensor& to, const Tensor& from);
 /// `t` itself when it is row-major and of that dtype, else a row-major copy. No history.
 TANDEM_API Tensor as_contiguous(const Tensor& t, DType dtype);

@@ -105,6 +105,18 @@ struct PointLoop {
   }
 };
 
+/// Row-major operands of one shape and the kernel's own type: the usual case, and the tiny one.
+bool all_plain(Inputs in, const TensorImpl& y, DType compute) {
+  unsigned flags = y.flags;
+  bool same = true;
+  for (const Tensor& t : in) {
+    const TensorImpl& x = *t.impl();
+    flags &= x.flags;
+    same &= x.numel == y.numel && x.spec.dtype == compute;
+  }
+  return same && (flags & TensorImpl::contiguous);
+}
+
 /// A tile or less of row-major operands, some of them single values: no loop nest is needed. False
 /// when an operand is neither.
 bool small_launch(PointFn fn, const void* op, Inputs in, const TensorImpl& y, DType compute) {
@@ -132,6 +144,12 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
   const int n_in = int(in.size());
   const TensorImpl& y = *out.impl();
   const DType result = y.spec.dtype;
+  if (result == f32 && !k.bool_out && y.numel <= parallel_grain && all_plain(in, y, f32)) {
+    const void* ptr[max_inputs];
+    for (int i = 0; i < n_in; ++i) ptr[i] = in[size_t(i)].impl()->data;
+    k.f32(op, ptr, y.data, y.numel);
+    return;
+  }
   DType d = result;
   if (k.bool_out) {
     d = in[0].dtype();
@@ -144,17 +162,6 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
   const PointFn fn = kernel_for(k, compute);
   const DType written = k.bool_out ? boolean : compute;
 
-  // Row-major operands of one shape and the kernel's own type: the usual case, and the tiny one.
-  bool plain = y.has(TensorImpl::contiguous) && result == written;
-  for (const Tensor& t : in)
-    plain = plain && t.impl()->spec.dtype == compute && t.impl()->has(TensorImpl::contiguous) &&
-            t.impl()->numel == y.numel;
-  if (plain && y.numel <= parallel_grain) {
-    const void* ptr[max_inputs];
-    for (int i = 0; i < n_in; ++i) ptr[i] = in[size_t(i)].impl()->data;
-    fn(op, ptr, y.data, y.numel);
-    return;
-  }
   if (y.numel == 0) return;
   if (y.numel <= tile && y.has(TensorImpl::contiguous) && result == written &&
       small_launch(fn, op, in, y, compute))
@@ -204,6 +211,7 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
 }
 
 Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
+  if (in.size() == 2 && in[0] == in[1] && result == Result::same && !in.is_number(0)) return in[0];
   Spec out = in[0];
   // Promotion looks at tensors with axes first, then at 0-d ones, then at C++ numbers; a lower
   // rank counts only when its kind (bool < integer < float) is higher. PyTorch's rule.
@@ -251,7 +259,8 @@ Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
 
 void copy_data(const Tensor& to, const Tensor& from) {
   const DType d = from.dtype();
-  if (to.is_contiguous() && from.is_contiguous() && d == to.dtype()) {
+  if (to.is_contiguous() && from.is_contiguous() && d == to.dtype() &&
+      to.numel() == from.numel()) {
     const int64_t item = itemsize(d);
     char* y = to.impl()->data;
     const char* x = from.impl()->data;
