@@ -102,12 +102,10 @@ Candidates candidates(const Key& key) {
     c.add(mine ? Algorithm::direct : Algorithm::im2col);
     return c;
   }
-  const bool pointwise = s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 &&
-                         s.pad_h == 0 && s.pad_w == 0 && s.groups == 1;
-  if (pointwise) {
+  if (s.kh == 1 && s.kw == 1 && s.pad_h == 0 && s.pad_w == 0 && s.groups == 1) {
     if (forward || data) c.add(Algorithm::im2col);
     c.add(Algorithm::blocked);
-    c.add(Algorithm::channels_last);
+    c.add(Algorithm::plain);
     if (!forward && !data) c.add(Algorithm::im2col);
     return c;
   }
@@ -115,6 +113,12 @@ Candidates candidates(const Key& key) {
     c.add(Algorithm::direct);
     c.add(Algorithm::blocked);
     c.add(Algorithm::channels_last);
+    return c;
+  }
+  // The gradient of a picture: few channels out, where oneDNN's blocks of 16 are mostly padding.
+  if (data && s.c <= 8 && s.groups == 1) {
+    c.add(Algorithm::im2col);
+    c.add(Algorithm::plain);
     return c;
   }
   const bool winograd = key.winograd && s.kh == 3 && s.kw == 3 && s.stride_h == 1 &&
@@ -126,7 +130,7 @@ Candidates candidates(const Key& key) {
   if (winograd && !many_tiles) c.add(Algorithm::winograd);
   // Equal to blocked on big work, where each measurement is dear.
   if (!(winograd && many_tiles) && work < 1e10) c.add(Algorithm::channels_last);
-  if (s.groups > 1 || work < 1e8) c.add(Algorithm::im2col);
+  if (!(winograd && many_tiles)) c.add(Algorithm::im2col);
   return c;
 }
 
