@@ -1,0 +1,66 @@
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "tandem/core/tensor.h"
+
+namespace tandem {
+
+/// One block of Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
+/// 1, 2, 3", 2011): four words from a 64-bit key and a 128-bit counter. Any block can be made on
+/// its own, so that numbers do not depend on threads or vector widths.
+struct Philox {
+  static constexpr uint32_t mul0 = 0xD2511F53, mul1 = 0xCD9E8D57;
+  static constexpr uint32_t weyl0 = 0x9E3779B9, weyl1 = 0xBB67AE85;
+
+  static constexpr void round(uint32_t (&c)[4], uint32_t k0, uint32_t k1) {
+    const uint64_t a = uint64_t(mul0) * c[0], b = uint64_t(mul1) * c[2];
+    const uint32_t c1 = c[1], c3 = c[3];
+    c[0] = uint32_t(b >> 32) ^ c1 ^ k0;
+    c[1] = uint32_t(b);
+    c[2] = uint32_t(a >> 32) ^ c3 ^ k1;
+    c[3] = uint32_t(a);
+  }
+  static constexpr void block(uint64_t key, uint32_t (&counter)[4]) {
+    uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
+    for (int i = 0; i < 10; ++i, k0 += weyl0, k1 += weyl1) round(counter, k0, k1);
+  }
+};
+
+/// A stream of random numbers: a seed, and how many draws were made. Each draw of a tensor takes
+/// the next offset; within it, element i depends on i alone. Safe to use from several threads.
+class TANDEM_API Generator {
+ public:
+  explicit Generator(uint64_t seed = 0) : seed_(seed) {}
+  Generator(const Generator& o) : seed_(o.seed()), offset_(o.offset()) {}
+  Generator& operator=(const Generator& o) {
+    seed_ = o.seed();
+    offset_ = o.offset();
+    return *this;
+  }
+
+  uint64_t seed() const { return seed_.load(std::memory_order_relaxed); }
+  uint64_t offset() const { return offset_.load(std::memory_order_relaxed); }
+  /// Starts over with a seed.
+  void manual_seed(uint64_t seed) {
+    seed_ = seed;
+    offset_ = 0;
+  }
+  /// The key of the next draw, i64[2] = (seed, offset): input of the random ops.
+  Tensor next_key();
+  /// i64[2] = (seed, offset); `set_state` with it repeats everything drawn since.
+  Tensor state() const;
+  /// Errors: ShapeError, DTypeError unless `state` is i64[2].
+  void set_state(const Tensor& state);
+
+ private:
+  std::atomic<uint64_t> seed_, offset_{0};
+};
+
+/// The generator that `rand`, `dropout` and their kin use when none is given. It starts with seed 0
+/// in every process: the same program draws the same numbers.
+TANDEM_API Generator& default_generator();
+/// Starts the default generator over.
+inline void manual_seed(uint64_t seed) { default_generator().manual_seed(seed); }
+
+}  // namespace tandem

@@ -1,0 +1,75 @@
+#include "tandem/ops/dropout.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tandem/op/kernel.h"
+#include "tandem/ops/random_key.h"
+
+namespace tandem {
+
+TANDEM_OP(Dropout)
+namespace {
+
+template <class O>
+void check_p(const O& op, double p) {
+  check(p >= 0 && p <= 1, op, "p must be between 0 and 1");
+}
+
+}  // namespace
+
+Spec Dropout::infer(Specs in) const {
+  detail::check_key(*this, in[1]);
+  check_p(*this, p);
+  check<DTypeError>(is_floating(in[0].dtype), *this, "takes floating tensors, got ", in[0].dtype);
+  return in[0];
+}
+
+void Dropout::cpu(Inputs in, Outputs out) const {
+  const cpu::RandomKey key = detail::read_key(in[1]);
+  const Tensor x = detail::as_contiguous(in[0]);
+  const double dropped = std::round(p * 4294967296.0);
+  const auto threshold = uint32_t(std::min(dropped, 4294967295.0));
+  const double scale = p < 1 ? 1 / (1 - p) : 0;
+  const char* data = static_cast<const char*>(x.raw_data());
+  const int64_t item = itemsize(x.dtype());
+  auto run = [&]<class C>() {
+    const detail::GatherFn gather = detail::gather_fn(x.dtype(), dtype_of<C>);
+    detail::fill_random<C>(out[0], [&](int64_t i, int64_t n, C* y) {
+      const C* from = reinterpret_cast<const C*>(data + i * item);
+      if (x.dtype() != dtype_of<C>) {
+        gather(data + i * item, 1, y, n);
+        from = y;
+      }
+      cpu::dropout(key, i, n, threshold, C(scale), from, y);
+    });
+  };
+  if (x.dtype() == f64) run.template operator()<double>();
+  else run.template operator()<float>();
+}
+
+Tensors Dropout::vjp(const Saved& s, const Tensor& dy) const {
+  return {apply(*this, {dy, s.in(1)}), Tensor()};
+}
+
+Samples<Dropout> Dropout::samples() {
+  const auto key = sample::listed({2}, {42, 3}, i64);
+  return {
+      .ok = {{{}, {{{3, 5}}, key}},
+             {{.p = 0.1}, {sample::strided({40, 30}), key}},
+             {{.p = 0}, {{{7}}, key}},
+             {{.p = 1}, {{{7}}, key}},
+             {{}, {{{}}, key}},
+             {{}, {{{0, 3}}, key}}},
+      .errors = {{{.p = 1.5}, {{{3}}, key}, "dropout(p=1.5): p must be between 0 and 1"},
+                 {{}, {{{3}, i64}, key}, "dropout(p=0.5): takes floating tensors, got i64"},
+                 {{}, {{{3}}, {{2}, i32}}, "dropout(p=0.5): a random key is i64[2], got i32[2]"}}};
+}
+
+Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
+  const Dropout op{.p = p};
+  check_p(op, p);
+  return training ? apply(op, {x, generator.next_key()}) : x;
+}
+
+}  // namespace tandem
