@@ -13,7 +13,18 @@
 namespace tandem {
 namespace detail {
 
-constinit thread_local SmallCache small_cache{};
+namespace {
+
+/// Neither gives nor takes a block, so that a thread's first and last requests reach the slow path.
+constinit SmallCache closed_cache = [] {
+  SmallCache c;
+  for (FreeList& list : c.lists) list.count = max_cached_blocks;
+  return c;
+}();
+
+}  // namespace
+
+constinit thread_local SmallCache* small_cache = &closed_cache;
 
 namespace {
 
@@ -42,25 +53,31 @@ Central& central() {
   return c;
 }
 
-/// Hands the lists of an ending thread to the others.
-struct ReturnAtExit {
-  bool armed = false;
-  ~ReturnAtExit() {
+void push(FreeList& list, void* p) {
+  *static_cast<void**>(p) = list.head;
+  list.head = p;
+  ++list.count;
+}
+void* pop(FreeList& list) {
+  void* p = list.head;
+  list.head = *static_cast<void**>(p);
+  --list.count;
+  return p;
+}
+
+/// A thread's lists; at its end the blocks go to the other threads.
+struct OwnCache {
+  SmallCache cache;
+  OwnCache() { small_cache = &cache; }
+  ~OwnCache() {
+    small_cache = &closed_cache;
     Central& c = central();
     std::lock_guard lock(c.mutex);
-    for (int i = 0; i < small_classes; ++i) {
-      FreeList& list = small_cache.lists[i];
-      while (void* p = list.head) {
-        list.head = *static_cast<void**>(p);
-        *static_cast<void**>(p) = c.small[i].head;
-        c.small[i].head = p;
-        ++c.small[i].count;
-      }
-      list.count = 0;
-    }
+    for (int i = 0; i < small_classes; ++i)
+      while (cache.lists[i].head) push(c.small[i], pop(cache.lists[i]));
   }
 };
-thread_local ReturnAtExit return_at_exit;
+void open_cache() { static thread_local OwnCache own; }
 
 void free_system(void* p, size_t bytes) {
   if (bytes >= huge_page) munmap(p, bytes);
@@ -118,22 +135,15 @@ void count_use(Central& c, int64_t bytes) {
 void* allocate_small(size_t bytes) {
   const size_t cls = (bytes + block_align - 1) / block_align;
   const size_t size = cls ? cls * block_align : block_align;
-  return_at_exit.armed = true;  // the first use constructs it
-  FreeList& list = small_cache.lists[cls];
+  if (small_cache == &closed_cache) open_cache();
   Central& c = central();
   std::lock_guard lock(c.mutex);
-  if (void* p = c.small[cls].head) {
-    c.small[cls].head = *static_cast<void**>(p);
-    --c.small[cls].count;
-    return p;
-  }
+  if (c.small[cls].head) return pop(c.small[cls]);
   auto* slab = static_cast<char*>(take_from_system(c, slab_bytes));
   count_use(c, slab_bytes);
-  for (size_t at = size; at + size <= slab_bytes; at += size) {
-    *reinterpret_cast<void**>(slab + at) = list.head;
-    list.head = slab + at;
-    ++list.count;
-  }
+  for (size_t at = size; at + size <= slab_bytes; at += size) push(c.small[cls], slab + at);
+  if (small_cache != &closed_cache)
+    std::swap(c.small[cls], small_cache->lists[cls]);  // the slab is this thread's
   return slab;
 }
 
@@ -178,10 +188,7 @@ void release_slow(void* p, size_t bytes) noexcept {
     return;
   }
   if (bytes <= small_limit) {
-    FreeList& list = c.small[(bytes + block_align - 1) / block_align];
-    *static_cast<void**>(p) = list.head;
-    list.head = p;
-    ++list.count;
+    push(c.small[(bytes + block_align - 1) / block_align], p);
     return;
   }
   const size_t size = round_large(bytes);

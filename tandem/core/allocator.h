@@ -33,14 +33,17 @@ TANDEM_API void* allocate_slow(size_t bytes);
 TANDEM_API void release_slow(void* p, size_t bytes) noexcept;
 
 struct FreeList {
-  void* head;
-  uint32_t count;
+  void* head = nullptr;
+  uint32_t count = 0;
 };
-/// One list a multiple of 64 bytes. Constant-initialised, so reading it costs no guard.
+/// One list a multiple of 64 bytes.
 struct SmallCache {
   FreeList lists[small_limit / block_align + 1];
 };
-extern TANDEM_API constinit thread_local SmallCache small_cache;
+/// This thread's lists; before the first use the closed ones below. A pointer, so that the library
+/// takes few bytes of static thread-local memory and reading it is one instruction.
+extern TANDEM_API constinit thread_local SmallCache* small_cache
+    __attribute__((tls_model("initial-exec")));
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TANDEM_POOLS 0
@@ -55,7 +58,7 @@ extern TANDEM_API constinit thread_local SmallCache small_cache;
 
 inline void* allocate(size_t bytes) {
   if (TANDEM_POOLS && bytes <= small_limit) {
-    FreeList& list = small_cache.lists[(bytes + block_align - 1) / block_align];
+    FreeList& list = small_cache->lists[(bytes + block_align - 1) / block_align];
     if (void* p = list.head) [[likely]] {
       list.head = *static_cast<void**>(p);
       --list.count;
@@ -70,7 +73,7 @@ inline constexpr uint32_t max_cached_blocks = 1024;
 /// `bytes` must be what was asked for.
 inline void release(void* p, size_t bytes) noexcept {
   if (TANDEM_POOLS && bytes <= small_limit) {
-    FreeList& list = small_cache.lists[(bytes + block_align - 1) / block_align];
+    FreeList& list = small_cache->lists[(bytes + block_align - 1) / block_align];
     if (list.count < max_cached_blocks) [[likely]] {
       *static_cast<void**>(p) = list.head;
       list.head = p;

@@ -56,16 +56,15 @@ inline Half::operator float() const {
   return std::bit_cast<float>(u | sign);
 }
 
+namespace detail {
+inline constexpr int64_t dtype_bytes[] = {4, 8, 2, 2, 1, 1, 4, 8, 1};
+inline constexpr std::string_view dtype_names[] = {"f32", "f64", "f16", "bf16", "i8",
+                                                   "u8",  "i32", "i64", "bool"};
+}  // namespace detail
+
 /// Bytes of one element.
-constexpr int64_t itemsize(DType d) {
-  constexpr int64_t bytes[] = {4, 8, 2, 2, 1, 1, 4, 8, 1};
-  return bytes[int(d)];
-}
-constexpr std::string_view name(DType d) {
-  constexpr std::string_view names[] = {"f32", "f64", "f16", "bf16", "i8",
-                                        "u8",  "i32", "i64", "bool"};
-  return names[int(d)];
-}
+constexpr int64_t itemsize(DType d) { return detail::dtype_bytes[int(d)]; }
+constexpr std::string_view name(DType d) { return detail::dtype_names[int(d)]; }
 constexpr bool is_floating(DType d) { return d <= bf16; }
 constexpr bool is_integral(DType d) { return d >= i8 && d <= i64; }
 

@@ -32,11 +32,18 @@ class TANDEM_API OutOfMemory : public Error { public: using Error::Error; };
 /// A valid request that this build or backend cannot serve.
 class TANDEM_API NotImplemented : public Error { public: using Error::Error; };
 
-/// Throws E with the text of `a...` when `ok` is false.
+namespace detail {
+template <class E, class... A>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(const A&... a) {
+  throw E(cat(a...));
+}
+}  // namespace detail
+
+/// Throws E with the text of `a...` when `ok` is false. Only the test stands in the caller's path.
 template <class E = ValueError, class... A>
-void require(bool ok, const A&... a) {
+[[gnu::always_inline]] inline void require(bool ok, const A&... a) {
   if (!ok) [[unlikely]]
-    throw E(cat(a...));
+    detail::fail<E>(a...);
 }
 
 }  // namespace tandem

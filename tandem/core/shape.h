@@ -13,7 +13,7 @@ inline constexpr int max_dims = 8;
 /// Up to 8 integers held in place: the sizes of a tensor, its strides, or a list of axes.
 class Shape {
  public:
-  constexpr Shape() = default;
+  Shape() {}  // entries beyond the length are never read
   Shape(std::initializer_list<int64_t> v) : Shape(v.begin(), v.size()) {}
   explicit Shape(std::span<const int64_t> v) : Shape(v.data(), v.size()) {}
   /// `n` equal entries.
@@ -66,7 +66,7 @@ class Shape {
   TANDEM_API Shape(const int64_t* v, size_t n);
   [[noreturn]] TANDEM_API static void too_many(int64_t n);
 
-  int64_t v_[max_dims] = {};
+  int64_t v_[max_dims];
   uint8_t n_ = 0;
 };
 using Strides = Shape;

@@ -16,12 +16,13 @@ struct Storage {
   const char* writer = nullptr;  ///< the op that wrote last, for error texts
   char* data = nullptr;
   size_t bytes = 0;
+  uint32_t block = 0;  ///< small data: the bytes of the tensor's whole block, see new_tensor
   Device device;
   std::shared_ptr<void> owner;  ///< keeps foreign memory alive; then `data` is not ours
 };
 
 namespace detail {
-/// Uninitialised memory on `device`; small data lies in the same block as the header.
+/// Uninitialised memory on `device`.
 TANDEM_API Storage* new_storage(size_t bytes, Device device);
 /// Memory that `owner` keeps alive.
 TANDEM_API Storage* wrap_storage(void* data, size_t bytes, std::shared_ptr<void> owner);

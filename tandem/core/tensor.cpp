@@ -1,5 +1,6 @@
 #include "tandem/core/tensor.h"
 
+#include <cstddef>
 #include <cstring>
 
 #include "tandem/core/allocator.h"
@@ -8,7 +9,64 @@
 namespace tandem {
 namespace detail {
 
+namespace {
+
+// A small tensor is one block: its impl, its storage header, its data. The block lives as long as
+// either the impl or a view's reference to the storage does.
+struct SmallBlock {
+  TensorImpl impl;
+  Storage storage;
+};
+constexpr size_t small_header = (sizeof(SmallBlock) + block_align - 1) / block_align * block_align;
+constexpr size_t small_data = 1024;
+
+SmallBlock* block_of(Storage* s) {
+  return reinterpret_cast<SmallBlock*>(reinterpret_cast<char*>(s) - offsetof(SmallBlock, storage));
+}
+
+void drop_storage(Storage* s) noexcept {
+  if (!drop_ref(s->refs)) return;
+  if (s->block) release(block_of(s), s->block);
+  else delete_storage(s);
+}
+
+}  // namespace
+
 TensorImpl* new_impl() { return new (allocate(sizeof(TensorImpl))) TensorImpl; }
+
+Tensor new_tensor(const Spec& spec) {
+  int64_t n = 1;
+  bool overflow = false;
+  Strides strides = spec.shape;
+  for (int i = spec.shape.size() - 1; i >= 0; --i) {
+    strides[i] = n;
+    overflow |= __builtin_mul_overflow(n, spec.shape[i], &n);
+  }
+  require<OutOfMemory>(!overflow && n < (int64_t(1) << 59), "allocate: shape ", spec.shape,
+                       " has too many elements");
+  TensorImpl* impl;
+  const size_t bytes = size_t(n * itemsize(spec.dtype));
+  if (bytes <= small_data && n > 0 && spec.device.type == DeviceType::cpu) {
+    const size_t block = small_header + bytes;
+    char* at = static_cast<char*>(allocate(block));
+    impl = new (at) TensorImpl;
+    Storage* s = new (at + offsetof(SmallBlock, storage)) Storage;
+    s->block = uint32_t(block);
+    s->bytes = bytes;
+    s->data = at + small_header;
+    impl->storage = s;
+  } else {
+    Storage* s = new_storage(bytes, spec.device);
+    impl = new_impl();
+    impl->storage = s;
+    if (n == 0) strides = contiguous_strides(spec.shape);
+  }
+  impl->data = impl->storage->data;
+  impl->numel = n;
+  impl->spec = spec;
+  impl->strides = strides;
+  return Tensor::adopt(impl);
+}
 
 void delete_impl(TensorImpl* impl) noexcept {
   if (impl->node) release_node(impl->node);
@@ -16,10 +74,13 @@ void delete_impl(TensorImpl* impl) noexcept {
     if (Node* acc = impl->extras->accumulator.load()) forget_leaf(acc);
     delete impl->extras;
   }
-  if (impl->storage && drop_ref(impl->storage->refs)) delete_storage(impl->storage);
   TensorImpl* base = impl->base;
+  Storage* storage = impl->storage;
   impl->~TensorImpl();
-  release(impl, sizeof(TensorImpl));
+  // A small tensor's block goes with its storage.
+  if (!storage || !storage->block || block_of(storage) != reinterpret_cast<SmallBlock*>(impl))
+    release(impl, sizeof(TensorImpl));
+  if (storage) drop_storage(storage);
   if (base && drop_ref(base->refs)) delete_impl(base);
 }
 
@@ -115,23 +176,11 @@ Tensor Tensor::from_number(Scalar number) {
 }
 
 Tensor empty(const Spec& spec) {
-  int64_t n = 1;
-  for (int64_t d : spec.shape) {
+  for (int64_t d : spec.shape)
     require<ShapeError>(d >= 0, "empty(): negative size ", d, " in shape ", spec.shape);
-    require<OutOfMemory>(!__builtin_mul_overflow(n, d, &n) && n < (int64_t(1) << 59),
-                         "empty(): shape ", spec.shape, " has too many elements");
-  }
   require<DeviceError>(spec.device.type != DeviceType::cuda,
                        "empty(): this build has no CUDA backend for device ", spec.device);
-  const bool real = spec.device.type == DeviceType::cpu;
-  Storage* storage = detail::new_storage(real ? size_t(n * itemsize(spec.dtype)) : 0, spec.device);
-  TensorImpl* impl = detail::new_impl();
-  impl->spec = spec;
-  impl->numel = n;
-  impl->strides = contiguous_strides(spec.shape);
-  impl->storage = storage;
-  impl->data = storage->data;
-  return Tensor::adopt(impl);
+  return detail::new_tensor(spec);
 }
 
 Tensor empty(const Shape& shape, DType dtype, Device device) {

@@ -240,6 +240,8 @@ Tensor wrap(std::vector<T> values, const Shape& shape) {
 }
 
 namespace detail {
+/// `empty` for a spec that an op inferred: sizes are not checked again.
+TANDEM_API Tensor new_tensor(const Spec& spec);
 /// A tensor over `storage` (one reference is added) with its own geometry; no history.
 TANDEM_API Tensor alias(const Tensor& t, const Shape& shape, const Strides& strides,
                         int64_t offset);

@@ -79,7 +79,7 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
     recorder->record(info, op, {in, size_t(n)}, {out, size_t(n_out)});
     return;
   }
-  for (int i = 0; i < n_out; ++i) out[i] = empty(specs[i]);
+  for (int i = 0; i < n_out; ++i) out[i] = new_tensor(specs[i]);
   if (specs[0].device.type == DeviceType::null) return;
   info.cpu(op, {in, size_t(n)}, {out, size_t(n_out)});
   if (modes & Modes::anomaly) [[unlikely]]

@@ -110,9 +110,9 @@ const OpInfo& op_info();
 
 /// Throws E unless `ok`; the text starts with the op and its attributes.
 template <class E = ValueError, class O, class... A>
-void check(bool ok, const O& op, const A&... a) {
+[[gnu::always_inline]] inline void check(bool ok, const O& op, const A&... a) {
   if (!ok) [[unlikely]]
-    throw E(cat(print(op), ": ", a...));
+    detail::fail<E>(print(op), ": ", a...);
 }
 
 /// `axis` counted from the front; IndexError when it is out of range. 0-d counts as one axis.
@@ -130,11 +130,23 @@ TANDEM_API Tensors apply_all(const OpInfo& info, const void* op, const Tensor* i
 TANDEM_API void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n);
 }  // namespace detail
 
+namespace detail {
+/// A tensor handle that takes no reference: what `{x, y}` of a call is made of.
+struct Borrowed {
+  TensorImpl* impl;
+  Borrowed(const Tensor& t) : impl(t.impl()) {}
+};
+static_assert(sizeof(Borrowed) == sizeof(Tensor));
+inline const Tensor* handles(const Borrowed* list) {
+  return reinterpret_cast<const Tensor*>(list);
+}
+}  // namespace detail
+
 /// The only gate: infers, then runs the kernel, or appends a node when an input is symbolic, and
 /// puts a node on the tape when a gradient is wanted.
 template <class O, size_t N>
-Tensor apply(const O& op, const Tensor (&in)[N]) {
-  return detail::apply1(op_info<O>(), &op, in, int(N));
+Tensor apply(const O& op, const detail::Borrowed (&in)[N]) {
+  return detail::apply1(op_info<O>(), &op, detail::handles(in), int(N));
 }
 template <class O>
 Tensor apply(const O& op, Inputs in) {
@@ -146,14 +158,14 @@ Tensors apply_all(const O& op, Inputs in) {
   return detail::apply_all(op_info<O>(), &op, in.data(), int(in.size()));
 }
 template <class O>
-Tensors apply_all(const O& op, std::initializer_list<Tensor> in) {
-  return detail::apply_all(op_info<O>(), &op, in.begin(), int(in.size()));
+Tensors apply_all(const O& op, std::initializer_list<detail::Borrowed> in) {
+  return detail::apply_all(op_info<O>(), &op, detail::handles(in.begin()), int(in.size()));
 }
 /// Writes the result over the first input, whose history becomes this op. Errors: GradientError
 /// for leaves that require a gradient, ShapeError when the result has another shape.
 template <class O>
-void apply_inplace(const O& op, std::initializer_list<Tensor> in) {
-  detail::apply_inplace(op_info<O>(), &op, in.begin(), int(in.size()));
+void apply_inplace(const O& op, std::initializer_list<detail::Borrowed> in) {
+  detail::apply_inplace(op_info<O>(), &op, detail::handles(in.begin()), int(in.size()));
 }
 
 }  // namespace tandem

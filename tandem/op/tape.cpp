@@ -11,11 +11,18 @@ namespace detail {
 constinit thread_local uint32_t modes = 0;
 constinit thread_local const char* module_path = nullptr;
 
+// The sets are small, and the baseline has no instruction for it.
+static int count_bits(uint32_t bits) {
+  int n = 0;
+  for (; bits; bits &= bits - 1) ++n;
+  return n;
+}
+
 namespace {
 
 constexpr size_t round_up(size_t n, size_t align) { return (n + align - 1) / align * align; }
 
-/// Where the parts of a node lie behind its header.
+/// Where the parts of a node lie behind its header. Edges and specs are written by the caller.
 struct Layout {
   size_t edges, saved, gradients, specs, op, total;
   Layout(int n_in, int n_saved, int n_out, int n_specs, size_t op_size, size_t op_align) {
@@ -45,10 +52,8 @@ Node* make_node(const OpInfo* info, const void* op, int n_in, int n_saved, int n
   n->saved = reinterpret_cast<SavedTensor*>(block + at.saved);
   n->gradients = reinterpret_cast<Tensor*>(block + at.gradients);
   n->specs = reinterpret_cast<Spec*>(block + at.specs);
-  for (int i = 0; i < n_in; ++i) new (n->edges + i) Edge;
   for (int i = 0; i < n_saved; ++i) new (n->saved + i) SavedTensor;
   for (int i = 0; i < n_out; ++i) new (n->gradients + i) Tensor;
-  for (int i = 0; i < n_specs; ++i) new (n->specs + i) Spec;
   n->op = block + at.op;
   if (attributes) info->copy(n->op, op);
   return n;
@@ -70,7 +75,7 @@ struct Doomed {
   Node* head = nullptr;
   bool running = false;
 };
-constinit thread_local Doomed doomed;
+constinit thread_local Doomed doomed __attribute__((tls_model("initial-exec")));
 
 Node* next_doomed(Node* n) { return reinterpret_cast<Node*>(n->owner.load()); }
 
@@ -124,7 +129,7 @@ Edge gradient_edge(const Tensor& t) {
   if (!acc) {
     Node* fresh = make_node(nullptr, nullptr, 0, 0, 1, 1);
     fresh->leaf = impl;
-    fresh->specs[0] = impl->spec;
+    new (fresh->specs) Spec(impl->spec);
     if (slot.compare_exchange_strong(acc, fresh)) acc = fresh;
     else release_node(fresh);
   }
@@ -138,26 +143,24 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
   if (!info.differentiable) return;
   const Spec& first = out[0].spec();
   // Inputs of the result's spec need no copy of it; a single result's spec is that of its gradient.
-  bool same_as_output[16];
-  int n_specs = n_out, n_saved = 0;
-  for (int i = 0; i < n; ++i) {
-    const bool same = !in[i].defined() || in[i].impl()->spec == first;
-    if (i < 16) same_as_output[i] = same;
-    if (!same || i >= 16) ++n_specs;
-    n_saved += info.saves.in.has(i);
-  }
-  for (int i = 0; i < n_out; ++i) n_saved += info.saves.out.has(i);
+  int n_specs = n_out;
+  for (int i = 0; i < n; ++i)
+    if (in[i].defined() && !(in[i].impl()->spec == first)) ++n_specs;
+  const uint32_t given = n < 32 ? (1u << n) - 1 : ~0u;
+  const int n_saved = count_bits(info.saves.in.bits & given) +
+                      count_bits(info.saves.out.bits & ((1u << n_out) - 1));
 
   Node* node = make_node(&info, op, n, n_saved, n_out, n_specs);
-  for (int i = 0; i < n_out; ++i) node->specs[i] = out[i].impl()->spec;
+  for (int i = 0; i < n_out; ++i) new (node->specs + i) Spec(out[i].impl()->spec);
   int spec = n_out, saved = 0;
   for (int i = 0; i < n; ++i) {
-    if (in[i].defined()) node->edges[i] = gradient_edge(in[i]);
-    if ((i >= 16 || !same_as_output[i]) && in[i].defined()) {
-      node->specs[spec++] = in[i].impl()->spec;
-      node->edges[i].spec_stored = true;
-    } else if (i >= 16) {
-      ++spec;
+    Edge* edge = new (node->edges + i) Edge;
+    if (in[i].defined()) {
+      *edge = gradient_edge(in[i]);
+      if (n_specs > n_out && !(in[i].impl()->spec == first)) {
+        new (node->specs + spec++) Spec(in[i].impl()->spec);
+        edge->spec_stored = true;
+      }
     }
     if (!info.saves.in.has(i)) continue;
     if (in[i].defined()) node->saved[saved] = {in[i], in[i].version()};
@@ -167,6 +170,7 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
     node->extras = new NodeExtras;
     node->extras->path = module_path;
   }
+  uint32_t owners = 0;
   for (int i = 0; i < n_out; ++i) {
     // The tape keeps an output without its history: the history would keep the tape.
     if (info.saves.out.has(i)) node->saved[saved++] = {alias(out[i]), out[i].version()};
@@ -176,9 +180,9 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
     impl->node = node;
     impl->output_nr = uint16_t(i);
     impl->flags |= TensorImpl::needs_grad;
-    add_ref(node->refs);
+    ++owners;
   }
-  release_node(node);  // the outputs own it now
+  node->refs.store(owners, std::memory_order_relaxed);  // nobody else has seen it yet
 }
 
 }  // namespace detail
@@ -204,7 +208,7 @@ Tensors run_vjp(Node& node, const Tensors& dy) {
 
 namespace {
 
-int slot_in(const IndexSet& set, int i) { return std::popcount(set.bits & ((1u << i) - 1)); }
+int slot_in(const IndexSet& set, int i) { return detail::count_bits(set.bits & ((1u << i) - 1)); }
 
 /// The saved tensor, unless it was overwritten since.
 const Tensor& unpack(const Node& node, int slot, const char* what, int i) {
