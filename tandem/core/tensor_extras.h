@@ -16,9 +16,15 @@ struct TensorExtras {
 };
 
 namespace detail {
+/// Made at first use; threads that share a leaf may come at once.
 inline TensorExtras& extras(TensorImpl& impl) {
-  if (!impl.extras) impl.extras = new TensorExtras;
-  return *impl.extras;
+  const std::atomic_ref<TensorExtras*> slot(impl.extras);
+  TensorExtras* have = slot.load(std::memory_order_acquire);
+  if (have) return *have;
+  auto* fresh = new TensorExtras;
+  if (slot.compare_exchange_strong(have, fresh)) return *fresh;
+  delete fresh;
+  return *have;
 }
 /// Implemented by the tape.
 TANDEM_API void release_node(Node* node) noexcept;

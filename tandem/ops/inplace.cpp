@@ -41,8 +41,9 @@ Tensor base_of(const Tensor& view) {
 void check_writable(const OpInfo& info, const void* op, const Tensor& target) {
   const TensorImpl& t = *target.impl();
   const TensorImpl& owner = t.base ? *t.base : t;
-  require<GradientError>(!(owner.has(TensorImpl::needs_grad) && !owner.node), info.print(op),
-                         ": in-place write to ", t.base ? "a view of " : "",
+  const bool leaf = owner.has(TensorImpl::needs_grad) && !owner.node;
+  require<GradientError>(!leaf || !grad_enabled(), info.print(op), ": in-place write to ",
+                         t.base ? "a view of " : "",
                          "a leaf that requires a gradient; use NoGrad, or an op that makes a copy");
   for (int i = 0; i < t.spec.shape.size(); ++i)
     require<ShapeError>(t.strides[i] != 0 || t.spec.shape[i] <= 1, info.print(op),
@@ -74,7 +75,7 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
   const unsigned flags = input_flags(info, op, in, n);
   const Tensor target = in[0];
   const bool tape = wants_tape(flags) && is_floating(target.dtype());
-  if (grad_enabled()) check_writable(info, op, target);
+  check_writable(info, op, target);
 
   Spec spec;
   info.infer(op, Specs(in, n), &spec);
