@@ -6,7 +6,7 @@ set -euo pipefail
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 here="$TANDEM_SOURCE/tests/install"
-flags="-O1 -DUSER_FLAG=1"  # what a user chose; it must reach his compiler as it is
+flags="-O1 -DUSER_FLAG=1"  # what a user chose; it must reach the compiler as it is
 launcher=()
 if [ -n "${TANDEM_CCACHE:-}" ]; then
   launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER="env;CCACHE_BASEDIR=$TANDEM_SOURCE;$TANDEM_CCACHE")
@@ -38,15 +38,14 @@ own_flags_only() {
   [ -z "$rest" ] && [ "$(grep -o -- "$flags" <<<"$line" | wc -l)" -eq 1 ]
 }
 
-configure() {  # SOURCE BUILD OPTIONS...
-  cmake -G Ninja -S "$1" -B "$2" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS="$flags" "${@:3}"
-}
+configure() { cmake -G Ninja -S "$1" -B "$2" -DCMAKE_BUILD_TYPE=Release "${@:3}"; }
 
 consumer_of() {  # NAME PREFIX
-  check "$1: find_package" configure "$here/consumer" "$work/$1" -DCMAKE_PREFIX_PATH="$2"
+  check "$1: find_package" configure "$here/consumer" "$work/$1" \
+    -DCMAKE_CXX_FLAGS="$flags" -DCMAKE_PREFIX_PATH="$2"
   check "$1: compiles and links" ninja -C "$work/$1"
   check "$1: trains" "$work/$1/consumer"
-  check "$1: the user's flags are his own" own_flags_only "$work/$1"
+  check "$1: the user's flags and no others" own_flags_only "$work/$1"
 }
 
 with_pkg_config() {  # NAME PREFIX
@@ -90,14 +89,16 @@ check "no outsider is included by an installed header" no_outsider_included "$mo
 check "the package files name no folder of the build" names_no_folder \
   "$(dirname "$(find "$moved" -name TandemConfig.cmake)")"
 
-# 2. add_subdirectory: a static library by default
-check "add_subdirectory: configures" configure "$here/subdirectory" "$work/sub" \
+# 2. add_subdirectory: a static library by default. Beside the build folder and without own flags, so
+#    that ccache knows the library's objects already.
+sub="${TANDEM_BUILD}_subdirectory"
+check "add_subdirectory: configures" configure "$here/subdirectory" "$sub" \
   -DTANDEM_SOURCE="$TANDEM_SOURCE" -DTANDEM_INSTALL=ON "${launcher[@]}"
-check "add_subdirectory: compiles and links" ninja -C "$work/sub"
-check "add_subdirectory: trains" "$work/sub/consumer"
+check "add_subdirectory: compiles and links" ninja -C "$sub"
+check "add_subdirectory: trains" "$sub/consumer"
 
 # 3. that static library, installed, moved, found
-check "static: install" cmake --install "$work/sub" --prefix "$work/static_stage"
+check "static: install" cmake --install "$sub" --prefix "$work/static_stage"
 mv "$work/static_stage" "$work/static_elsewhere"
 check "static: it is static" test -n "$(find "$work/static_elsewhere" -name libtandem.a)"
 consumer_of static "$work/static_elsewhere"
