@@ -89,8 +89,8 @@ check "no outsider is included by an installed header" no_outsider_included "$mo
 check "the package files name no folder of the build" names_no_folder \
   "$(dirname "$(find "$moved" -name TandemConfig.cmake)")"
 
-# 2. add_subdirectory: a static library by default. Beside the build folder and without own flags, so
-#    that ccache knows the library's objects already.
+# 2. add_subdirectory: a static library by default. Beside the build folder and without own flags,
+#    so that ccache knows the objects of the library already.
 sub="${TANDEM_BUILD}_subdirectory"
 check "add_subdirectory: configures" configure "$here/subdirectory" "$sub" \
   -DTANDEM_SOURCE="$TANDEM_SOURCE" -DTANDEM_INSTALL=ON "${launcher[@]}"
