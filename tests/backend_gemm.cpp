@@ -77,16 +77,15 @@ void check_float(bool ta, bool tb, Case s, T alpha, T beta, int64_t pad) {
       }
       double sum = 0, size = std::abs(old * beta);
       for (int64_t p = 0; p < s.k; ++p) {
-        const double x = static_cast<double>(at(a, ta, i, p, lda)) *
-                         static_cast<double>(at(b, tb, p, j, ldb));
+        const double x =
+            static_cast<double>(at(a, ta, i, p, lda)) * static_cast<double>(at(b, tb, p, j, ldb));
         sum += x;
         size += std::abs(x * alpha);
       }
       const double want = alpha * sum + (beta == T{0} ? 0.0 : beta * old);
       ASSERT_TRUE(std::abs(got - want) <= tolerance<T>() * size)
           << "trans " << ta << tb << " m n k " << s.m << " " << s.n << " " << s.k << " alpha "
-          << alpha << " beta " << beta << " at " << i << "," << j << ": " << got << " not "
-          << want;
+          << alpha << " beta " << beta << " at " << i << "," << j << ": " << got << " not " << want;
     }
   }
 }

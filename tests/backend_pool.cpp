@@ -43,13 +43,18 @@ PoolShape pool(int64_t planes, int64_t h, int64_t w, int64_t kh, int64_t kw, int
 }
 
 std::vector<PoolShape> shapes(bool dilated) {
-  std::vector<PoolShape> all = {
-      pool(3, 8, 8, 2, 2, 2, 2, 0, 0, 1, 1, false),   pool(2, 26, 26, 2, 2, 2, 2, 0, 0, 1, 1, false),
-      pool(2, 9, 41, 2, 2, 2, 2, 0, 0, 1, 1, true),   pool(2, 15, 35, 3, 3, 2, 2, 1, 1, 1, 1, false),
-      pool(2, 15, 36, 3, 3, 2, 2, 1, 1, 1, 1, true),  pool(2, 12, 19, 3, 3, 1, 1, 1, 1, 1, 1, false),
-      pool(1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, false),   pool(2, 5, 7, 5, 7, 1, 1, 0, 0, 1, 1, false),
-      pool(2, 11, 13, 4, 3, 3, 2, 2, 1, 1, 1, true),  pool(1, 3, 700, 2, 2, 2, 2, 1, 1, 1, 1, false),
-      pool(40, 12, 12, 2, 2, 2, 2, 0, 0, 1, 1, false), pool(1, 1, 20, 1, 3, 1, 2, 0, 1, 1, 1, false)};
+  std::vector<PoolShape> all = {pool(3, 8, 8, 2, 2, 2, 2, 0, 0, 1, 1, false),
+                                pool(2, 26, 26, 2, 2, 2, 2, 0, 0, 1, 1, false),
+                                pool(2, 9, 41, 2, 2, 2, 2, 0, 0, 1, 1, true),
+                                pool(2, 15, 35, 3, 3, 2, 2, 1, 1, 1, 1, false),
+                                pool(2, 15, 36, 3, 3, 2, 2, 1, 1, 1, 1, true),
+                                pool(2, 12, 19, 3, 3, 1, 1, 1, 1, 1, 1, false),
+                                pool(1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, false),
+                                pool(2, 5, 7, 5, 7, 1, 1, 0, 0, 1, 1, false),
+                                pool(2, 11, 13, 4, 3, 3, 2, 2, 1, 1, 1, true),
+                                pool(1, 3, 700, 2, 2, 2, 2, 1, 1, 1, 1, false),
+                                pool(40, 12, 12, 2, 2, 2, 2, 0, 0, 1, 1, false),
+                                pool(1, 1, 20, 1, 3, 1, 2, 0, 1, 1, 1, false)};
   if (dilated) {
     all.push_back(pool(2, 13, 17, 3, 3, 2, 1, 1, 1, 2, 3, false));
     all.push_back(pool(2, 9, 10, 2, 3, 1, 2, 1, 1, 3, 2, true));

@@ -16,7 +16,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-enum class Algorithm : uint8_t { plain, channels_last, blocked, winograd, direct, depthwise, im2col };
+enum class Algorithm : uint8_t {
+  plain,
+  channels_last,
+  blocked,
+  winograd,
+  direct,
+  depthwise,
+  im2col
+};
 
 std::atomic<bool> g_autotune{true};
 std::atomic<bool> g_winograd{true};
@@ -213,8 +221,7 @@ Plan measure(const Key& key, const Candidates& tries, const ConvOperands& operan
 }
 
 void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperands& operands) {
-  const Key key{shape,         pass,           bias, conv_autotune(), conv_winograd(),
-                usable_threads()};
+  const Key key{shape, pass, bias, conv_autotune(), conv_winograd(), usable_threads()};
   Plans& mine = plans();
   const auto found = mine.find(key);
   if (found != mine.end()) return run(key, found->second, operands);

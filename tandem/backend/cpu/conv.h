@@ -1,6 +1,7 @@
-// 2-d convolutions on raw pointers. Tensors are contiguous: x[n, c, h, w], w[oc, c / groups, kh, kw],
-// y[n, oc, out_h, out_w]. A 1-d convolution is one with h = kh = 1; a transposed convolution is
-// conv_backward_data of the convolution it transposes, whose h and w say what its output size is.
+// 2-d convolutions on raw pointers. Tensors are contiguous: x[n, c, h, w], w[oc, c / groups, kh,
+// kw], y[n, oc, out_h, out_w]. A 1-d convolution is one with h = kh = 1; a transposed convolution
+// is conv_backward_data of the convolution it transposes, whose h and w say what its output size
+// is.
 #pragma once
 
 #include <cstdint>

@@ -81,15 +81,15 @@ struct Bands {
   Bands(const ConvShape& s, int64_t images, int64_t wanted)
       : out_h(s.out_h()), count(std::clamp<int64_t>(ceil_div(wanted, images), 1, out_h)) {
     const int64_t most = ceil_div(out_h, count);
-    rows_in = count == 1 ? s.h + 2 * s.pad_h
-                         : (most - 1) * s.stride_h + (s.kh - 1) * s.dil_h + 1;
+    rows_in = count == 1 ? s.h + 2 * s.pad_h : (most - 1) * s.stride_h + (s.kh - 1) * s.dil_h + 1;
   }
 
   int64_t begin(int64_t band) const { return cut(out_h, count, band); }
 };
 
 // w[oc][taps] as blocks of register tiles, each [taps][rows].
-std::vector<float> packed_weights(const ConvShape& s, const float* w, int64_t taps, int64_t blocks) {
+std::vector<float> packed_weights(const ConvShape& s, const float* w, int64_t taps,
+                                  int64_t blocks) {
   std::vector<float> packed(static_cast<size_t>(s.oc * taps));
   float* to = packed.data();
   for (int64_t b = 0; b < blocks; ++b) {
@@ -142,8 +142,8 @@ bool few_inputs(const ConvShape& s) {
 }
 
 bool has_transpose(const ConvShape& s) {
-  return s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 &&
-         s.pad_h <= s.dil_h * (s.kh - 1) && s.pad_w <= s.dil_w * (s.kw - 1);
+  return s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.pad_h <= s.dil_h * (s.kh - 1) &&
+         s.pad_w <= s.dil_w * (s.kw - 1);
 }
 
 ConvShape transposed(const ConvShape& s) {
@@ -211,27 +211,29 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
   const int64_t parts = std::min(most_parts, tasks);
   const Scratch sums(static_cast<size_t>(parts * size) * sizeof(float));
   const int64_t part_macs = size * s.n * s.out_h() * s.out_w() / parts;
-  parallel_for(parts, std::max<int64_t>(1, 50000 / std::max<int64_t>(1, part_macs)),
-               [&](int64_t begin, int64_t end) {
-    const Scratch block(phases.as_is ? 64 : static_cast<size_t>(phases.size(held)) * sizeof(float));
-    for (int64_t part = begin; part < end; ++part) {
-      float* sum = sums.as<float>() + part * size;
-      std::fill_n(sum, size, 0.0f);
-      for (int64_t task = cut(tasks, parts, part); task < cut(tasks, parts, part + 1); ++task) {
-        const int64_t image = task / bands.count, band = task % bands.count;
-        const int64_t first = bands.begin(band), last = bands.begin(band + 1);
-        const float* from = x + image * s.c * s.h * s.w;
-        if (phases.as_is) {
-          from += first * s.stride_h * s.w;
-        } else {
-          phases.fill(from, first * s.stride_h, held, block.as<float>());
-          from = block.as<float>();
+  parallel_for(
+      parts, std::max<int64_t>(1, 50000 / std::max<int64_t>(1, part_macs)),
+      [&](int64_t begin, int64_t end) {
+        const Scratch block(phases.as_is ? 64
+                                         : static_cast<size_t>(phases.size(held)) * sizeof(float));
+        for (int64_t part = begin; part < end; ++part) {
+          float* sum = sums.as<float>() + part * size;
+          std::fill_n(sum, size, 0.0f);
+          for (int64_t task = cut(tasks, parts, part); task < cut(tasks, parts, part + 1); ++task) {
+            const int64_t image = task / bands.count, band = task % bands.count;
+            const int64_t first = bands.begin(band), last = bands.begin(band + 1);
+            const float* from = x + image * s.c * s.h * s.w;
+            if (phases.as_is) {
+              from += first * s.stride_h * s.w;
+            } else {
+              phases.fill(from, first * s.stride_h, held, block.as<float>());
+              from = block.as<float>();
+            }
+            add_weights(s, from, s.stride_h * phases.row, off.data(), taps,
+                        dy + image * s.oc * s.out_h() * s.out_w(), first, last - first, sum);
+          }
         }
-        add_weights(s, from, s.stride_h * phases.row, off.data(), taps,
-                    dy + image * s.oc * s.out_h() * s.out_w(), first, last - first, sum);
-      }
-    }
-  });
+      });
   std::copy_n(sums.as<float>(), size, dw);
   for (int64_t part = 1; part < parts; ++part) {
     const float* sum = sums.as<float>() + part * size;

@@ -201,11 +201,11 @@ void bias_gradient(const ConvShape& s, const T* dy, T* db) {
   });
 }
 
-#define TANDEM_IM2COL(T)                                                                        \
-  template void unfold<T>(const ConvShape&, int64_t, const T*, int64_t, int64_t, T*);           \
-  template void forward<T>(const ConvShape&, const T*, const T*, const T*, T*);                 \
-  template void backward_data<T>(const ConvShape&, const T*, const T*, T*);                     \
-  template void backward_weights<T>(const ConvShape&, const T*, const T*, T*);                  \
+#define TANDEM_IM2COL(T)                                                              \
+  template void unfold<T>(const ConvShape&, int64_t, const T*, int64_t, int64_t, T*); \
+  template void forward<T>(const ConvShape&, const T*, const T*, const T*, T*);       \
+  template void backward_data<T>(const ConvShape&, const T*, const T*, T*);           \
+  template void backward_weights<T>(const ConvShape&, const T*, const T*, T*);        \
   template void bias_gradient<T>(const ConvShape&, const T*, T*);
 TANDEM_IM2COL(float)
 TANDEM_IM2COL(double)

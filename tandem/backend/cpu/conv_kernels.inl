@@ -45,8 +45,8 @@ void row_of(int64_t cols, int64_t taps, const float* w, const float* x, const in
 void row(int64_t rows, int64_t cols, int64_t taps, const float* w, const float* x,
          const int64_t* off, const float* bias, float* y, int64_t ldy) {
   switch (rows) {
-#define TANDEM_ROWS(M)                                                        \
-  case M:                                                                     \
+#define TANDEM_ROWS(M)                                                            \
+  case M:                                                                         \
     if constexpr (M <= kChannels) row_of<M>(cols, taps, w, x, off, bias, y, ldy); \
     break;
     TANDEM_ROWS(1)
@@ -62,8 +62,7 @@ void row(int64_t rows, int64_t cols, int64_t taps, const float* w, const float* 
     TANDEM_ROWS(11)
     TANDEM_ROWS(12)
 #undef TANDEM_ROWS
-    default:
-      break;
+    default: break;
   }
 }
 
@@ -161,11 +160,11 @@ void weights_of(int64_t taps, int64_t rows, int64_t cols, const float* dy, int64
                 int64_t dy_step, const float* x, const int64_t* off, int64_t step, float* dw,
                 int64_t ldw) {
   switch (taps) {
-#define TANDEM_TAPS(N)                                                                \
-  case N:                                                                             \
-    if constexpr (M <= kDyRows && N <= kTaps) {                                       \
-      weight_tile<M, N>(rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);         \
-    }                                                                                 \
+#define TANDEM_TAPS(N)                                                        \
+  case N:                                                                     \
+    if constexpr (M <= kDyRows && N <= kTaps) {                               \
+      weight_tile<M, N>(rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw); \
+    }                                                                         \
     break;
     TANDEM_TAPS(1)
     TANDEM_TAPS(2)
@@ -174,8 +173,7 @@ void weights_of(int64_t taps, int64_t rows, int64_t cols, const float* dy, int64
     TANDEM_TAPS(5)
     TANDEM_TAPS(6)
 #undef TANDEM_TAPS
-    default:
-      break;
+    default: break;
   }
 }
 
@@ -183,14 +181,10 @@ void weights(int64_t channels, int64_t taps, int64_t rows, int64_t cols, const f
              int64_t ldy, int64_t dy_step, const float* x, const int64_t* off, int64_t step,
              float* dw, int64_t ldw) {
   switch (channels) {
-    case 1:
-      return weights_of<1>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
-    case 2:
-      return weights_of<2>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
-    case 3:
-      return weights_of<3>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
-    default:
-      return weights_of<4>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
+    case 1: return weights_of<1>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
+    case 2: return weights_of<2>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
+    case 3: return weights_of<3>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
+    default: return weights_of<4>(taps, rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw);
   }
 }
 

@@ -1,7 +1,7 @@
 #include "tandem/backend/cpu/conv_onednn.h"
 
-#include <oneapi/dnnl/dnnl.hpp>
 #include <cstring>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 #include <vector>
 
@@ -85,7 +85,9 @@ struct OneDnnConv::Impl {
     pad_offset = scratch_bytes;
     scratch_bytes += round_up(pad.get_size());
     scratchpad = memory(pad, engine, nullptr);
-    args = {{kinds[0], a.arg()}, {kinds[1], b.arg()}, {kinds[2], out.arg()},
+    args = {{kinds[0], a.arg()},
+            {kinds[1], b.arg()},
+            {kinds[2], out.arg()},
             {DNNL_ARG_SCRATCHPAD, scratchpad}};
     if (has_bias) {
       bias = memory(bias_desc, engine, nullptr);
@@ -143,9 +145,9 @@ bool OneDnnConv::Impl::build(ConvPass pass, ConvLayout layout, const ConvShape& 
   b_is_weights = false;
   using Backward = dnnl::convolution_backward_weights;
   const Backward::primitive_desc pd(
-      has_bias ? Backward::desc(algorithm, x_in, w_any, bias_desc, y_in, strides, dilates, pads,
-                                pads)
-               : Backward::desc(algorithm, x_in, w_any, y_in, strides, dilates, pads, pads),
+      has_bias
+          ? Backward::desc(algorithm, x_in, w_any, bias_desc, y_in, strides, dilates, pads, pads)
+          : Backward::desc(algorithm, x_in, w_any, y_in, strides, dilates, pads, pads),
       attr, engine, fwd);
   primitive = Backward(pd);
   return finish(pd, {x, y, w}, {pd.src_desc(), pd.diff_dst_desc(), pd.diff_weights_desc()},

@@ -1,8 +1,8 @@
 #include "tandem/backend/cpu/gemm.h"
 
 #include <algorithm>
-#include <optional>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
 
 #include "tandem/backend/cpu/gemm_kernels.h"
 #include "tandem/backend/cpu/gemm_primitive.h"
@@ -195,8 +195,8 @@ void blocked_product(const Product<T>& g) {
   const int64_t mc = mr * 8;
   const int64_t nc_max = ceil_div(2048, nr) * nr;
   const int64_t row_blocks = ceil_div(g.m, mc);
-  const Scratch packed_b(static_cast<size_t>(
-      ceil_div(std::min(g.n, nc_max), nr) * nr * std::min(g.k, kc_max) * int64_t{sizeof(T)}));
+  const Scratch packed_b(static_cast<size_t>(ceil_div(std::min(g.n, nc_max), nr) * nr *
+                                             std::min(g.k, kc_max) * int64_t{sizeof(T)}));
   T* const bp = packed_b.as<T>();
   for (int64_t jc = 0; jc < g.n; jc += nc_max) {
     const int64_t nc = std::min(nc_max, g.n - jc);
@@ -237,7 +237,8 @@ void blocked_product(const Product<T>& g) {
             const T* bias = e.bias == nullptr ? nullptr : e.bias + j;
             for (int64_t i = 0; i < rows; i += mr) {
               kernels.packed(std::min(mr, rows - i), std::min(nr, g.n - j), kc, ap + i * kc,
-                             bp + panel * nr * kc, e, bias, g.c + (block * mc + i) * g.ldc + j, g.ldc);
+                             bp + panel * nr * kc, e, bias, g.c + (block * mc + i) * g.ldc + j,
+                             g.ldc);
             }
           }
         }
@@ -343,10 +344,10 @@ void gemm_batched(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t 
           stride_c);
 }
 
-#define TANDEM_BATCHED(T)                                                                      \
-  template TANDEM_API void gemm_batched<T>(bool, bool, int64_t, int64_t, int64_t, int64_t, T,  \
-                                           const T*, int64_t, int64_t, const T*, int64_t,      \
-                                           int64_t, T, T*, int64_t, int64_t);
+#define TANDEM_BATCHED(T)                                                                          \
+  template TANDEM_API void gemm_batched<T>(bool, bool, int64_t, int64_t, int64_t, int64_t, T,      \
+                                           const T*, int64_t, int64_t, const T*, int64_t, int64_t, \
+                                           T, T*, int64_t, int64_t);
 TANDEM_BATCHED(float)
 TANDEM_BATCHED(double)
 TANDEM_BATCHED(int32_t)

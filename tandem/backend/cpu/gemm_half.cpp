@@ -25,7 +25,8 @@ bool machine_multiplies_bf16() {
 float* widened(Half kind, int64_t rows, int64_t cols, const uint16_t* src, int64_t ld, float* dst) {
   parallel_for(rows, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, cols)),
                [&](int64_t begin, int64_t end) {
-                 for (int64_t i = begin; i < end; ++i) widen(kind, cols, src + i * ld, dst + i * cols);
+                 for (int64_t i = begin; i < end; ++i)
+                   widen(kind, cols, src + i * ld, dst + i * cols);
                });
   return dst;
 }
@@ -75,21 +76,23 @@ void half_batched(Half kind, const Matrices& s, int64_t batch, float alpha, cons
 void gemm_f16(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
               const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta,
               uint16_t* c, int64_t ldc) {
-  half_product(Half::f16, {false, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, alpha, a, b, beta, c);
+  half_product(Half::f16, {false, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, alpha, a, b,
+               beta, c);
 }
 
 void gemm_bf16(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta,
                uint16_t* c, int64_t ldc) {
-  half_product(Half::bf16, {true, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, alpha, a, b, beta, c);
+  half_product(Half::bf16, {true, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, alpha, a, b,
+               beta, c);
 }
 
 void gemm_batched_f16(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
                       float alpha, const uint16_t* a, int64_t lda, int64_t stride_a,
                       const uint16_t* b, int64_t ldb, int64_t stride_b, float beta, uint16_t* c,
                       int64_t ldc, int64_t stride_c) {
-  half_batched(Half::f16, {false, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, batch, alpha, a, stride_a,
-               b, stride_b, beta, c, stride_c);
+  half_batched(Half::f16, {false, trans_a, trans_b, false, m, n, k, lda, ldb, ldc}, batch, alpha, a,
+               stride_a, b, stride_b, beta, c, stride_c);
 }
 
 void gemm_batched_bf16(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,

@@ -110,10 +110,10 @@ void integer_product(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k
 
 }  // namespace
 
-#define TANDEM_INTEGER_GEMM(T)                                                                   \
-  void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a,    \
-            int64_t lda, const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {                   \
-    integer_product(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);             \
+#define TANDEM_INTEGER_GEMM(T)                                                                \
+  void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a, \
+            int64_t lda, const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {                \
+    integer_product(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);          \
   }
 TANDEM_INTEGER_GEMM(int32_t)
 TANDEM_INTEGER_GEMM(int64_t)

@@ -46,15 +46,14 @@ void tile(int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64
 
 template <class T, int N>
 void tile_rows(int64_t rows, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b,
-               int64_t ldb, int64_t cols, const Epilogue<T>& e, const T* bias, T* c,
-               int64_t ldc) {
+               int64_t ldb, int64_t cols, const Epilogue<T>& e, const T* bias, T* c, int64_t ldc) {
   constexpr int R = mr_of<T>();
   switch (rows) {
-#define TANDEM_ROWS(M)                                                      \
-  case M:                                                                   \
-    if constexpr (M <= R) {                                                 \
-      tile<T, M, N>(k, a, a_row, a_col, b, ldb, cols, e, bias, c, ldc);     \
-    }                                                                       \
+#define TANDEM_ROWS(M)                                                  \
+  case M:                                                               \
+    if constexpr (M <= R) {                                             \
+      tile<T, M, N>(k, a, a_row, a_col, b, ldb, cols, e, bias, c, ldc); \
+    }                                                                   \
     break;
     TANDEM_ROWS(1)
     TANDEM_ROWS(2)
@@ -69,8 +68,7 @@ void tile_rows(int64_t rows, int64_t k, const T* a, int64_t a_row, int64_t a_col
     TANDEM_ROWS(11)
     TANDEM_ROWS(12)
 #undef TANDEM_ROWS
-    default:
-      break;
+    default: break;
   }
 }
 
@@ -269,7 +267,6 @@ void gemv_columns(int64_t n, int64_t k, const T* b, int64_t ldb, const T* x, int
 template <class T>
 constexpr GemmKernels<T> table() {
   constexpr int W = Vec<T>::width;
-  return {mr_of<T>(), 2 * W,         W,
-          direct<T>,  dots<T>,       packed<T>,
-          transpose<T>, gemv_rows<T>, gemv_columns<T>};
+  return {mr_of<T>(),   2 * W,          W, direct<T>, dots<T>, packed<T>, transpose<T>,
+          gemv_rows<T>, gemv_columns<T>};
 }

@@ -11,8 +11,8 @@ namespace {
 
 struct ShapeHash {
   size_t operator()(const MatmulShape& s) const noexcept {
-    uint64_t h = (s.bf16 ? 1u : 0u) + (s.trans_a ? 2u : 0u) + (s.trans_b ? 4u : 0u) +
-                 (s.bias ? 8u : 0u);
+    uint64_t h =
+        (s.bf16 ? 1u : 0u) + (s.trans_a ? 2u : 0u) + (s.trans_b ? 4u : 0u) + (s.bias ? 8u : 0u);
     for (const int64_t v : {s.m, s.n, s.k, s.lda, s.ldb, s.ldc, int64_t{s.threads}}) {
       h = (h ^ static_cast<uint64_t>(v)) * 0x9e3779b97f4a7c15ull;
       h ^= h >> 29;
@@ -53,8 +53,7 @@ struct Matmul {
 
 }  // namespace
 
-bool matmul_primitive(MatmulShape shape, const void* a, const void* b, const float* bias,
-                      void* c) {
+bool matmul_primitive(MatmulShape shape, const void* a, const void* b, const float* bias, void* c) {
   constexpr size_t most = 256;
   static thread_local std::unordered_map<MatmulShape, std::unique_ptr<Matmul>, ShapeHash> made;
   const OmpScope threads;

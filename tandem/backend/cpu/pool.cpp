@@ -187,11 +187,21 @@ struct Average {
 
   int64_t out_h() const { return static_cast<int64_t>(rows.begin.size()); }
   int64_t out_w() const { return static_cast<int64_t>(cols.begin.size()); }
-  double scale(int64_t i, int64_t j) const {
-    const auto a = static_cast<size_t>(i), b = static_cast<size_t>(j);
-    return 1.0 / static_cast<double>(divisor != 0 ? divisor : rows.length[a] * cols.length[b]);
-  }
 };
+
+// 1 / divisor of every output.
+template <class T>
+std::vector<T> scales_of(const Average& a) {
+  std::vector<T> scales;
+  scales.reserve(a.rows.length.size() * a.cols.length.size());
+  for (const int64_t down : a.rows.length) {
+    for (const int64_t across : a.cols.length) {
+      const int64_t by = a.divisor != 0 ? a.divisor : down * across;
+      scales.push_back(static_cast<T>(1.0 / static_cast<double>(by)));
+    }
+  }
+  return scales;
+}
 
 template <class T>
 TANDEM_ALWAYS_INLINE void add_to(int64_t n, const T* __restrict from, T* __restrict to) {
@@ -223,10 +233,7 @@ template <class T>
 void average(const Average& a, const T* x, T* y) {
   const auto add = add_kernel<T>();
   const int64_t out_h = a.out_h(), out_w = a.out_w();
-  std::vector<T> scales(static_cast<size_t>(out_h * out_w));
-  for (int64_t i = 0; i < out_h * out_w; ++i) {
-    scales[static_cast<size_t>(i)] = static_cast<T>(a.scale(i / out_w, i % out_w));
-  }
+  const std::vector<T> scales = scales_of<T>(a);
   parallel_for(a.planes, plane_grain(a.h * a.w), [&](int64_t begin, int64_t end) {
     const Scratch line(static_cast<size_t>(a.w) * sizeof(T));
     T* sums = line.as<T>();
@@ -244,8 +251,8 @@ void average(const Average& a, const T* x, T* y) {
           T sum{0};
           for (int64_t q = a.cols.begin[col]; q < a.cols.end[col]; ++q) sum += sums[q];
           // An empty window gives 0, even where its divisor is 0.
-          const bool empty = a.cols.begin[col] == a.cols.end[col] ||
-                             a.rows.begin[row] == a.rows.end[row];
+          const bool empty =
+              a.cols.begin[col] == a.cols.end[col] || a.rows.begin[row] == a.rows.end[row];
           out[j] = empty ? T{0} : sum * scale[j];
         }
       }
@@ -257,6 +264,7 @@ template <class T>
 void average_backward(const Average& a, const T* dy, T* dx) {
   const auto add = add_kernel<T>();
   const int64_t out_h = a.out_h(), out_w = a.out_w();
+  const std::vector<T> scales = scales_of<T>(a);
   parallel_for(a.planes, plane_grain(a.h * a.w), [&](int64_t begin, int64_t end) {
     const Scratch line(static_cast<size_t>(a.w) * sizeof(T));
     T* shares = line.as<T>();
@@ -269,7 +277,8 @@ void average_backward(const Average& a, const T* dy, T* dx) {
         for (int64_t j = 0; j < out_w; ++j) {
           const auto col = static_cast<size_t>(j);
           if (a.cols.begin[col] == a.cols.end[col]) continue;
-          const T share = dy[(p * out_h + i) * out_w + j] * static_cast<T>(a.scale(i, j));
+          const T share =
+              dy[(p * out_h + i) * out_w + j] * scales[static_cast<size_t>(i * out_w + j)];
           for (int64_t q = a.cols.begin[col]; q < a.cols.end[col]; ++q) shares[q] += share;
         }
         for (int64_t r = a.rows.begin[row]; r < a.rows.end[row]; ++r) {
@@ -344,14 +353,14 @@ void adaptive_avg_pool2d_backward(int64_t planes, int64_t h, int64_t w, int64_t 
   average_backward(adaptive(planes, h, w, out_h, out_w), dy, dx);
 }
 
-#define TANDEM_POOL(T)                                                                            \
-  template TANDEM_API void max_pool2d<T>(const PoolShape&, const T*, T*, int64_t*);               \
+#define TANDEM_POOL(T)                                                                             \
+  template TANDEM_API void max_pool2d<T>(const PoolShape&, const T*, T*, int64_t*);                \
   template TANDEM_API void max_pool2d_backward<T>(const PoolShape&, const T*, const int64_t*, T*); \
-  template TANDEM_API void avg_pool2d<T>(const PoolShape&, bool, int64_t, const T*, T*);          \
-  template TANDEM_API void avg_pool2d_backward<T>(const PoolShape&, bool, int64_t, const T*, T*); \
-  template TANDEM_API void adaptive_avg_pool2d<T>(int64_t, int64_t, int64_t, int64_t, int64_t,    \
-                                                  const T*, T*);                                  \
-  template TANDEM_API void adaptive_avg_pool2d_backward<T>(int64_t, int64_t, int64_t, int64_t,    \
+  template TANDEM_API void avg_pool2d<T>(const PoolShape&, bool, int64_t, const T*, T*);           \
+  template TANDEM_API void avg_pool2d_backward<T>(const PoolShape&, bool, int64_t, const T*, T*);  \
+  template TANDEM_API void adaptive_avg_pool2d<T>(int64_t, int64_t, int64_t, int64_t, int64_t,     \
+                                                  const T*, T*);                                   \
+  template TANDEM_API void adaptive_avg_pool2d_backward<T>(int64_t, int64_t, int64_t, int64_t,     \
                                                            int64_t, const T*, T*);
 TANDEM_POOL(float)
 TANDEM_POOL(double)

@@ -26,8 +26,8 @@ template <class T>
 TANDEM_API void max_pool2d_backward(const PoolShape& shape, const T* dy, const int64_t* indices,
                                     T* dx);
 
-/// y = sum of each window / divisor: `divisor_override` if not 0, else the number of elements of the
-/// window, counting those in the padding if `count_include_pad` (but never those beyond it).
+/// y = sum of each window / divisor: `divisor_override` if not 0, else the number of elements of
+/// the window, counting those in the padding if `count_include_pad` (but never those beyond it).
 template <class T>
 TANDEM_API void avg_pool2d(const PoolShape& shape, bool count_include_pad, int64_t divisor_override,
                            const T* x, T* y);

@@ -52,7 +52,8 @@ void parallel_for(int64_t n, int64_t grain, F&& body) {
 }
 
 /// For its lifetime OpenMP regions started by this thread (oneDNN's) get usable_threads() threads.
-/// The number is per thread in OpenMP, so that it is put back for the sake of the user's own regions.
+/// The number is per thread in OpenMP, so that it is put back for the sake of the user's own
+/// regions.
 class TANDEM_API OmpScope {
  public:
   OmpScope() noexcept;

@@ -198,7 +198,8 @@ struct VecAvx512<float> {
   TANDEM_FN5 V mul(V a, V b) { return _mm512_mul_ps(a, b); }
   TANDEM_FN5 V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   TANDEM_FN5 __m256 fold(V v) {
-    return _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));
+    return _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0),
+                         _mm512_maskz_extractf32x8_ps(0xff, v, 1));
   }
   TANDEM_FN5 T sum(V v) { return VecAvx2<float>::sum(fold(v)); }
   TANDEM_FN5 void sum4(V a, V b, V c, V d, T* out) {
@@ -223,7 +224,8 @@ struct VecAvx512<double> {
   TANDEM_FN5 V mul(V a, V b) { return _mm512_mul_pd(a, b); }
   TANDEM_FN5 V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
   TANDEM_FN5 __m256d fold(V v) {
-    return _mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xff, v, 0), _mm512_maskz_extractf64x4_pd(0xff, v, 1));
+    return _mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xff, v, 0),
+                         _mm512_maskz_extractf64x4_pd(0xff, v, 1));
   }
   TANDEM_FN5 T sum(V v) { return VecAvx2<double>::sum(fold(v)); }
   TANDEM_FN5 void sum4(V a, V b, V c, V d, T* out) {
