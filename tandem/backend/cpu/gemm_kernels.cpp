@@ -8,6 +8,8 @@ namespace baseline {
 template <class T>
 using Vec = VecBase<T>;
 template <class T>
+using NarrowVec = VecBase<T>;
+template <class T>
 using TurnVec = VecBase<T>;
 template <class T>
 constexpr int mr_of() {
@@ -22,6 +24,8 @@ namespace avx2 {
 template <class T>
 using Vec = VecAvx2<T>;
 template <class T>
+using NarrowVec = VecAvx2<T>;
+template <class T>
 using TurnVec = VecAvx2<T>;
 template <class T>
 constexpr int mr_of() {
@@ -35,6 +39,8 @@ TANDEM_BEGIN_TARGET(TANDEM_AVX512_FEATURES)
 namespace avx512 {
 template <class T>
 using Vec = VecAvx512<T>;
+template <class T>
+using NarrowVec = VecAvx512Half<T>;
 template <class T>
 using TurnVec = VecAvx2<T>;
 template <class T>

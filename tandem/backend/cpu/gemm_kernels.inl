@@ -1,11 +1,11 @@
 // Included once per instruction set, inside its namespace and target region. `Vec<T>` is the vector
-// of that set; mr_of<T>() the rows of the register tile.
+// of that set, `NarrowVec<T>` the one for few columns, `TurnVec<T>` the one that transposes;
+// mr_of<T>() the rows of the register tile.
 
 // M rows and N vectors of C stay in registers while the loop runs over k.
-template <class T, int M, int N>
+template <class S, int M, int N, class T>
 void tile(int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t ldb,
           int64_t cols, const Epilogue<T>& e, const T* bias, T* c, int64_t ldc) {
-  using S = Vec<T>;
   constexpr int W = S::width;
   const auto mask = S::mask(cols - (N - 1) * W);
   typename S::V acc[M][N];
@@ -44,7 +44,7 @@ void tile(int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64
   }
 }
 
-template <class T, int N>
+template <class S, int N, class T>
 void tile_rows(int64_t rows, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b,
                int64_t ldb, int64_t cols, const Epilogue<T>& e, const T* bias, T* c, int64_t ldc) {
   constexpr int R = mr_of<T>();
@@ -52,7 +52,7 @@ void tile_rows(int64_t rows, int64_t k, const T* a, int64_t a_row, int64_t a_col
 #define TANDEM_ROWS(M)                                                  \
   case M:                                                               \
     if constexpr (M <= R) {                                             \
-      tile<T, M, N>(k, a, a_row, a_col, b, ldb, cols, e, bias, c, ldc); \
+      tile<S, M, N>(k, a, a_row, a_col, b, ldb, cols, e, bias, c, ldc); \
     }                                                                   \
     break;
     TANDEM_ROWS(1)
@@ -79,6 +79,16 @@ void direct(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t 
   constexpr int R = mr_of<T>();
   // Even shares: 14 rows as 7 + 7 keep the multipliers busier than 12 + 2.
   const int64_t blocks = (m + R - 1) / R;
+  if (n <= NarrowVec<T>::width) {
+    for (int64_t block = blocks; block > 0; --block) {
+      const int64_t rows = (m + block - 1) / block;
+      tile_rows<NarrowVec<T>, 1>(rows, k, a, a_row, a_col, b, ldb, n, e, e.bias, c, ldc);
+      a += rows * a_row;
+      c += rows * ldc;
+      m -= rows;
+    }
+    return;
+  }
   for (int64_t j = 0; j < n; j += 2 * W) {
     const int64_t cols = n - j < 2 * W ? n - j : 2 * W;
     const T* bias = e.bias == nullptr ? nullptr : e.bias + j;
@@ -86,11 +96,11 @@ void direct(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t 
     for (int64_t block = blocks; block > 0; --block) {
       const int64_t rows = (m - i + block - 1) / block;
       if (cols > W) {
-        tile_rows<T, 2>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, e, bias,
-                        c + i * ldc + j, ldc);
+        tile_rows<Vec<T>, 2>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, e, bias,
+                             c + i * ldc + j, ldc);
       } else {
-        tile_rows<T, 1>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, e, bias,
-                        c + i * ldc + j, ldc);
+        tile_rows<Vec<T>, 1>(rows, k, a + i * a_row, a_row, a_col, b + j, ldb, cols, e, bias,
+                             c + i * ldc + j, ldc);
       }
       i += rows;
     }
@@ -102,9 +112,9 @@ void packed(int64_t rows, int64_t cols, int64_t k, const T* a, const T* b, const
             const T* bias, T* c, int64_t ldc) {
   constexpr int W = Vec<T>::width;
   if (cols > W) {
-    tile_rows<T, 2>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, bias, c, ldc);
+    tile_rows<Vec<T>, 2>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, bias, c, ldc);
   } else {
-    tile_rows<T, 1>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, bias, c, ldc);
+    tile_rows<Vec<T>, 1>(rows, k, a, 1, mr_of<T>(), b, 2 * W, cols, e, bias, c, ldc);
   }
 }
 
@@ -202,8 +212,10 @@ void transpose(int64_t n, int64_t k, const T* b, int64_t ldb, T* dst, int64_t ld
       }
       S::turn(r);
       T* d = dst + p * ldd + j;
-      if (cols == W && length == W) {
-        TANDEM_UNROLL for (int i = 0; i < W; ++i) S::store(d + i * ldd, r[i]);
+      if (cols == W) {
+        TANDEM_UNROLL for (int i = 0; i < W; ++i) {
+          if (i < length) S::store(d + i * ldd, r[i]);
+        }
       } else {
         TANDEM_UNROLL for (int i = 0; i < W; ++i) {
           if (i < length) S::store(d + i * ldd, r[i], col_mask);
