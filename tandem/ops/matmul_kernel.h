@@ -1,0 +1,22 @@
+#pragma once
+// Matrix products of strided tensors, shared by matmul, bmm, addmm and linear.
+#include "tandem/op/op.h"
+
+namespace tandem::detail {
+
+/// out = alpha x y + beta out over the last two axes; leading axes broadcast against those of the
+/// row-major `out` [..., m, n]. Row- and column-major matrices are read in place, others copied.
+void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double alpha = 1,
+                    double beta = 0);
+
+/// `x` with its leading axes merged: [rows, last].
+Tensor merge_rows(const Tensor& x);
+
+/// The rule for element types that all products share.
+template <class O>
+void check_product_dtypes(const O& op, DType x, DType y) {
+  check<DTypeError>(x == y, op, "dtypes ", x, " and ", y, " differ; cast one of them");
+  check<DTypeError>(x != boolean, op, "booleans have no matrix product; cast them");
+}
+
+}  // namespace tandem::detail
