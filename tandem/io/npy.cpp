@@ -244,10 +244,10 @@ std::string_view body_of(const Tensor& t) {
 std::map<std::string, Tensor> parse_archive(const Source& s) {
   std::map<std::string, Tensor> tensors;
   for (const detail::ZipEntry& entry : detail::read_zip(s)) {
-    Source member = detail::open_entry(s, entry);
+    const Source content = detail::open_entry(s, entry);
     const std::string name = cat(s.name, ": member ", entry.name);
-    member.name = name;
-    member.owner = {};  // NumPy's writer changes files in place, so nothing stays mapped
+    // Without an owner: NumPy's writer changes files in place, so nothing may stay mapped.
+    const Source member{content.bytes, name};
     std::string key = entry.name;
     const bool is_array = key.size() >= 4 && key.ends_with(".npy");
     if (is_array) key.resize(key.size() - 4);

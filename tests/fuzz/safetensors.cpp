@@ -1,0 +1,13 @@
+// Any bytes given as safetensors files: a tensor or an IOError, nothing else.
+#include <cstddef>
+#include <cstdint>
+
+#include "tandem/core/error.h"
+#include "tandem/io/safetensors.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  try {
+    (void)tandem::parse_safetensors({data, size});
+  } catch (const tandem::IOError&) {}
+  return 0;
+}
