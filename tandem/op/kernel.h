@@ -91,6 +91,12 @@ inline constexpr PointKernel point_table{point_kernel<O, float>, point_kernel<O,
                                          point_integer_kernel<O>(),
                                          O::result == Result::boolean};
 
+/// Runs the point functor `f`, for records that choose between several by an attribute.
+template <class F>
+void point_run(const F& f, Inputs in, Tensor& out) {
+  point_launch(point_table<F>, &f, in, out);
+}
+
 // --- Row ops: one output row from whole input rows along `axis` -----------------------------
 
 using RowFn = void (*)(const void* op, const void* const* in, void* out, int64_t n);

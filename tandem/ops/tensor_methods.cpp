@@ -1,12 +1,22 @@
 // The methods of Tensor that are ops: each forwards to the free function of its name.
 #include "tandem/core/factory.h"
 #include "tandem/core/tensor.h"
+#include "tandem/ops/abs.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
+#include "tandem/ops/clamp.h"
+#include "tandem/ops/div.h"
 #include "tandem/ops/exp.h"
+#include "tandem/ops/log.h"
+#include "tandem/ops/matmul.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/pow.h"
+#include "tandem/ops/relu.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/sigmoid.h"
+#include "tandem/ops/sqrt.h"
 #include "tandem/ops/sum.h"
+#include "tandem/ops/tanh.h"
 
 namespace tandem {
 
@@ -18,6 +28,16 @@ Tensor Tensor::sum(const Shape& axes, bool keepdim) const {
   return tandem::sum(*this, axes, keepdim);
 }
 Tensor Tensor::exp() const { return tandem::exp(*this); }
+Tensor Tensor::pow(const Tensor& exponent) const { return tandem::pow(*this, exponent); }
+Tensor Tensor::log() const { return tandem::log(*this); }
+Tensor Tensor::sqrt() const { return tandem::sqrt(*this); }
+Tensor Tensor::abs() const { return tandem::abs(*this); }
+Tensor Tensor::tanh() const { return tandem::tanh(*this); }
+Tensor Tensor::sigmoid() const { return tandem::sigmoid(*this); }
+Tensor Tensor::relu() const { return tandem::relu(*this); }
+Tensor Tensor::clamp(std::optional<double> min, std::optional<double> max) const {
+  return tandem::clamp(*this, min, max);
+}
 Tensor Tensor::transpose(int axis0, int axis1) const {
   return tandem::transpose(*this, axis0, axis1);
 }
@@ -30,6 +50,8 @@ Tensor Tensor::squeeze(int axis) const { return tandem::squeeze(*this, axis); }
 Tensor Tensor::unsqueeze(int axis) const { return tandem::unsqueeze(*this, axis); }
 Tensor Tensor::expand(const Shape& shape) const { return tandem::expand(*this, shape); }
 
+Tensor Tensor::matmul(const Tensor& o) const { return tandem::matmul(*this, o); }
+
 Tensor& Tensor::operator+=(const Tensor& o) {
   apply_inplace(Add{}, {*this, o});
   return *this;
@@ -40,6 +62,10 @@ Tensor& Tensor::operator-=(const Tensor& o) {
 }
 Tensor& Tensor::operator*=(const Tensor& o) {
   apply_inplace(Mul{}, {*this, o});
+  return *this;
+}
+Tensor& Tensor::operator/=(const Tensor& o) {
+  apply_inplace(Div{}, {*this, o});
   return *this;
 }
 Tensor& Tensor::copy_(const Tensor& src) {

@@ -1,0 +1,128 @@
+#include "tandem/ops/gelu.h"
+
+#include "tandem/op/kernel.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/exp.h"
+#include "tandem/ops/mul.h"
+#include "tandem/ops/pow.h"
+#include "tandem/ops/tanh.h"
+
+namespace tandem {
+
+TANDEM_OP(Gelu)
+TANDEM_OP(GeluGrad)
+
+namespace {
+
+constexpr double sqrt_half = 0.70710678118654752440;
+constexpr double density_at_0 = 0.39894228040143267794;  // 1 / sqrt(2 pi)
+constexpr double sqrt_2_over_pi = 0.79788456080286535588;
+constexpr double cubic = 0.044715;
+
+struct GeluErf {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(A x) const {
+    return x * A(0.5) * (A(1) + math::erf(x * A(sqrt_half)));
+  }
+};
+
+struct GeluTanh {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(A x) const {
+    const A inner = A(sqrt_2_over_pi) * (x + A(cubic) * x * x * x);
+    return A(0.5) * x * (A(1) + math::tanh(inner));
+  }
+};
+
+struct GeluErfGrad {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(A dy, A x) const {
+    const A cdf = A(0.5) * (A(1) + math::erf(x * A(sqrt_half)));
+    const A pdf = A(density_at_0) * math::exp(x * x * A(-0.5));
+    return dy * (cdf + x * pdf);
+  }
+};
+
+struct GeluTanhGrad {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(A dy, A x) const {
+    const A t = math::tanh(A(sqrt_2_over_pi) * (x + A(cubic) * x * x * x));
+    const A slope = A(sqrt_2_over_pi) * (A(1) + A(3 * cubic) * x * x);
+    return dy * (A(0.5) * (A(1) + t) + A(0.5) * x * (A(1) - t * t) * slope);
+  }
+};
+
+template <class O>
+Spec gelu_infer(const O& op, Specs in) {
+  check(op.approximate == "none" || op.approximate == "tanh", op,
+        "approximate must be none or tanh");
+  return detail::point_infer(op_info<O>(), &op, in, Result::floating);
+}
+
+/// gelu''(x). Exact: (2 - x^2) pdf(x). With u = tanh(p(x)) in place of erf:
+/// (1 - u^2) (p' + x (p'' / 2 - u p'^2)).
+Tensor second_derivative(const Tensor& x, bool exact) {
+  const Tensor xx = square(x);
+  if (exact) return (2 - xx) * exp(xx * -0.5) * density_at_0;
+  const Tensor u = tanh((x + xx * x * cubic) * sqrt_2_over_pi);
+  const Tensor p1 = (xx * (3 * cubic) + 1) * sqrt_2_over_pi;
+  const Tensor p2 = x * (6 * cubic * sqrt_2_over_pi);
+  return (1 - square(u)) * (p1 + x * (p2 * 0.5 - u * square(p1)));
+}
+
+}  // namespace
+
+Spec Gelu::infer(Specs in) const { return gelu_infer(*this, in); }
+
+void Gelu::cpu(Inputs in, Outputs out) const {
+  if (approximate == "none") detail::point_run(GeluErf{}, in, out[0]);
+  else detail::point_run(GeluTanh{}, in, out[0]);
+}
+
+Tensors Gelu::vjp(const Saved& s, const Tensor& dy) const {
+  return {gelu_grad(dy, s.in(0), approximate)};
+}
+
+Samples<Gelu> Gelu::samples() {
+  const InputSpec special = sample::listed({8}, {0.0, -0.0, HUGE_VAL, -4, NAN, 1e-3, -3, 88.8});
+  return {.ok = {{{}, {{{3, 5}}}},
+                 {{}, {{{}}}},
+                 {{}, {{{0, 2}}}},
+                 {{}, {sample::strided({5, 4})}},
+                 {{}, {special}, false},
+                 {{.approximate = "tanh"}, {sample::scaled({17, 3}, 2)}},
+                 {{.approximate = "tanh"}, {special}, false},
+                 {{}, {{{6}, i32}}}},
+          .errors = {{{.approximate = "erf"},
+                      {{{3}}},
+                      "gelu(approximate=erf): approximate must be none or tanh"}}};
+}
+
+Spec GeluGrad::infer(Specs in) const { return gelu_infer(*this, in); }
+
+void GeluGrad::cpu(Inputs in, Outputs out) const {
+  if (approximate == "none") detail::point_run(GeluErfGrad{}, in, out[0]);
+  else detail::point_run(GeluTanhGrad{}, in, out[0]);
+}
+
+Tensors GeluGrad::vjp(const Saved& s, const Tensor& ddy) const {
+  const Tensor& x = s.in(1);
+  return {s.needs(0) ? gelu_grad(ddy, x, approximate) : Tensor(),
+          s.needs(1) ? ddy * s.in(0) * second_derivative(x, approximate == "none") : Tensor()};
+}
+
+Samples<GeluGrad> GeluGrad::samples() {
+  return {.ok = {{{}, {{{3, 5}}, {{3, 5}}}},
+                 {{}, {{{}}, {{}}}},
+                 {{}, {{{0, 2}}, {{0, 2}}}},
+                 {{.approximate = "tanh"}, {{{17, 3}}, sample::scaled({17, 3}, 2)}}},
+          .errors = {{{.approximate = "erf"},
+                      {{{3}}, {{3}}},
+                      "gelu_grad(approximate=erf): approximate must be none or tanh"}}};
+}
+
+}  // namespace tandem

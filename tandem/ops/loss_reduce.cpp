@@ -1,0 +1,75 @@
+#include "tandem/ops/loss_reduce.h"
+
+#include <vector>
+
+#include "tandem/backend/cpu/threads.h"
+#include "tandem/op/copy.h"
+
+namespace tandem::detail {
+namespace {
+
+// Pieces of a fixed size: the sum does not depend on the number of threads.
+constexpr int64_t piece = 32768;
+
+/// Row-major elements of `shape`, in the type of the kernel.
+Tensor spread(const Tensor& t, const Shape& shape, DType dtype) {
+  if (t.shape() == shape) return as_contiguous(t, dtype);
+  return as_contiguous(alias(t, shape, broadcast_strides(t.shape(), t.strides(), shape), 0), dtype);
+}
+
+}  // namespace
+
+double loss_scale(Reduction r, const Shape& full, const Shape& x) {
+  if (r == Reduction::mean) return 1.0 / double(full.numel());
+  if (r == Reduction::batchmean) return 1.0 / double(x.empty() ? 1 : x[0]);
+  return 1;
+}
+
+Shape loss_shape(Inputs in) {
+  Shape all = in[0].shape();
+  for (const Tensor& t : in.subspan(1)) {
+    Shape both;
+    if (broadcast(all, t.shape(), both)) all = both;
+  }
+  return all;
+}
+
+Shape loss_shape(const Saved& s) {
+  Shape all = s.shape(0);
+  for (int i = 1; i < s.size(); ++i) {
+    Shape both;
+    if (broadcast(all, s.shape(i), both)) all = both;
+  }
+  return all;
+}
+
+void loss_launch(const LossKernel& k, const void* op, Reduction r, Inputs in, Tensor& out) {
+  if (r == Reduction::none) return point_launch(k.point, op, in, out);
+  const Shape full = loss_shape(in);
+  const int64_t n = full.numel();
+  const DType compute = out.dtype() == f64 ? f64 : f32;
+  const LossSumFn sum = compute == f64 ? k.f64 : k.f32;
+  Tensor flat[4];
+  const char* data[4] = {};
+  for (size_t i = 0; i < in.size(); ++i) {
+    flat[i] = spread(in[i], full, compute);
+    data[i] = static_cast<const char*>(flat[i].raw_data());
+  }
+  std::vector<double> part(size_t((n + piece - 1) / piece));
+  cpu::parallel_for(int64_t(part.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const void* at[4] = {};
+      for (size_t i = 0; i < in.size(); ++i) at[i] = data[i] + p * piece * itemsize(compute);
+      part[size_t(p)] = sum(op, at, std::min(piece, n - p * piece));
+    }
+  });
+  double total = 0;
+  for (double v : part) total += v;
+  // A mean over nothing is 0 / 0.
+  const double count = double(r == Reduction::mean ? n : 1);
+  const double result =
+      r == Reduction::mean ? total / count : total * loss_scale(r, full, in[0].shape());
+  scatter_fn(f64, out.dtype())(&result, out.raw_data(), 1, 1);
+}
+
+}  // namespace tandem::detail
