@@ -1,6 +1,7 @@
 // Matrix products of the CPU backend against plain loops in f64 (or wide integers).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "tandem/backend/cpu/gemm.h"
+#include "tandem/backend/cpu/half_convert.h"
 #include "tandem/backend/cpu/threads.h"
 
 namespace {
@@ -235,6 +237,113 @@ void check_linear() {
 TEST(BackendGemm, LinearAddsTheBias) {
   check_linear<float>();
   check_linear<double>();
+}
+
+// The value of a bit pattern, from the definition of the format.
+double half_value(Half kind, uint16_t h) {
+  const int mantissa_bits = kind == Half::f16 ? 10 : 7;
+  const int bias = kind == Half::f16 ? 15 : 127;
+  const int most = kind == Half::f16 ? 31 : 255;
+  const int exponent = (h & 0x7fff) >> mantissa_bits;
+  const int mantissa = h & ((1 << mantissa_bits) - 1);
+  const double sign = h & 0x8000 ? -1.0 : 1.0;
+  if (exponent == most) {
+    return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN()
+                         : sign * std::numeric_limits<double>::infinity();
+  }
+  const int whole = exponent == 0 ? mantissa : mantissa + (1 << mantissa_bits);
+  return sign * std::ldexp(whole, std::max(exponent, 1) - bias - mantissa_bits);
+}
+
+TEST(BackendGemm, HalfPatternsWidenAndNarrow) {
+  for (const Half kind : {Half::f16, Half::bf16}) {
+    std::vector<uint16_t> all(65536), back(65536);
+    std::vector<float> wide(65536);
+    for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
+    widen(kind, 65536, all.data(), wide.data());
+    narrow(kind, 65536, wide.data(), back.data());
+    std::vector<float> between;
+    std::vector<uint16_t> want;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const double value = half_value(kind, all[i]);
+      if (std::isnan(value)) {
+        ASSERT_TRUE(std::isnan(wide[i])) << i;
+        ASSERT_TRUE(std::isnan(half_value(kind, back[i]))) << i;
+        continue;
+      }
+      ASSERT_EQ(static_cast<double>(wide[i]), value) << i;
+      ASSERT_EQ(back[i], all[i]);
+      const double above = half_value(kind, static_cast<uint16_t>(i + 1));
+      if (!std::isfinite(value) || !std::isfinite(above) || (i & 0x7fff) == 0x7fff) continue;
+      // Half way goes to the even pattern; a little off it, to the nearer one.
+      const auto middle = static_cast<float>((value + above) / 2);
+      between.insert(between.end(), {middle, std::nextafter(middle, static_cast<float>(value)),
+                                     std::nextafter(middle, static_cast<float>(above))});
+      const auto low = static_cast<uint16_t>(i), high = static_cast<uint16_t>(i + 1);
+      want.insert(want.end(), {low % 2 == 0 ? low : high, low, high});
+    }
+    std::vector<uint16_t> got(between.size());
+    narrow(kind, static_cast<int64_t>(between.size()), between.data(), got.data());
+    for (size_t i = 0; i < want.size(); ++i) {
+      ASSERT_EQ(got[i], want[i]) << between[i] << " to " << (kind == Half::f16 ? "f16" : "bf16");
+    }
+  }
+}
+
+void check_half(Half kind, bool ta, bool tb, Case s, float alpha, float beta) {
+  const double unit = kind == Half::f16 ? 0x1p-11 : 0x1p-8;
+  const int64_t lda = ta ? s.m : s.k, ldb = (tb ? s.k : s.n) + 1, ldc = s.n + 2;
+  const auto half = [&](size_t n, unsigned seed) {
+    const auto wide = random_values<float>(n, seed);
+    std::vector<uint16_t> h(n);
+    narrow(kind, static_cast<int64_t>(n), wide.data(), h.data());
+    return h;
+  };
+  const auto a = half(static_cast<size_t>(s.m * s.k), 1);
+  const auto b = half(static_cast<size_t>((tb ? s.n : s.k) * ldb), 2);
+  const auto before = half(static_cast<size_t>(s.m * ldc), 3);
+  auto c = before;
+  const auto run = kind == Half::f16 ? gemm_f16 : gemm_bf16;
+  run(ta, tb, s.m, s.n, s.k, alpha, a.data(), lda, b.data(), ldb, beta, c.data(), ldc);
+  for (int64_t i = 0; i < s.m; ++i) {
+    for (int64_t j = 0; j < s.n; ++j) {
+      const auto at_c = static_cast<size_t>(i * ldc + j);
+      double want = beta == 0.0f ? 0.0 : beta * half_value(kind, before[at_c]);
+      double size = std::abs(want);
+      for (int64_t p = 0; p < s.k; ++p) {
+        const double v =
+            alpha * half_value(kind, at(a, ta, i, p, lda)) * half_value(kind, at(b, tb, p, j, ldb));
+        want += v;
+        size += std::abs(v);
+      }
+      ASSERT_NEAR(half_value(kind, c[at_c]), want, unit * std::abs(want) + 1e-6 * size)
+          << s.m << " " << s.n << " " << s.k << " trans " << ta << tb;
+    }
+  }
+}
+
+TEST(BackendGemm, HalfProductsRoundOnce) {
+  for (const Half kind : {Half::f16, Half::bf16}) {
+    for (const Case& s : {Case{1, 1, 1}, Case{3, 5, 7}, Case{1, 40, 33}, Case{40, 1, 33},
+                          Case{17, 33, 65}, Case{64, 100, 70}, Case{4, 4, 0}}) {
+      for (int trans = 0; trans < 4; ++trans) {
+        check_half(kind, trans & 1, trans & 2, s, 1.0f, 0.0f);
+        check_half(kind, trans & 1, trans & 2, s, 0.5f, 2.0f);
+      }
+    }
+  }
+}
+
+TEST(BackendGemm, HalfBatches) {
+  const std::vector<uint16_t> one(3 * 4, 0x3f80), two(4 * 5, 0x4000);  // 1 and 2 in bf16
+  std::vector<uint16_t> c(6 * 3 * 5, 0);
+  gemm_batched_bf16(false, false, 6, 3, 5, 4, 1.0f, one.data(), 4, 0, two.data(), 5, 0, 0.0f,
+                    c.data(), 5, 15);
+  EXPECT_EQ(c, std::vector<uint16_t>(c.size(), 0x4100));                  // 8
+  const std::vector<uint16_t> half(3 * 4, 0x3800), three(4 * 5, 0x4200);  // 0.5 and 3 in f16
+  gemm_batched_f16(false, false, 6, 3, 5, 4, 1.0f, half.data(), 4, 0, three.data(), 5, 0, 0.0f,
+                   c.data(), 5, 15);
+  EXPECT_EQ(c, std::vector<uint16_t>(c.size(), 0x4600));  // 6
 }
 
 }  // namespace
