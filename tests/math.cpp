@@ -1,0 +1,165 @@
+// The elementary functions against the C library in double: errors in units of the last place over
+// all exponents and signs, special values exactly, in every instruction set of this machine.
+#include "tandem/op/math.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace tandem;
+using Kernel = void (*)(Isa, const float*, float*, int64_t);
+
+template <class F>
+void run_as(Isa isa, const F& f) {
+#if TANDEM_X86
+  if (isa == Isa::avx512) return tandem::detail::simd_avx512(f);
+  if (isa == Isa::avx2) return tandem::detail::simd_avx2(f);
+#endif
+  tandem::detail::simd_baseline(f);
+}
+
+template <class F>
+void run(Isa isa, const float* __restrict x, float* __restrict y, int64_t n, F f) {
+  run_as(isa, [=] {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = f(x[i]);
+  });
+}
+
+struct Exp {
+  TANDEM_FN float operator()(float x) const { return math::exp(x); }
+};
+struct Expm1 {
+  TANDEM_FN float operator()(float x) const { return math::expm1(x); }
+};
+struct Log {
+  TANDEM_FN float operator()(float x) const { return math::log(x); }
+};
+struct Log1p {
+  TANDEM_FN float operator()(float x) const { return math::log1p(x); }
+};
+struct Sin {
+  TANDEM_FN float operator()(float x) const { return math::sin(x); }
+};
+struct Cos {
+  TANDEM_FN float operator()(float x) const { return math::cos(x); }
+};
+struct Tanh {
+  TANDEM_FN float operator()(float x) const { return math::tanh(x); }
+};
+struct Erf {
+  TANDEM_FN float operator()(float x) const { return math::erf(x); }
+};
+struct Sigmoid {
+  TANDEM_FN float operator()(float x) const { return math::sigmoid(x); }
+};
+struct Rint {
+  TANDEM_FN float operator()(float x) const { return math::rint(x); }
+};
+struct Floor {
+  TANDEM_FN float operator()(float x) const { return math::floor(x); }
+};
+
+double reference_sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+struct Function {
+  const char* name;
+  Kernel kernel;
+  double (*reference)(double);
+  double max_ulp;
+  float limit;  ///< largest |x| that the function takes
+};
+
+template <class F>
+void kernel(Isa isa, const float* x, float* y, int64_t n) {
+  run(isa, x, y, n, F{});
+}
+
+constexpr float all = std::numeric_limits<float>::infinity();
+const Function functions[] = {
+    {"exp", kernel<Exp>, std::exp, 1.1, all},
+    {"expm1", kernel<Expm1>, std::expm1, 1.6, all},
+    {"log", kernel<Log>, std::log, 0.9, all},
+    {"log1p", kernel<Log1p>, std::log1p, 0.9, all},
+    {"sin", kernel<Sin>, std::sin, 1.6, math::trig_limit},
+    {"cos", kernel<Cos>, std::cos, 1.6, math::trig_limit},
+    {"tanh", kernel<Tanh>, std::tanh, 1.4, all},
+    {"erf", kernel<Erf>, std::erf, 1.4, all},
+    {"sigmoid", kernel<Sigmoid>, reference_sigmoid, 2.3, all},
+    {"rint", kernel<Rint>, std::rint, 0, all},
+    {"floor", kernel<Floor>, std::floor, 0, all},
+};
+
+float from_bits(uint32_t u) {
+  float f;
+  std::memcpy(&f, &u, sizeof f);
+  return f;
+}
+
+/// The distance of `y` from `exact` in units of the last place of a float near `exact`; infinite
+/// when one is NaN, or a zero has the wrong sign.
+double ulp_error(float y, double exact) {
+  const double wrong = std::numeric_limits<double>::infinity();
+  const float rounded = float(exact);
+  if (std::isnan(y) || std::isnan(exact)) return std::isnan(y) && std::isnan(exact) ? 0 : wrong;
+  if (y == rounded && (y == 0 || std::isinf(y)))
+    return std::signbit(y) == std::signbit(rounded) ? 0 : wrong;
+  if (std::isinf(y) || std::isinf(rounded)) return wrong;
+  int exponent;
+  std::frexp(exact, &exponent);
+  return std::abs(y - exact) / std::ldexp(1.0, std::max(exponent - 24, -149));
+}
+
+std::vector<Isa> instruction_sets() {
+  std::vector<Isa> sets{Isa::baseline};
+  if (cpu::isa() >= Isa::avx2) sets.push_back(Isa::avx2);
+  if (cpu::isa() >= Isa::avx512) sets.push_back(Isa::avx512);
+  return sets;
+}
+
+class Math : public testing::TestWithParam<Function> {};
+
+TEST_P(Math, UnitsOfTheLastPlace) {
+  const Function& f = GetParam();
+  std::vector<float> x;
+  for (uint64_t u = 0; u < uint64_t(1) << 32; u += 2503) {
+    const float v = from_bits(uint32_t(u));
+    if (!(std::abs(v) > f.limit)) x.push_back(v);
+  }
+  for (float v : {0.0f, 1.0f, 1e-45f, 1.1754944e-38f, 0.5f, 2.5f, 0.3465736f, 0.41421356f, 0.625f,
+                  0.92f, 17.5f, 88.722839f, 88.72284f, 89.2f, 103.972f, 104.5f, 3.4028235e38f,
+                  std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    if (v > f.limit) continue;
+    x.push_back(v);
+    x.push_back(-v);
+  }
+  std::vector<double> exact(x.size());
+  for (size_t i = 0; i < x.size(); ++i) exact[i] = f.reference(double(x[i]));
+  std::vector<float> y(x.size());
+  for (Isa isa : instruction_sets()) {
+    f.kernel(isa, x.data(), y.data(), int64_t(x.size()));
+    double worst = -1;
+    size_t at = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double e = ulp_error(y[i], exact[i]);
+      if (e > worst) {
+        worst = e;
+        at = i;
+      }
+    }
+    EXPECT_LE(worst, f.max_ulp) << f.name << "(" << x[at] << ") gave " << y[at] << ", not "
+                                << exact[at] << ", in instruction set " << int(isa);
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<Function>& info) { return info.param.name; }
+INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(functions), name_of);
+
+}  // namespace
