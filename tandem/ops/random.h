@@ -13,7 +13,7 @@ struct RandomUniform {
   static constexpr std::string_view inputs = "key";
   static constexpr std::string_view not_differentiable = "random numbers depend on no input";
 
-  Shape shape;
+  Shape shape = {};
   DType dtype = f32;
   double low = 0, high = 1;
   static constexpr auto fields =
@@ -31,7 +31,7 @@ struct RandomNormal {
   static constexpr std::string_view inputs = "key";
   static constexpr std::string_view not_differentiable = "random numbers depend on no input";
 
-  Shape shape;
+  Shape shape = {};
   DType dtype = f32;
   double mean = 0, std = 1;
   static constexpr auto fields =
@@ -49,7 +49,7 @@ struct RandomInt {
   static constexpr std::string_view inputs = "key";
   static constexpr std::string_view not_differentiable = "random numbers depend on no input";
 
-  Shape shape;
+  Shape shape = {};
   DType dtype = i64;
   int64_t low = 0, high = 1;
   static constexpr auto fields =

@@ -1,0 +1,152 @@
+#include "tandem/ops/index.h"
+
+#include <algorithm>
+
+#include "tandem/core/factory.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/div.h"
+#include "tandem/ops/index_put.h"
+#include "tandem/ops/masked_fill.h"
+#include "tandem/ops/mul.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
+
+namespace tandem {
+namespace {
+
+/// How many axes of the tensor an index uses up.
+int axes_of(const Index& i) {
+  switch (i.kind()) {
+    case Index::Kind::integer:
+    case Index::Kind::range: return 1;
+    case Index::Kind::tensor: return i.tensor().dtype() == boolean ? i.tensor().dim() : 1;
+    default: return 0;
+  }
+}
+
+/// An assigned value may have extra axes of length one in front.
+Tensor without_leading_ones(Tensor value, int dim) {
+  while (value.dim() > dim && value.shape()[0] == 1) value = squeeze(value, 0);
+  return value;
+}
+
+}  // namespace
+
+Indexed::Indexed(const Tensor& x, std::span<const Index> list) : view_(x) {
+  int used = 0, ellipses = 0;
+  for (const Index& i : list) {
+    used += axes_of(i);
+    ellipses += i.kind() == Index::Kind::ellipsis;
+  }
+  require<IndexError>(used <= x.dim(), "index: ", used, " indices for the ", x.dim(),
+                      " axes of shape ", x.shape());
+  require<IndexError>(ellipses <= 1, "index: only one ellipsis can be given");
+
+  // A mask is one entry of places_, however many axes it covers.
+  auto pick = [&](const Tensor& t, int entry) {
+    while (int(places_.size()) < entry) places_.push_back(Tensor());
+    places_.push_back(t);
+    picked_ = true;
+  };
+  int axis = 0, ahead = 0;  // of view_; axes that masks cover beyond their first
+  for (const Index& i : list) {
+    const int entry = axis - ahead;
+    switch (i.kind()) {
+      case Index::Kind::integer: view_ = select(view_, axis, i.integer()); break;
+      case Index::Kind::range:
+        if (i.range().start || i.range().stop || i.range().step != 1)
+          view_ = slice(view_, axis, i.range().start, i.range().stop, i.range().step);
+        ++axis;
+        break;
+      case Index::Kind::new_axis: view_ = unsqueeze(view_, axis++); break;
+      case Index::Kind::ellipsis: axis += x.dim() - used; break;
+      case Index::Kind::boolean:
+        view_ = unsqueeze(view_, axis++);
+        pick(full({1}, bool(i.integer()), boolean), entry);
+        break;
+      case Index::Kind::tensor: {
+        const Tensor& t = i.tensor();
+        if (t.dtype() == boolean && t.dim() == 0) {
+          view_ = unsqueeze(view_, axis++);
+          pick(tandem::reshape(t, {1}), entry);
+        } else {
+          const int covers = axes_of(i);
+          pick(t, entry);
+          axis += covers;
+          ahead += covers - 1;
+        }
+        break;
+      }
+    }
+  }
+}
+
+Tensor Indexed::tensor() const {
+  return picked_ ? index(view_, Inputs(places_.data(), places_.size())) : view_;
+}
+
+/// One mask and one value: no need to look where the mask holds.
+bool Indexed::fill_masked(const Tensor& value) {
+  if (value.numel() != 1) return false;
+  int first = -1;
+  for (size_t k = 0; k < places_.size(); ++k) {
+    if (!places_[k].defined()) continue;
+    if (first >= 0 || places_[k].dtype() != boolean) return false;
+    first = int(k);
+  }
+  const Tensor& mask = places_[size_t(first)];
+  Shape wide = mask.shape();
+  for (int i = 0; i < wide.size(); ++i)
+    require<IndexError>(wide[i] == view_.shape()[first + i], "index: a mask of shape ",
+                        mask.shape(), " does not fit axes from ", first, " on of shape ",
+                        view_.shape());
+  while (first + wide.size() < view_.dim()) wide.push_back(1);
+  Tensor one = value.dim() == 0 ? value : tandem::reshape(value, {});
+  if (!one.impl()->has(TensorImpl::wrapped_number)) one = cast(one, view_.dtype());
+  apply_inplace(MaskedFill{}, {view_, tandem::reshape(mask, wide), one});
+  return true;
+}
+
+Indexed& Indexed::operator=(const Tensor& value) {
+  if (!picked_) {
+    view_.copy_(without_leading_ones(value, view_.dim()));
+    return *this;
+  }
+  if (fill_masked(value)) return *this;
+  // The picked part has as many axes as what it replaces leaves, and those of the index tensors.
+  int dim = view_.dim(), most = 0;
+  for (const Tensor& t : places_) {
+    if (!t.defined()) continue;
+    dim -= t.dtype() == boolean ? t.dim() : 1;
+    most = std::max(most, t.dtype() == boolean ? 1 : t.dim());
+  }
+  const Tensor v = without_leading_ones(cast(value, view_.dtype()), dim + most);
+  index_put_(view_, Inputs(places_.data(), places_.size()), v);
+  return *this;
+}
+
+Indexed& Indexed::operator+=(const Tensor& value) {
+  if (picked_) return *this = tensor() + value;
+  view_ += value;
+  return *this;
+}
+Indexed& Indexed::operator-=(const Tensor& value) {
+  if (picked_) return *this = tensor() - value;
+  view_ -= value;
+  return *this;
+}
+Indexed& Indexed::operator*=(const Tensor& value) {
+  if (picked_) return *this = tensor() * value;
+  view_ *= value;
+  return *this;
+}
+Indexed& Indexed::operator/=(const Tensor& value) {
+  if (picked_) return *this = tensor() / value;
+  view_ /= value;
+  return *this;
+}
+
+Indexed Tensor::operator[](const Index& index) const { return Indexed(*this, {&index, 1}); }
+
+}  // namespace tandem

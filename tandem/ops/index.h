@@ -1,0 +1,131 @@
+#pragma once
+#include "tandem/core/tensor.h"
+#include "tandem/ops/any.h"
+
+namespace tandem {
+
+// Python's indexing: `x[2]`, `x(all, range(0, 4, 2)) += 1`, `x(ellipsis, none)`, `x[mask] = 0`,
+// `x(0, rows) = y`. Integers, ranges, `all`, `none` and `ellipsis` make views; index tensors (i64)
+// and masks (bool) pick elements. Both mix as in PyTorch. Negative numbers count from the end.
+
+namespace detail {
+struct NewAxis {};
+struct Ellipsis {};
+}  // namespace detail
+/// A new axis of length one; as a bound of `range`: open.
+inline constexpr detail::NewAxis none{};
+/// As many whole axes as are needed.
+inline constexpr detail::Ellipsis ellipsis{};
+
+/// One end of a range: a number, or open.
+class Bound {
+ public:
+  template <std::integral T>
+  Bound(T v) : value_(int64_t(v)) {}
+  Bound(detail::NewAxis) {}
+  std::optional<int64_t> value() const { return value_; }
+
+ private:
+  std::optional<int64_t> value_;
+};
+
+/// start:stop:step of Python, with step > 0.
+struct Range {
+  std::optional<int64_t> start, stop;
+  int64_t step = 1;
+};
+/// `range(1, 5)`, `range(none, -1)`, `range(0, none, 2)`.
+inline Range range(Bound start, Bound stop, int64_t step = 1) {
+  return {start.value(), stop.value(), step};
+}
+/// The first `stop`.
+inline Range range(Bound stop) { return {{}, stop.value(), 1}; }
+
+/// What stands between the brackets for one axis.
+class Index {
+ public:
+  enum class Kind : uint8_t { integer, range, new_axis, ellipsis, tensor, boolean };
+
+  template <std::integral T>
+  Index(T i) : kind_(std::same_as<T, bool> ? Kind::boolean : Kind::integer), integer_(int64_t(i)) {}
+  Index(Range r) : kind_(Kind::range), range_(r) {}
+  Index(detail::AllSymbol) : kind_(Kind::range) {}
+  Index(detail::NewAxis) : kind_(Kind::new_axis) {}
+  Index(detail::Ellipsis) : kind_(Kind::ellipsis) {}
+  Index(Tensor t) : kind_(Kind::tensor), tensor_(std::move(t)) {}
+
+  Kind kind() const { return kind_; }
+  int64_t integer() const { return integer_; }
+  const Range& range() const { return range_; }
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  Kind kind_;
+  int64_t integer_ = 0;
+  Range range_;
+  Tensor tensor_;
+};
+
+/// A part of a tensor, named but not read: converts to a Tensor, and writes through when assigned.
+/// Errors: IndexError; those of in-place writes.
+class TANDEM_API Indexed {
+ public:
+  Indexed(const Tensor& x, std::span<const Index> list);
+  Indexed(const Indexed&) = default;
+
+  /// The part: a view, or a copy when an index tensor or a mask picks the elements.
+  Tensor tensor() const;
+  operator Tensor() const { return tensor(); }
+
+  /// `value` is cast to the tensor's dtype and broadcast to the part.
+  Indexed& operator=(const Tensor& value);
+  Indexed& operator=(const Indexed& value) { return *this = value.tensor(); }
+  // As in Python, a place that an index tensor names twice is changed once.
+  Indexed& operator+=(const Tensor& value);
+  Indexed& operator-=(const Tensor& value);
+  Indexed& operator*=(const Tensor& value);
+  Indexed& operator/=(const Tensor& value);
+
+  // The part as a tensor, for what is asked most.
+  Indexed operator[](const Index& index) const { return Indexed(tensor(), {&index, 1}); }
+  template <class... I>
+  Indexed operator()(const I&... index) const {
+    const Index list[] = {Index(index)...};
+    return Indexed(tensor(), list);
+  }
+  template <class T>
+  T item() const {
+    return tensor().template item<T>();
+  }
+  template <class T>
+  std::vector<T> to_vector() const {
+    return tensor().template to_vector<T>();
+  }
+  Shape shape() const { return tensor().shape(); }
+  DType dtype() const { return view_.dtype(); }
+  int dim() const { return tensor().dim(); }
+  int64_t numel() const { return tensor().numel(); }
+  int64_t size(int axis) const { return tensor().size(axis); }
+  Tensor clone() const { return tensor().clone(); }
+  Tensor detach() const { return tensor().detach(); }
+  Tensor sum() const { return tensor().sum(); }
+  Tensor mean() const { return tensor().mean(); }
+  Tensor reshape(const Shape& shape) const { return tensor().reshape(shape); }
+  Tensor to(DType dtype) const { return tensor().to(dtype); }
+  explicit operator bool() const { return bool(tensor()); }
+
+ private:
+  bool fill_masked(const Tensor& value);
+
+  Tensor view_;     ///< after integers, ranges and new axes
+  Tensors places_;  ///< index tensors and masks by axis of view_; undefined: the whole axis
+  bool picked_ = false;
+};
+
+template <class... I>
+Indexed Tensor::operator()(const I&... index) const {
+  const Index list[] = {Index(index)...};
+  return Indexed(*this, list);
+}
+
+}  // namespace tandem
