@@ -24,9 +24,8 @@ constexpr bool is_named<std::pair<std::string, M>> = true;
 class TANDEM_API AnyModule {
  public:
   template <class M>
-    requires(!std::is_same_v<std::remove_cvref_t<M>, AnyModule> &&
-             std::is_invocable_r_v<Tensor, std::decay_t<M>&, const Tensor&>)
-  AnyModule(M&& m) {
+  requires(!std::is_same_v<std::remove_cvref_t<M>, AnyModule> &&
+           std::is_invocable_r_v<Tensor, std::decay_t<M>&, const Tensor&>) AnyModule(M&& m) {
     using D = std::decay_t<M>;
     if constexpr (detail::is_module<D>) set<D>(std::forward<M>(m));
     else set<detail::Lambda<D>>(std::forward<M>(m));
@@ -56,7 +55,9 @@ class TANDEM_API AnyModule {
   template <class D, class M>
   void set(M&& m) {
     module_ = std::make_shared<D>(std::forward<M>(m));
-    call_ = [](ModuleBase& erased, const Tensor& x) -> Tensor { return static_cast<D&>(erased)(x); };
+    call_ = [](ModuleBase& erased, const Tensor& x) -> Tensor {
+      return static_cast<D&>(erased)(x);
+    };
   }
 
   std::shared_ptr<ModuleBase> module_;
@@ -76,9 +77,9 @@ class TANDEM_API Sequential : public Module<Sequential> {
  public:
   Sequential() = default;
   template <class... M>
-    requires(sizeof...(M) > 0 &&
-             !(sizeof...(M) == 1 && (std::is_same_v<std::remove_cvref_t<M>, Sequential> && ...)))
-  Sequential(M&&... modules) {
+  requires(sizeof...(M) > 0 &&
+           !(sizeof...(M) == 1 && (std::is_same_v<std::remove_cvref_t<M>, Sequential> && ...)))
+      Sequential(M&&... modules) {
     items_.reserve(sizeof...(M));
     (add(std::forward<M>(modules)), ...);
   }
@@ -124,8 +125,8 @@ class ModuleList : public Module<ModuleList<T>> {
  public:
   ModuleList() = default;
   template <class... M>
-    requires(sizeof...(M) > 0 && (std::is_convertible_v<M, T> && ...))
-  explicit ModuleList(M&&... modules) {
+  requires(sizeof...(M) > 0 &&
+           (std::is_convertible_v<M, T> && ...)) explicit ModuleList(M&&... modules) {
     items_.reserve(sizeof...(M));
     (items_.push_back(std::forward<M>(modules)), ...);
   }

@@ -67,20 +67,24 @@ void visit_member(ModuleVisitor& v, std::string_view name, M& m) {
     v.module(name, m);
   } else if constexpr (std::is_same_v<M, ParameterDict>) {
     for (auto& [key, tensor] : m) v.parameter(join(name, key), tensor);
-  } else if constexpr (requires { requires is_module<std::remove_cvref_t<decltype(*m)>>; bool(m); }) {
+  } else if constexpr (requires {
+                         requires is_module<std::remove_cvref_t<decltype(*m)>>;
+                         bool(m);
+                       }) {
     if (m) visit_member(v, name, *m);
   } else if constexpr (requires {
                          m.size();
                          m[0];
                          requires std::is_same_v<std::remove_cvref_t<decltype(m[0])>, Tensor> ||
-                                      is_module<std::remove_cvref_t<decltype(m[0])>> ||
-                                      is_module<std::remove_cvref_t<decltype(*m[0])>>;
+                             is_module<std::remove_cvref_t<decltype(m[0])>> ||
+                             is_module<std::remove_cvref_t<decltype(*m[0])>>;
                        }) {
     for (size_t i = 0; i < m.size(); ++i) visit_member(v, join(name, cat(i)), m[i]);
   } else {
-    static_assert(requires(std::string s) { append(s, m); },
-                  "a module's field is a Tensor, a buffer(), a module, a vector or optional of "
-                  "modules, or a plain value");
+    static_assert(
+        requires(std::string s) { append(s, m); },
+        "a module's field is a Tensor, a buffer(), a module, a vector or optional of "
+        "modules, or a plain value");
     if (!v.wants_values) return;
     std::string text;
     append(text, m);

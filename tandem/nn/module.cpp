@@ -153,10 +153,10 @@ PathScope::PathScope(const ModuleBase& m) {
       running.paths.emplace(module, path.empty() ? root : cat(root, ".", path));
   }
   const auto known = running.paths.find(&m);
-  std::string path = known != running.paths.end()
-                         ? known->second
-                         : cat(running.stack.empty() ? std::string() : running.stack.back(), ".",
-                               m.type_name());
+  std::string path =
+      known != running.paths.end()
+          ? known->second
+          : cat(running.stack.empty() ? std::string() : running.stack.back(), ".", m.type_name());
   running.stack.push_back(std::move(path));
   tandem::detail::module_path = running.stack.back().c_str();
 }
@@ -342,8 +342,8 @@ LoadReport ModuleBase::load_state_dict(const NamedTensors& state, LoadOptions op
   if (options.strict && !report.unexpected.empty())
     text += list_of("unexpected key", report.unexpected);
   if (!mismatched.empty()) text += list_of("wrong shape", mismatched);
-  require(text.empty(), "load_state_dict(", type_name(), "): ",
-          text.empty() ? text : text.substr(2));
+  require(text.empty(), "load_state_dict(", type_name(),
+          "): ", text.empty() ? text : text.substr(2));
 
   const NoGrad guard;
   for (auto& [to, from] : copies) to.copy_(from);
@@ -426,8 +426,8 @@ std::string ModuleBase::str() const {
   }
   int64_t bytes = 0;
   for (const Tensor& p : parameters()) bytes += p.numel() * itemsize(p.dtype());
-  return s + cat(with_commas(num_parameters()), " parameters, ",
-                 with_commas(num_parameters(true)), " trainable, ", bytes_text(bytes));
+  return s + cat(with_commas(num_parameters()), " parameters, ", with_commas(num_parameters(true)),
+                 " trainable, ", bytes_text(bytes));
 }
 
 }  // namespace tandem::nn

@@ -128,8 +128,7 @@ class TANDEM_API ModuleBase {
   /// Calls `f(module, inputs)` before each forward; `inputs` are the Tensor arguments and may be
   /// replaced. Gives a number for `remove_hook`.
   template <class F>
-    requires std::invocable<F&, ModuleBase&, Tensors&>
-  int64_t register_forward_pre_hook(F f) {
+  requires std::invocable<F&, ModuleBase&, Tensors&> int64_t register_forward_pre_hook(F f) {
     struct Hook final : detail::ForwardHook {
       explicit Hook(F fn) : fn(std::move(fn)) {}
       F fn;
@@ -140,8 +139,8 @@ class TANDEM_API ModuleBase {
   /// Calls `f(module, inputs, outputs)` after each forward; `outputs` are the Tensor results and
   /// may be replaced.
   template <class F>
-    requires std::invocable<F&, ModuleBase&, const Tensors&, Tensors&>
-  int64_t register_forward_hook(F f) {
+  requires std::invocable<F&, ModuleBase&, const Tensors&, Tensors&> int64_t
+  register_forward_hook(F f) {
     struct Hook final : detail::ForwardHook {
       explicit Hook(F fn) : fn(std::move(fn)) {}
       F fn;
@@ -282,7 +281,7 @@ inline Tensor parameter(Tensor t) {
 inline std::string to_string(const ModuleBase& m) { return m.str(); }
 /// Writes `str()` to any stream, without including one here.
 template <class Stream>
-  requires requires(Stream& s) { s << "" << s.width(); }
+requires requires(Stream& s) { s << "" << s.width(); }
 Stream& operator<<(Stream& s, const ModuleBase& m) {
   s << m.str().c_str();
   return s;

@@ -1,0 +1,47 @@
+#pragma once
+#include "tandem/ops/update.h"
+
+namespace tandem {
+
+/// One step of Adagrad (Duchi et al. 2011): s += g^2, p -= lr / (1 + step * lr_decay) * g /
+/// (sqrt(s) + eps). Weight decay adds `weight_decay * p` to g. Inputs: hyper [4] = (lr, lr_decay,
+/// weight_decay, eps), step [], p, g, s of one shape. Outputs: p, s, step.
+struct AdagradStep {
+  static constexpr std::string_view name = "adagrad_step";
+  static constexpr std::string_view inputs = "hyper, step, p, g, sum";
+  static constexpr int outputs = 3, min_states = 1, max_states = 1;
+  static constexpr int hyper_size = 4;
+  static constexpr std::string_view not_differentiable = "an update rule has no gradient";
+
+  bool maximize = false;
+  static constexpr auto fields = std::tuple{field("maximize", &AdagradStep::maximize)};
+
+  template <class T>
+  struct Coefficients {
+    T sign, decay, eps, minus_lr;
+    bool decays;
+  };
+  template <class T>
+  Coefficients<T> coefficients(const double* h, double step) const {
+    return {T(maximize ? -1 : 1), T(h[2]), T(h[3]), T(-h[0] / (1 + (step - 1) * h[1])), h[2] != 0};
+  }
+
+  template <int states, class T>
+  TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& s, T&, T&) {
+    g *= c.sign;
+    g = c.decays ? g + c.decay * p : g;
+    s += g * g;
+    p += c.minus_lr * g / (std::sqrt(s) + c.eps);
+  }
+
+  std::vector<Spec> infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  static Samples<AdagradStep> samples();
+};
+
+namespace detail {
+template <>
+TANDEM_API const UpdateRule& update_rule<AdagradStep>();
+}
+
+}  // namespace tandem

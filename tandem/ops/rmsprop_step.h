@@ -1,0 +1,67 @@
+#pragma once
+#include "tandem/ops/update.h"
+
+namespace tandem {
+
+/// One step of RMSprop (Hinton 2012, lecture 6e): a = alpha a + (1 - alpha) g^2,
+/// p -= lr * g / (sqrt(a) + eps). `centered` subtracts the squared mean gradient under the root
+/// (Graves 2013); `with_momentum` gathers the quotients in a buffer, buf = momentum * buf +
+/// quotient. Inputs: hyper [5] = (lr, alpha, eps, weight_decay, momentum), step [], p, g, a, then
+/// the mean gradient if centered, then the buffer if with_momentum. Outputs: p, the states, step.
+struct RmspropStep {
+  static constexpr std::string_view name = "rmsprop_step";
+  static constexpr std::string_view inputs = "hyper, step, p, g, square_avg, state1?, state2?";
+  static constexpr int outputs = 5, min_states = 1, max_states = 3;
+  static constexpr int hyper_size = 5;
+  static constexpr std::string_view not_differentiable = "an update rule has no gradient";
+
+  bool centered = false;
+  bool with_momentum = false;
+  bool maximize = false;
+  static constexpr auto fields = std::tuple{field("centered", &RmspropStep::centered),
+                                            field("with_momentum", &RmspropStep::with_momentum),
+                                            field("maximize", &RmspropStep::maximize)};
+
+  template <class T>
+  struct Coefficients {
+    T sign, decay, alpha, fresh, eps, momentum, minus_lr;
+    bool decays, early, centered;
+  };
+  template <class T>
+  Coefficients<T> coefficients(const double* h, double) const {
+    return {
+        T(maximize ? -1 : 1), T(h[3]), T(h[1]), T(1 - h[1]), T(h[2]), T(h[4]), T(-h[0]), h[3] != 0,
+        1 - h[1] < 0.5,       centered};
+  }
+
+  template <int states, class T>
+  TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& a, T& s1, T& s2) {
+    g *= c.sign;
+    g = c.decays ? g + c.decay * p : g;
+    a = a * c.alpha + c.fresh * g * g;
+    const T mean = c.early ? s1 + c.fresh * (g - s1) : g - (g - s1) * (1 - c.fresh);
+    if constexpr (states == 1) {
+      p += c.minus_lr * g / (std::sqrt(a) + c.eps);
+    } else if constexpr (states == 2) {  // either the mean gradient or the buffer
+      const T root = std::sqrt(c.centered ? a - mean * mean : a) + c.eps;
+      const T moved = s1 * c.momentum + g / root;
+      p += c.centered ? c.minus_lr * g / root : c.minus_lr * moved;
+      s1 = c.centered ? mean : moved;
+    } else {
+      s1 = mean;
+      s2 = s2 * c.momentum + g / (std::sqrt(a - mean * mean) + c.eps);
+      p += c.minus_lr * s2;
+    }
+  }
+
+  std::vector<Spec> infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  static Samples<RmspropStep> samples();
+};
+
+namespace detail {
+template <>
+TANDEM_API const UpdateRule& update_rule<RmspropStep>();
+}
+
+}  // namespace tandem
