@@ -173,7 +173,8 @@ void ZipWriter::add(std::string_view name, std::string_view head, std::string_vi
   Entry e{std::string(name), file_.position(), 0, head.size() + body.size(), 0, deflate_};
   const auto* h = reinterpret_cast<const Bytef*>(head.data());
   const auto* b = reinterpret_cast<const Bytef*>(body.data());
-  e.crc = uint32_t(crc32_z(crc32_z(crc32_z(0, nullptr, 0), h, head.size()), b, body.size()));
+  e.crc = uint32_t(crc32_z(crc32_z(0, nullptr, 0), h, head.size()));
+  if (b) e.crc = uint32_t(crc32_z(e.crc, b, body.size()));  // zlib starts afresh at a null pointer
   std::string packed;
   if (deflate_) {
     z_stream z{};

@@ -6,6 +6,7 @@
 #include "tandem/ops/loss_reduce.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/neg.h"
+#include "tandem/ops/reshape.h"
 
 namespace tandem {
 
@@ -44,7 +45,8 @@ Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
   const double scale =
       detail::loss_scale(detail::loss_reduction(*this), detail::loss_shape(s), s.shape(0));
   const Tensor &x = s.in(0), &target = s.in(1);
-  const Tensor p = log_target ? exp(target) : target, g = dy * scale;
+  const Tensor p = log_target ? exp(target) : target;
+  const Tensor g = expand(dy * scale, detail::loss_shape(s));
   Tensors dx(2);
   if (s.needs(0)) dx[0] = neg(g * p);
   if (s.needs(1)) dx[1] = log_target ? g * p * (target - x + 1) : g * (log(target) + 1 - x);

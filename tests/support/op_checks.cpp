@@ -193,7 +193,7 @@ std::string check_dtypes(const Case& c, const Golden* golden) {
   const Tensor taken = golden ? golden->get(cat(c.number, ".dtypes")) : Tensor();
   for (const DType d : {f32, f16, bf16, i8, u8, i32, i64, boolean}) {
     const int expected = taken.defined() ? taken.data<int8_t>()[int(d)] : is_floating(d) ? -2 : -1;
-    if (expected == -1) continue;
+    if (expected == -1 || (expected == -2 && !is_floating(d))) continue;
     const Tensors in = c.inputs(d);
     std::string refusal;
     const auto got = run_unless_refused(c, in, refusal);
@@ -223,7 +223,9 @@ std::string check_dtypes(const Case& c, const Golden* golden) {
     Tensors dw = gradients(c, exact);
     for (size_t i = 0; i < dw.size(); ++i)
       if (dw[i].defined()) dw[i] = detail::as_contiguous(dw[i], in[i].dtype());
-    if (const std::string t = compare_all("gradient of input", dg, dw, 4); !t.empty())
+    // A gradient made of several ops rounds after each.
+    const double slack = d == f32 ? 4 : 12;
+    if (const std::string t = compare_all("gradient of input", dg, dw, slack); !t.empty())
       wrong += cat(where, t);
   }
   return wrong;
@@ -266,7 +268,22 @@ std::string check_strided(const Case& c) {
   auto compare = [&](const char* what, const Tensors& laid) {
     Tensors plain;
     for (const Tensor& t : laid) plain.push_back(t.defined() ? detail::as_contiguous(t) : t);
-    std::string text = compare_all("output", run(c, laid), run(c, plain), 1);
+    std::string refusal, text;
+    try {
+      run(c, plain);
+    } catch (const Error& e) {  // repeated values may be bad ones
+      refusal = e.what();
+    }
+    if (!refusal.empty()) {
+      try {
+        run(c, laid);
+      } catch (const Error& e) {
+        if (refusal == e.what()) return;
+      }
+      wrong += cat(what, ": is taken, but not row-major: ", refusal, "\n");
+      return;
+    }
+    text = compare_all("output", run(c, laid), run(c, plain), 1);
     if (c.info->differentiable && c.sample.gradient)
       text += compare_all("gradient of input", gradients(c, laid), gradients(c, plain), 1);
     if (!text.empty()) wrong += cat(what, ": ", text);
@@ -335,8 +352,12 @@ std::string check_scalar_and_empty(const Case& c) {
       s.transposed = false;
     }
     const Tensors in = other.inputs();
-    for (const Tensor& t : run(other, in))
-      if (!(t.shape() == shape)) wrong += cat("gives ", t.shape(), " for inputs ", shape, "\n");
+    Spec want;
+    c.info->infer(c.op(), Specs(in.data(), int(in.size())), &want);
+    const Tensors out = run(other, in);
+    if (!(out[0].spec() == want))
+      wrong += cat("gives ", to_string(out[0].spec()), " for inputs ", shape, ", infer says ",
+                   to_string(want), "\n");
     if (!c.info->differentiable || !c.sample.gradient) continue;
     for (const Tensor& t : gradients(other, in))
       if (t.defined() && !(t.shape() == shape))
