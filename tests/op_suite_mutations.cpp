@@ -12,13 +12,13 @@ namespace tandem {
 
 enum class Fault {
   none,
-  gradient,       ///< the factor 2 is missing
-  second,         ///< the gradient is cut off its input
-  unsaved,        ///< vjp reads what `saves` does not list
-  reads_data,     ///< vjp looks at a value, which a graph does not have
-  strides,        ///< the kernel takes every input for row-major
-  half,           ///< f16 is a percent off
-  nan             ///< NaN becomes 0
+  gradient,    ///< the factor 2 is missing
+  second,      ///< the gradient is cut off its input
+  unsaved,     ///< vjp reads what `saves` does not list
+  reads_data,  ///< vjp looks at a value, which a graph does not have
+  strides,     ///< the kernel takes every input for row-major
+  half,        ///< f16 is a percent off
+  nan          ///< NaN becomes 0
 };
 
 /// x^2, right or with a fault.
@@ -26,10 +26,9 @@ template <Fault fault>
 struct Squared {
   static constexpr std::string_view name = "squared";
   static constexpr std::string_view inputs = "x";
-  static constexpr Saves saves{.in = fault == Fault::unsaved ? IndexSet{} : IndexSet{0},
-                               .out = {}};
+  static constexpr Saves saves{.in = fault == Fault::unsaved ? IndexSet{} : IndexSet{0}, .out = {}};
   int64_t limit = 4;
-  static constexpr auto fields = std::tuple{field("limit", &Squared::limit)};
+  static constexpr auto fields = Fields{field("limit", &Squared::limit)};
 
   Spec infer(Specs in) const {
     check<ShapeError>(in[0].shape.size() <= limit, *this, "at most ", limit, " axes, got ",
@@ -85,7 +84,7 @@ struct WrongView {
   static constexpr std::string_view name = "wrong_view";
   static constexpr std::string_view inputs = "x";
   static constexpr std::string_view not_differentiable = "made for a test";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
   Spec infer(Specs in) const { return {{in[0].shape[1]}, in[0].dtype, in[0].device}; }
   bool view(const Tensor&, View& out) const {
     out.shape = {1};
@@ -129,8 +128,8 @@ TEST(Mutation, TheRightRecordPassesEveryCheck) {
       EXPECT_EQ(check_error(c), "");
       continue;
     }
-    for (auto check : {check_infer, check_gradient, check_second_gradient, check_graph,
-                       check_strided, dtypes})
+    for (auto check :
+         {check_infer, check_gradient, check_second_gradient, check_graph, check_strided, dtypes})
       EXPECT_EQ(verdict(check, c), "") << c.text();
   }
 }
@@ -160,9 +159,7 @@ TEST(Mutation, AKernelThatIgnoresStridesIsFound) {
   EXPECT_NE(verdict(check_strided, first<WrongStrides>()), "");
 }
 
-TEST(Mutation, AHalfPrecisionErrorIsFound) {
-  EXPECT_NE(verdict(dtypes, first<WrongHalf>()), "");
-}
+TEST(Mutation, AHalfPrecisionErrorIsFound) { EXPECT_NE(verdict(dtypes, first<WrongHalf>()), ""); }
 
 TEST(Mutation, AViewUnlikeItsShapeRuleIsFound) {
   EXPECT_NE(verdict(check_infer, first<WrongView>()), "");
@@ -185,8 +182,8 @@ TEST(Mutation, AMissingNanIsFound) {
 
 TEST(Mutation, AStaleGoldenIsFound) {
   const Case c = first<Right>();
-  const Golden other({{"checks", wrap(std::vector<int64_t>{1, 2}, {2})},
-                      {"0.out0", zeros({3, 4}, f64)}});
+  const Golden other(
+      {{"checks", wrap(std::vector<int64_t>{1, 2}, {2})}, {"0.out0", zeros({3, 4}, f64)}});
   EXPECT_NE(check_golden(c, other), "");
   EXPECT_NE(check_golden(c, Golden({})), "");
 }

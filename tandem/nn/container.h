@@ -8,7 +8,7 @@ namespace detail {
 /// A function as a module.
 template <class F>
 struct Lambda : Module<Lambda<F>> {
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
   explicit Lambda(F f) : fn(std::move(f)) {}
   Tensor forward(const Tensor& x) const { return fn(x); }
   F fn;
@@ -103,7 +103,7 @@ class TANDEM_API Sequential : public Module<Sequential> {
   }
 
   void visit(ModuleVisitor& v) override;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
  private:
   struct Item {
@@ -155,7 +155,7 @@ class ModuleList : public Module<ModuleList<T>> {
   std::vector<T> items_;
 
  public:
-  static constexpr auto fields = std::tuple{field("", &ModuleList::items_)};
+  static constexpr auto fields = Fields{field("", &ModuleList::items_)};
 };
 
 }  // namespace tandem::nn

@@ -103,7 +103,7 @@ void visit_field(O& o, const BufferField<B>& f, ModuleVisitor& v) {
 
 template <class O>
 void visit_fields(O& o, ModuleVisitor& v) {
-  std::apply([&](const auto&... f) { (visit_field(o, f, v), ...); }, O::fields);
+  apply_fields([&](const auto&... f) { (visit_field(o, f, v), ...); }, O::fields);
 }
 
 /// The unqualified name of T, without template arguments.

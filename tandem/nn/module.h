@@ -215,7 +215,7 @@ class TANDEM_API ModuleBase {
 ///
 ///     struct Net : nn::Module<Net> {
 ///       nn::Linear in{1000, 100}, out{100, 10};
-///       static constexpr auto fields = std::tuple{field("in", &Net::in), field("out", &Net::out)};
+///       static constexpr auto fields = Fields{field("in", &Net::in), field("out", &Net::out)};
 ///       Tensor forward(const Tensor& x) const { return out(relu(in(x))); }
 ///     };
 ///

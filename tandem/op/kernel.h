@@ -309,8 +309,8 @@ constexpr OpInfo make_op_info() {
   };
   r.equal = [](const void* a, const void* b) {
     const O &x = *static_cast<const O*>(a), &y = *static_cast<const O*>(b);
-    return std::apply([&](const auto&... f) { return (same(x.*(f.ptr), y.*(f.ptr)) && ...); },
-                      O::fields);
+    return apply_fields([&](const auto&... f) { return (same(x.*(f.ptr), y.*(f.ptr)) && ...); },
+                        O::fields);
   };
   r.samples = samples_thunk<O>;
   return r;

@@ -11,7 +11,7 @@ struct Abs {
   static constexpr OnnxRule onnx{"Abs", 13};
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -28,7 +28,7 @@ struct Sign {
   static constexpr std::string_view inputs = "x";
   static constexpr OnnxRule onnx{"Sign", 13};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

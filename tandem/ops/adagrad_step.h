@@ -14,7 +14,7 @@ struct AdagradStep {
   static constexpr std::string_view not_differentiable = "an update rule has no gradient";
 
   bool maximize = false;
-  static constexpr auto fields = std::tuple{field("maximize", &AdagradStep::maximize)};
+  static constexpr auto fields = Fields{field("maximize", &AdagradStep::maximize)};
 
   template <class T>
   struct Coefficients {

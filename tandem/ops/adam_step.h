@@ -21,7 +21,7 @@ struct AdamStep {
   bool maximize = false;
   bool decoupled = false;
   static constexpr auto fields =
-      std::tuple{field("maximize", &AdamStep::maximize), field("decoupled", &AdamStep::decoupled)};
+      Fields{field("maximize", &AdamStep::maximize), field("decoupled", &AdamStep::decoupled)};
 
   template <class T>
   struct Coefficients {

@@ -10,7 +10,7 @@ struct Add {
   static constexpr std::string_view inputs = "x, y";
   static constexpr OnnxRule onnx{"Add", 14};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
@@ -27,7 +27,7 @@ struct Sub {
   static constexpr std::string_view inputs = "x, y";
   static constexpr OnnxRule onnx{"Sub", 14};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {

@@ -12,8 +12,7 @@ struct Any {
 
   Shape axes = {};
   bool keepdim = false;
-  static constexpr auto fields =
-      std::tuple{field("axes", &Any::axes), field("keepdim", &Any::keepdim)};
+  static constexpr auto fields = Fields{field("axes", &Any::axes), field("keepdim", &Any::keepdim)};
 
   template <class A>
   TANDEM_FN static A fold_identity() {
@@ -44,8 +43,7 @@ struct All {
 
   Shape axes = {};
   bool keepdim = false;
-  static constexpr auto fields =
-      std::tuple{field("axes", &All::axes), field("keepdim", &All::keepdim)};
+  static constexpr auto fields = Fields{field("axes", &All::axes), field("keepdim", &All::keepdim)};
 
   template <class A>
   TANDEM_FN static A fold_identity() {

@@ -16,7 +16,7 @@ struct BinaryCrossEntropyWithLogits {
 
   std::string reduction = "mean";
   static constexpr auto fields =
-      std::tuple{field("reduction", &BinaryCrossEntropyWithLogits::reduction)};
+      Fields{field("reduction", &BinaryCrossEntropyWithLogits::reduction)};
 
   template <class A>
   TANDEM_FN A point(A x, A target, A weight, A pos_weight) const {
@@ -41,8 +41,7 @@ struct BinaryCrossEntropyWithLogitsGrad {
   static constexpr Result result = Result::floating;
 
   double scale = 1;
-  static constexpr auto fields =
-      std::tuple{field("scale", &BinaryCrossEntropyWithLogitsGrad::scale)};
+  static constexpr auto fields = Fields{field("scale", &BinaryCrossEntropyWithLogitsGrad::scale)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x, A target, A pos_weight) const {

@@ -10,7 +10,7 @@ struct Cast {
   static constexpr OnnxRule onnx{"Cast", 13};
 
   DType dtype = f32;
-  static constexpr auto fields = std::tuple{field("dtype", &Cast::dtype)};
+  static constexpr auto fields = Fields{field("dtype", &Cast::dtype)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -28,7 +28,7 @@ struct Clone {
   static constexpr std::string_view name = "clone";
   static constexpr std::string_view inputs = "x";
   static constexpr OnnxRule onnx{"Identity", 14};
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -45,7 +45,7 @@ struct CopyInto {
   static constexpr std::string_view name = "copy_into";
   static constexpr std::string_view inputs = "x, src";
   static constexpr bool broadcasts = true;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

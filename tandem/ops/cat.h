@@ -11,7 +11,7 @@ struct Cat {
   static constexpr OnnxRule onnx{"Concat", 13};
 
   int64_t axis = 0;
-  static constexpr auto fields = std::tuple{field("axis", &Cat::axis)};
+  static constexpr auto fields = Fields{field("axis", &Cat::axis)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -25,7 +25,7 @@ struct Stack {
   static constexpr std::string_view inputs = "tensors...";
 
   int64_t axis = 0;
-  static constexpr auto fields = std::tuple{field("axis", &Stack::axis)};
+  static constexpr auto fields = Fields{field("axis", &Stack::axis)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

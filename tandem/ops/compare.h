@@ -11,7 +11,7 @@ struct Eq {
   static constexpr OnnxRule onnx{"Equal", 13};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -27,7 +27,7 @@ struct Ne {
   static constexpr std::string_view inputs = "x, y";
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -44,7 +44,7 @@ struct Lt {
   static constexpr OnnxRule onnx{"Less", 13};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -61,7 +61,7 @@ struct Le {
   static constexpr OnnxRule onnx{"LessOrEqual", 16};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -78,7 +78,7 @@ struct Gt {
   static constexpr OnnxRule onnx{"Greater", 13};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -95,7 +95,7 @@ struct Ge {
   static constexpr OnnxRule onnx{"GreaterOrEqual", 16};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {

@@ -9,7 +9,7 @@ struct Cumsum {
   static constexpr std::string_view inputs = "x";
 
   int64_t axis = 0;
-  static constexpr auto fields = std::tuple{field("axis", &Cumsum::axis)};
+  static constexpr auto fields = Fields{field("axis", &Cumsum::axis)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -16,7 +16,7 @@ struct Div {
   static constexpr bool broadcasts = true;
 
   std::string rounding_mode = "none";
-  static constexpr auto fields = std::tuple{field("rounding_mode", &Div::rounding_mode)};
+  static constexpr auto fields = Fields{field("rounding_mode", &Div::rounding_mode)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -37,7 +37,7 @@ struct Remainder {
   static constexpr std::string_view inputs = "x, y";
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {

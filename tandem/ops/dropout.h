@@ -13,7 +13,7 @@ struct Dropout {
   static constexpr Saves saves{.in = {1}, .out = {}};
 
   double p = 0.5;
-  static constexpr auto fields = std::tuple{field("p", &Dropout::p)};
+  static constexpr auto fields = Fields{field("p", &Dropout::p)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

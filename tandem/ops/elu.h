@@ -13,7 +13,7 @@ struct Elu {
   static constexpr Result result = Result::floating;
 
   double alpha = 1;
-  static constexpr auto fields = std::tuple{field("alpha", &Elu::alpha)};
+  static constexpr auto fields = Fields{field("alpha", &Elu::alpha)};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -32,7 +32,7 @@ struct EluGrad {
   static constexpr Result result = Result::floating;
 
   double alpha = 1;
-  static constexpr auto fields = std::tuple{field("alpha", &EluGrad::alpha)};
+  static constexpr auto fields = Fields{field("alpha", &EluGrad::alpha)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x) const {

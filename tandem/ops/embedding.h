@@ -12,7 +12,7 @@ struct Embedding {
   static constexpr Saves saves{.in = {0}, .out = {}};
 
   std::optional<int64_t> padding_idx = {};
-  static constexpr auto fields = std::tuple{field("padding_idx", &Embedding::padding_idx)};
+  static constexpr auto fields = Fields{field("padding_idx", &Embedding::padding_idx)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -28,8 +28,8 @@ struct EmbeddingGrad {
 
   int64_t rows = 0;
   std::optional<int64_t> padding_idx = {};
-  static constexpr auto fields = std::tuple{field("rows", &EmbeddingGrad::rows),
-                                            field("padding_idx", &EmbeddingGrad::padding_idx)};
+  static constexpr auto fields = Fields{field("rows", &EmbeddingGrad::rows),
+                                        field("padding_idx", &EmbeddingGrad::padding_idx)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

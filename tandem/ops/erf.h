@@ -11,7 +11,7 @@ struct Erf {
   static constexpr OnnxRule onnx{"Erf", 13};
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

@@ -10,7 +10,7 @@ struct Expm1 {
   static constexpr std::string_view inputs = "x";
   static constexpr Saves saves{.in = {}, .out = {0}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

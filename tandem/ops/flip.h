@@ -11,7 +11,7 @@ struct Flip {
   static constexpr std::string_view inputs = "x";
 
   Shape axes = {};
-  static constexpr auto fields = std::tuple{field("axes", &Flip::axes)};
+  static constexpr auto fields = Fields{field("axes", &Flip::axes)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -26,8 +26,7 @@ struct Roll {
   static constexpr std::string_view inputs = "x";
 
   Shape shifts = {}, axes = {};
-  static constexpr auto fields =
-      std::tuple{field("shifts", &Roll::shifts), field("axes", &Roll::axes)};
+  static constexpr auto fields = Fields{field("shifts", &Roll::shifts), field("axes", &Roll::axes)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -42,7 +41,7 @@ struct Repeat {
   static constexpr OnnxRule onnx{"Tile", 13};
 
   Shape repeats = {};
-  static constexpr auto fields = std::tuple{field("repeats", &Repeat::repeats)};
+  static constexpr auto fields = Fields{field("repeats", &Repeat::repeats)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -61,7 +60,7 @@ struct Pad {
   std::string mode = "constant";
   double value = 0;
   static constexpr auto fields =
-      std::tuple{field("pad", &Pad::pad), field("mode", &Pad::mode), field("value", &Pad::value)};
+      Fields{field("pad", &Pad::pad), field("mode", &Pad::mode), field("value", &Pad::value)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -76,8 +75,8 @@ struct PadGrad {
 
   Shape shape = {}, pad = {};
   std::string mode = "reflect";
-  static constexpr auto fields = std::tuple{
-      field("shape", &PadGrad::shape), field("pad", &PadGrad::pad), field("mode", &PadGrad::mode)};
+  static constexpr auto fields = Fields{field("shape", &PadGrad::shape),
+                                        field("pad", &PadGrad::pad), field("mode", &PadGrad::mode)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

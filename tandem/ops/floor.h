@@ -10,7 +10,7 @@ struct Floor {
   static constexpr std::string_view inputs = "x";
   static constexpr OnnxRule onnx{"Floor", 13};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -28,7 +28,7 @@ struct Ceil {
   static constexpr std::string_view inputs = "x";
   static constexpr OnnxRule onnx{"Ceil", 13};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

@@ -15,7 +15,7 @@ struct Gather {
   static constexpr Saves saves{.in = {1}, .out = {}};
 
   int64_t axis = 0;
-  static constexpr auto fields = std::tuple{field("axis", &Gather::axis)};
+  static constexpr auto fields = Fields{field("axis", &Gather::axis)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -32,7 +32,7 @@ struct Scatter {
   static constexpr Saves saves{.in = {1}, .out = {}};
 
   int64_t axis = 0;
-  static constexpr auto fields = std::tuple{field("axis", &Scatter::axis)};
+  static constexpr auto fields = Fields{field("axis", &Scatter::axis)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -47,7 +47,7 @@ struct ScatterAdd {
   static constexpr Saves saves{.in = {1}, .out = {}};
 
   int64_t axis = 0;
-  static constexpr auto fields = std::tuple{field("axis", &ScatterAdd::axis)};
+  static constexpr auto fields = Fields{field("axis", &ScatterAdd::axis)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -63,7 +63,7 @@ struct IndexSelect {
   static constexpr Saves saves{.in = {1}, .out = {}};
 
   int64_t axis = 0;
-  static constexpr auto fields = std::tuple{field("axis", &IndexSelect::axis)};
+  static constexpr auto fields = Fields{field("axis", &IndexSelect::axis)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -80,7 +80,7 @@ struct IndexAdd {
   int64_t axis = 0;
   double alpha = 1;
   static constexpr auto fields =
-      std::tuple{field("axis", &IndexAdd::axis), field("alpha", &IndexAdd::alpha)};
+      Fields{field("axis", &IndexAdd::axis), field("alpha", &IndexAdd::alpha)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

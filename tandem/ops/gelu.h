@@ -14,7 +14,7 @@ struct Gelu {
   static constexpr bool broadcasts = true;
 
   std::string approximate = "none";
-  static constexpr auto fields = std::tuple{field("approximate", &Gelu::approximate)};
+  static constexpr auto fields = Fields{field("approximate", &Gelu::approximate)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -30,7 +30,7 @@ struct GeluGrad {
   static constexpr bool broadcasts = true;
 
   std::string approximate = "none";
-  static constexpr auto fields = std::tuple{field("approximate", &GeluGrad::approximate)};
+  static constexpr auto fields = Fields{field("approximate", &GeluGrad::approximate)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

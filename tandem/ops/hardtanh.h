@@ -14,7 +14,7 @@ struct Hardtanh {
   double min_val = -1;
   double max_val = 1;
   static constexpr auto fields =
-      std::tuple{field("min_val", &Hardtanh::min_val), field("max_val", &Hardtanh::max_val)};
+      Fields{field("min_val", &Hardtanh::min_val), field("max_val", &Hardtanh::max_val)};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -36,8 +36,8 @@ struct HardtanhGrad {
 
   double min_val = -1;
   double max_val = 1;
-  static constexpr auto fields = std::tuple{field("min_val", &HardtanhGrad::min_val),
-                                            field("max_val", &HardtanhGrad::max_val)};
+  static constexpr auto fields =
+      Fields{field("min_val", &HardtanhGrad::min_val), field("max_val", &HardtanhGrad::max_val)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x) const {

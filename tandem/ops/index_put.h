@@ -14,7 +14,7 @@ struct IndexRead {
   static constexpr Saves saves{.in = {1, 2, 3, 4, 5, 6, 7, 8}, .out = {}};
 
   Shape axes = {};
-  static constexpr auto fields = std::tuple{field("axes", &IndexRead::axes)};
+  static constexpr auto fields = Fields{field("axes", &IndexRead::axes)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -32,7 +32,7 @@ struct IndexPut {
   Shape axes = {};
   bool accumulate = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &IndexPut::axes), field("accumulate", &IndexPut::accumulate)};
+      Fields{field("axes", &IndexPut::axes), field("accumulate", &IndexPut::accumulate)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

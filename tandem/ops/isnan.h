@@ -12,7 +12,7 @@ struct Isnan {
   static constexpr OnnxRule onnx{"IsNaN", 13};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x) const {
@@ -29,7 +29,7 @@ struct Isinf {
   static constexpr OnnxRule onnx{"IsInf", 10};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point([[maybe_unused]] A x) const {
@@ -46,7 +46,7 @@ struct Isfinite {
   static constexpr std::string_view inputs = "x";
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point([[maybe_unused]] A x) const {

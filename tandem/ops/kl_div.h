@@ -18,7 +18,7 @@ struct KlDiv {
   std::string reduction = "mean";
   bool log_target = false;
   static constexpr auto fields =
-      std::tuple{field("reduction", &KlDiv::reduction), field("log_target", &KlDiv::log_target)};
+      Fields{field("reduction", &KlDiv::reduction), field("log_target", &KlDiv::log_target)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -13,7 +13,7 @@ struct L1Loss {
   static constexpr Result result = Result::floating;
 
   std::string reduction = "mean";
-  static constexpr auto fields = std::tuple{field("reduction", &L1Loss::reduction)};
+  static constexpr auto fields = Fields{field("reduction", &L1Loss::reduction)};
 
   template <class A>
   TANDEM_FN A point(A x, A target) const {
@@ -34,7 +34,7 @@ struct L1LossGrad {
   static constexpr Result result = Result::floating;
 
   double scale = 1;
-  static constexpr auto fields = std::tuple{field("scale", &L1LossGrad::scale)};
+  static constexpr auto fields = Fields{field("scale", &L1LossGrad::scale)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x, A target) const {

@@ -13,7 +13,7 @@ struct LeakyRelu {
   static constexpr Result result = Result::floating;
 
   double negative_slope = 0.01;
-  static constexpr auto fields = std::tuple{field("negative_slope", &LeakyRelu::negative_slope)};
+  static constexpr auto fields = Fields{field("negative_slope", &LeakyRelu::negative_slope)};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -32,8 +32,7 @@ struct LeakyReluGrad {
   static constexpr Result result = Result::floating;
 
   double negative_slope = 0.01;
-  static constexpr auto fields =
-      std::tuple{field("negative_slope", &LeakyReluGrad::negative_slope)};
+  static constexpr auto fields = Fields{field("negative_slope", &LeakyReluGrad::negative_slope)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x) const {

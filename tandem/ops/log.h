@@ -11,7 +11,7 @@ struct Log {
   static constexpr OnnxRule onnx{"Log", 13};
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -28,7 +28,7 @@ struct Log1p {
   static constexpr std::string_view inputs = "x";
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

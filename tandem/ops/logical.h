@@ -11,7 +11,7 @@ struct LogicalAnd {
   static constexpr OnnxRule onnx{"And", 7};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -28,7 +28,7 @@ struct LogicalOr {
   static constexpr OnnxRule onnx{"Or", 7};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -45,7 +45,7 @@ struct LogicalXor {
   static constexpr OnnxRule onnx{"Xor", 7};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
@@ -62,7 +62,7 @@ struct LogicalNot {
   static constexpr OnnxRule onnx{"Not", 1};
   static constexpr Result result = Result::boolean;
   static constexpr std::string_view not_differentiable = "the result is boolean";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN bool point(A x) const {

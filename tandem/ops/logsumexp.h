@@ -13,7 +13,7 @@ struct Logsumexp {
   Shape axes = {};
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &Logsumexp::axes), field("keepdim", &Logsumexp::keepdim)};
+      Fields{field("axes", &Logsumexp::axes), field("keepdim", &Logsumexp::keepdim)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

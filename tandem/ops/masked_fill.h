@@ -10,7 +10,7 @@ struct MaskedFill {
   static constexpr std::string_view inputs = "x, mask, value";
   static constexpr Saves saves{.in = {1}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A mask, A value) const {

@@ -13,7 +13,7 @@ struct Mean {
   Shape axes = {};
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &Mean::axes), field("keepdim", &Mean::keepdim)};
+      Fields{field("axes", &Mean::axes), field("keepdim", &Mean::keepdim)};
 
   template <class A>
   TANDEM_FN static A fold_identity() {

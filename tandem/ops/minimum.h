@@ -11,7 +11,7 @@ struct Minimum {
   static constexpr OnnxRule onnx{"Min", 13};
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
@@ -29,7 +29,7 @@ struct Maximum {
   static constexpr OnnxRule onnx{"Max", 13};
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {

@@ -17,7 +17,7 @@ struct Amax {
   Shape axes = {};
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &Amax::axes), field("keepdim", &Amax::keepdim)};
+      Fields{field("axes", &Amax::axes), field("keepdim", &Amax::keepdim)};
 
   template <class A>
   TANDEM_FN static A fold_identity() {
@@ -52,7 +52,7 @@ struct Amin {
   Shape axes = {};
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &Amin::axes), field("keepdim", &Amin::keepdim)};
+      Fields{field("axes", &Amin::axes), field("keepdim", &Amin::keepdim)};
 
   template <class A>
   TANDEM_FN static A fold_identity() {
@@ -87,8 +87,7 @@ struct Max {
 
   int64_t axis = -1;
   bool keepdim = false;
-  static constexpr auto fields =
-      std::tuple{field("axis", &Max::axis), field("keepdim", &Max::keepdim)};
+  static constexpr auto fields = Fields{field("axis", &Max::axis), field("keepdim", &Max::keepdim)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -105,8 +104,7 @@ struct Min {
 
   int64_t axis = -1;
   bool keepdim = false;
-  static constexpr auto fields =
-      std::tuple{field("axis", &Min::axis), field("keepdim", &Min::keepdim)};
+  static constexpr auto fields = Fields{field("axis", &Min::axis), field("keepdim", &Min::keepdim)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -123,7 +121,7 @@ struct Argmax {
   std::optional<int64_t> axis = {};
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axis", &Argmax::axis), field("keepdim", &Argmax::keepdim)};
+      Fields{field("axis", &Argmax::axis), field("keepdim", &Argmax::keepdim)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -139,7 +137,7 @@ struct Argmin {
   std::optional<int64_t> axis = {};
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axis", &Argmin::axis), field("keepdim", &Argmin::keepdim)};
+      Fields{field("axis", &Argmin::axis), field("keepdim", &Argmin::keepdim)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -13,7 +13,7 @@ struct MseLoss {
   static constexpr Result result = Result::floating;
 
   std::string reduction = "mean";
-  static constexpr auto fields = std::tuple{field("reduction", &MseLoss::reduction)};
+  static constexpr auto fields = Fields{field("reduction", &MseLoss::reduction)};
 
   template <class A>
   TANDEM_FN A point(A x, A target) const {
@@ -35,7 +35,7 @@ struct MseLossGrad {
   static constexpr Result result = Result::floating;
 
   double scale = 1;
-  static constexpr auto fields = std::tuple{field("scale", &MseLossGrad::scale)};
+  static constexpr auto fields = Fields{field("scale", &MseLossGrad::scale)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x, A target) const {

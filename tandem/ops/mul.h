@@ -11,7 +11,7 @@ struct Mul {
   static constexpr OnnxRule onnx{"Mul", 14};
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {

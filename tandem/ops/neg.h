@@ -10,7 +10,7 @@ struct Neg {
   static constexpr std::string_view inputs = "x";
   static constexpr OnnxRule onnx{"Neg", 13};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

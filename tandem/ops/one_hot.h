@@ -11,7 +11,7 @@ struct OneHot {
   static constexpr std::string_view not_differentiable = "classes have no gradient";
 
   int64_t num_classes = 1;
-  static constexpr auto fields = std::tuple{field("num_classes", &OneHot::num_classes)};
+  static constexpr auto fields = Fields{field("num_classes", &OneHot::num_classes)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

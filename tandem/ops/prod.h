@@ -14,7 +14,7 @@ struct Prod {
   Shape axes = {};
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &Prod::axes), field("keepdim", &Prod::keepdim)};
+      Fields{field("axes", &Prod::axes), field("keepdim", &Prod::keepdim)};
 
   template <class A>
   TANDEM_FN static A fold_identity() {
@@ -44,7 +44,7 @@ struct ProdGrad {
   static constexpr std::string_view name = "prod_grad";
   static constexpr std::string_view inputs = "x, dy";
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -17,8 +17,8 @@ struct RandomUniform {
   DType dtype = f32;
   double low = 0, high = 1;
   static constexpr auto fields =
-      std::tuple{field("shape", &RandomUniform::shape), field("dtype", &RandomUniform::dtype),
-                 field("low", &RandomUniform::low), field("high", &RandomUniform::high)};
+      Fields{field("shape", &RandomUniform::shape), field("dtype", &RandomUniform::dtype),
+             field("low", &RandomUniform::low), field("high", &RandomUniform::high)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -35,8 +35,8 @@ struct RandomNormal {
   DType dtype = f32;
   double mean = 0, std = 1;
   static constexpr auto fields =
-      std::tuple{field("shape", &RandomNormal::shape), field("dtype", &RandomNormal::dtype),
-                 field("mean", &RandomNormal::mean), field("std", &RandomNormal::std)};
+      Fields{field("shape", &RandomNormal::shape), field("dtype", &RandomNormal::dtype),
+             field("mean", &RandomNormal::mean), field("std", &RandomNormal::std)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -53,8 +53,8 @@ struct RandomInt {
   DType dtype = i64;
   int64_t low = 0, high = 1;
   static constexpr auto fields =
-      std::tuple{field("shape", &RandomInt::shape), field("dtype", &RandomInt::dtype),
-                 field("low", &RandomInt::low), field("high", &RandomInt::high)};
+      Fields{field("shape", &RandomInt::shape), field("dtype", &RandomInt::dtype),
+             field("low", &RandomInt::low), field("high", &RandomInt::high)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -66,7 +66,7 @@ struct Bernoulli {
   static constexpr std::string_view name = "bernoulli";
   static constexpr std::string_view inputs = "p, key";
   static constexpr std::string_view not_differentiable = "a draw is constant almost everywhere";
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -80,7 +80,7 @@ struct Randperm {
   static constexpr std::string_view not_differentiable = "random numbers depend on no input";
 
   int64_t n = 0;
-  static constexpr auto fields = std::tuple{field("n", &Randperm::n)};
+  static constexpr auto fields = Fields{field("n", &Randperm::n)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -97,8 +97,8 @@ struct Multinomial {
 
   int64_t num_samples = 1;
   bool replacement = false;
-  static constexpr auto fields = std::tuple{field("num_samples", &Multinomial::num_samples),
-                                            field("replacement", &Multinomial::replacement)};
+  static constexpr auto fields = Fields{field("num_samples", &Multinomial::num_samples),
+                                        field("replacement", &Multinomial::replacement)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -11,7 +11,7 @@ struct Reciprocal {
   static constexpr OnnxRule onnx{"Reciprocal", 13};
   static constexpr Saves saves{.in = {}, .out = {0}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

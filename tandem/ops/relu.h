@@ -11,7 +11,7 @@ struct Relu {
   static constexpr OnnxRule onnx{"Relu", 14};
   static constexpr Saves saves{.in = {}, .out = {0}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -29,7 +29,7 @@ struct ReluGrad {
   static constexpr std::string_view inputs = "dy, y";
   static constexpr Saves saves{.in = {1}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A dy, A y) const {

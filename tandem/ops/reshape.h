@@ -11,7 +11,7 @@ struct Reshape {
   static constexpr OnnxRule onnx{"Reshape", 14};
 
   Shape shape;
-  static constexpr auto fields = std::tuple{field("shape", &Reshape::shape)};
+  static constexpr auto fields = Fields{field("shape", &Reshape::shape)};
 
   Spec infer(Specs in) const;
   bool view(const Tensor& in, View& out) const;
@@ -27,7 +27,7 @@ struct Expand {
   static constexpr OnnxRule onnx{"Expand", 13};
 
   Shape shape;
-  static constexpr auto fields = std::tuple{field("shape", &Expand::shape)};
+  static constexpr auto fields = Fields{field("shape", &Expand::shape)};
 
   Spec infer(Specs in) const;
   bool view(const Tensor& in, View& out) const;
@@ -43,7 +43,7 @@ struct Permute {
   static constexpr OnnxRule onnx{"Transpose", 13};
 
   Shape axes;
-  static constexpr auto fields = std::tuple{field("axes", &Permute::axes)};
+  static constexpr auto fields = Fields{field("axes", &Permute::axes)};
 
   Spec infer(Specs in) const;
   bool view(const Tensor& in, View& out) const;

@@ -18,9 +18,9 @@ struct RmspropStep {
   bool centered = false;
   bool with_momentum = false;
   bool maximize = false;
-  static constexpr auto fields = std::tuple{field("centered", &RmspropStep::centered),
-                                            field("with_momentum", &RmspropStep::with_momentum),
-                                            field("maximize", &RmspropStep::maximize)};
+  static constexpr auto fields = Fields{field("centered", &RmspropStep::centered),
+                                        field("with_momentum", &RmspropStep::with_momentum),
+                                        field("maximize", &RmspropStep::maximize)};
 
   template <class T>
   struct Coefficients {

@@ -13,7 +13,7 @@ struct Round {
   static constexpr bool broadcasts = true;
 
   int64_t decimals = 0;
-  static constexpr auto fields = std::tuple{field("decimals", &Round::decimals)};
+  static constexpr auto fields = Fields{field("decimals", &Round::decimals)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -18,7 +18,7 @@ struct SgdStep {
   bool nesterov = false;
   bool maximize = false;
   static constexpr auto fields =
-      std::tuple{field("nesterov", &SgdStep::nesterov), field("maximize", &SgdStep::maximize)};
+      Fields{field("nesterov", &SgdStep::nesterov), field("maximize", &SgdStep::maximize)};
 
   template <class T>
   struct Coefficients {

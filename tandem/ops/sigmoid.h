@@ -11,7 +11,7 @@ struct Sigmoid {
   static constexpr OnnxRule onnx{"Sigmoid", 13};
   static constexpr Saves saves{.in = {}, .out = {0}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -28,7 +28,7 @@ struct SigmoidGrad {
   static constexpr std::string_view inputs = "dy, y";
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A dy, A y) const {

@@ -10,7 +10,7 @@ struct Silu {
   static constexpr std::string_view inputs = "x";
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -27,7 +27,7 @@ struct SiluGrad {
   static constexpr std::string_view inputs = "dy, x";
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A dy, A x) const {

@@ -11,7 +11,7 @@ struct Sin {
   static constexpr OnnxRule onnx{"Sin", 7};
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -30,7 +30,7 @@ struct Cos {
   static constexpr OnnxRule onnx{"Cos", 7};
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

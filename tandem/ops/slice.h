@@ -16,9 +16,8 @@ struct Slice {
   int64_t axis = 0;
   std::optional<int64_t> start = {}, stop = {};
   int64_t step = 1;
-  static constexpr auto fields =
-      std::tuple{field("axis", &Slice::axis), field("start", &Slice::start),
-                 field("stop", &Slice::stop), field("step", &Slice::step)};
+  static constexpr auto fields = Fields{field("axis", &Slice::axis), field("start", &Slice::start),
+                                        field("stop", &Slice::stop), field("step", &Slice::step)};
 
   View geometry(const Shape& shape, const Strides& strides) const;
   Spec infer(Specs in) const;
@@ -35,7 +34,7 @@ struct Select {
 
   int64_t axis = 0, index = 0;
   static constexpr auto fields =
-      std::tuple{field("axis", &Select::axis), field("index", &Select::index)};
+      Fields{field("axis", &Select::axis), field("index", &Select::index)};
 
   View geometry(const Shape& shape, const Strides& strides) const;
   Spec infer(Specs in) const;
@@ -52,8 +51,8 @@ struct Diagonal {
 
   int64_t offset = 0, axis1 = 0, axis2 = 1;
   static constexpr auto fields =
-      std::tuple{field("offset", &Diagonal::offset), field("axis1", &Diagonal::axis1),
-                 field("axis2", &Diagonal::axis2)};
+      Fields{field("offset", &Diagonal::offset), field("axis1", &Diagonal::axis1),
+             field("axis2", &Diagonal::axis2)};
 
   View geometry(const Shape& shape, const Strides& strides) const;
   Spec infer(Specs in) const;
@@ -70,8 +69,8 @@ struct Unfold {
   static constexpr std::string_view inputs = "x";
 
   int64_t axis = 0, size = 1, step = 1;
-  static constexpr auto fields = std::tuple{
-      field("axis", &Unfold::axis), field("size", &Unfold::size), field("step", &Unfold::step)};
+  static constexpr auto fields = Fields{field("axis", &Unfold::axis), field("size", &Unfold::size),
+                                        field("step", &Unfold::step)};
 
   View geometry(const Shape& shape, const Strides& strides) const;
   Spec infer(Specs in) const;
@@ -89,8 +88,8 @@ struct UnfoldGrad {
   Shape shape = {};
   int64_t axis = 0, size = 1, step = 1;
   static constexpr auto fields =
-      std::tuple{field("shape", &UnfoldGrad::shape), field("axis", &UnfoldGrad::axis),
-                 field("size", &UnfoldGrad::size), field("step", &UnfoldGrad::step)};
+      Fields{field("shape", &UnfoldGrad::shape), field("axis", &UnfoldGrad::axis),
+             field("size", &UnfoldGrad::size), field("step", &UnfoldGrad::step)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -107,8 +106,8 @@ struct ScatterRegion {
   Shape shape = {}, strides = {};
   int64_t offset = 0;
   static constexpr auto fields =
-      std::tuple{field("shape", &ScatterRegion::shape), field("strides", &ScatterRegion::strides),
-                 field("offset", &ScatterRegion::offset)};
+      Fields{field("shape", &ScatterRegion::shape), field("strides", &ScatterRegion::strides),
+             field("offset", &ScatterRegion::offset)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

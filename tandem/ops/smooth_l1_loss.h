@@ -17,7 +17,7 @@ struct SmoothL1Loss {
   std::string reduction = "mean";
   double beta = 1;
   static constexpr auto fields =
-      std::tuple{field("reduction", &SmoothL1Loss::reduction), field("beta", &SmoothL1Loss::beta)};
+      Fields{field("reduction", &SmoothL1Loss::reduction), field("beta", &SmoothL1Loss::beta)};
 
   template <class A>
   TANDEM_FN A point(A x, A target) const {
@@ -42,12 +42,13 @@ struct SmoothL1LossGrad {
   double scale = 1;
   double beta = 1;
   static constexpr auto fields =
-      std::tuple{field("scale", &SmoothL1LossGrad::scale), field("beta", &SmoothL1LossGrad::beta)};
+      Fields{field("scale", &SmoothL1LossGrad::scale), field("beta", &SmoothL1LossGrad::beta)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x, A target) const {
     const A d = x - target;
-    const A slope = d >= A(beta) ? A(1) : d <= A(-beta) ? A(-1) : d / A(beta);
+    const A sign = A(d > A(0)) - A(d < A(0));
+    const A slope = math::abs(d) < A(beta) ? d / A(beta) : sign;
     return dy * (slope * A(scale));
   }
 

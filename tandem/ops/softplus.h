@@ -15,7 +15,7 @@ struct Softplus {
   double beta = 1;
   double threshold = 20;
   static constexpr auto fields =
-      std::tuple{field("beta", &Softplus::beta), field("threshold", &Softplus::threshold)};
+      Fields{field("beta", &Softplus::beta), field("threshold", &Softplus::threshold)};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -37,7 +37,7 @@ struct SoftplusGrad {
   double beta = 1;
   double threshold = 20;
   static constexpr auto fields =
-      std::tuple{field("beta", &SoftplusGrad::beta), field("threshold", &SoftplusGrad::threshold)};
+      Fields{field("beta", &SoftplusGrad::beta), field("threshold", &SoftplusGrad::threshold)};
 
   template <class A>
   TANDEM_FN A point(A dy, A x) const {

@@ -15,8 +15,8 @@ struct Sort {
   int64_t axis = -1;
   bool descending = false, stable = false;
   static constexpr auto fields =
-      std::tuple{field("axis", &Sort::axis), field("descending", &Sort::descending),
-                 field("stable", &Sort::stable)};
+      Fields{field("axis", &Sort::axis), field("descending", &Sort::descending),
+             field("stable", &Sort::stable)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -35,8 +35,8 @@ struct Topk {
   int64_t k = 1, axis = -1;
   bool largest = true, sorted = true;
   static constexpr auto fields =
-      std::tuple{field("k", &Topk::k), field("axis", &Topk::axis), field("largest", &Topk::largest),
-                 field("sorted", &Topk::sorted)};
+      Fields{field("k", &Topk::k), field("axis", &Topk::axis), field("largest", &Topk::largest),
+             field("sorted", &Topk::sorted)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -11,7 +11,7 @@ struct Sqrt {
   static constexpr OnnxRule onnx{"Sqrt", 13};
   static constexpr Saves saves{.in = {}, .out = {0}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
@@ -28,7 +28,7 @@ struct Rsqrt {
   static constexpr std::string_view inputs = "x";
   static constexpr Saves saves{.in = {}, .out = {0}};
   static constexpr Result result = Result::floating;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {

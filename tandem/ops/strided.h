@@ -14,8 +14,8 @@ struct AsStrided {
   Shape shape, strides;
   int64_t offset = 0;
   static constexpr auto fields =
-      std::tuple{field("shape", &AsStrided::shape), field("strides", &AsStrided::strides),
-                 field("offset", &AsStrided::offset)};
+      Fields{field("shape", &AsStrided::shape), field("strides", &AsStrided::strides),
+             field("offset", &AsStrided::offset)};
 
   Spec infer(Specs in) const;
   bool view(const Tensor& in, View& out) const;
@@ -31,8 +31,8 @@ struct StridedScatter {
 
   Shape strides;
   int64_t offset = 0;
-  static constexpr auto fields = std::tuple{field("strides", &StridedScatter::strides),
-                                            field("offset", &StridedScatter::offset)};
+  static constexpr auto fields =
+      Fields{field("strides", &StridedScatter::strides), field("offset", &StridedScatter::offset)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -12,8 +12,7 @@ struct Sum {
 
   Shape axes;
   bool keepdim = false;
-  static constexpr auto fields =
-      std::tuple{field("axes", &Sum::axes), field("keepdim", &Sum::keepdim)};
+  static constexpr auto fields = Fields{field("axes", &Sum::axes), field("keepdim", &Sum::keepdim)};
 
   template <class A>
   TANDEM_FN static A fold_identity() {

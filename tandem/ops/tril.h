@@ -9,7 +9,7 @@ struct Tril {
   static constexpr std::string_view inputs = "x";
 
   int64_t diagonal = 0;
-  static constexpr auto fields = std::tuple{field("diagonal", &Tril::diagonal)};
+  static constexpr auto fields = Fields{field("diagonal", &Tril::diagonal)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -23,7 +23,7 @@ struct Triu {
   static constexpr std::string_view inputs = "x";
 
   int64_t diagonal = 0;
-  static constexpr auto fields = std::tuple{field("diagonal", &Triu::diagonal)};
+  static constexpr auto fields = Fields{field("diagonal", &Triu::diagonal)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

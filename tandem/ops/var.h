@@ -14,8 +14,8 @@ struct Var {
   double correction = 1;
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &Var::axes), field("correction", &Var::correction),
-                 field("keepdim", &Var::keepdim)};
+      Fields{field("axes", &Var::axes), field("correction", &Var::correction),
+             field("keepdim", &Var::keepdim)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -33,8 +33,8 @@ struct Std {
   double correction = 1;
   bool keepdim = false;
   static constexpr auto fields =
-      std::tuple{field("axes", &Std::axes), field("correction", &Std::correction),
-                 field("keepdim", &Std::keepdim)};
+      Fields{field("axes", &Std::axes), field("correction", &Std::correction),
+             field("keepdim", &Std::keepdim)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -12,7 +12,7 @@ struct Where {
   static constexpr OnnxRule onnx{"Where", 16};
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A condition, A x, A y) const {
