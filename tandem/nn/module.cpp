@@ -356,7 +356,7 @@ namespace {
 
 std::string with_commas(int64_t n) {
   std::string s = cat(n);
-  for (int64_t i = int64_t(s.size()) - 3; i > 0; i -= 3) s.insert(size_t(i), ",");
+  for (int64_t i = int64_t(s.size()) - 3; i > 0; i -= 3) s.insert(size_t(i), 1, ',');
   return s;
 }
 
