@@ -1,0 +1,136 @@
+#pragma once
+#include "tandem/op/op.h"
+
+namespace tandem {
+
+/// One number for every spatial axis, or one for each: 2, or {2, 1}.
+struct PerAxis : Shape {
+  PerAxis(int64_t n) : Shape{n} {}
+  PerAxis(std::initializer_list<int64_t> list) : Shape(list) {}
+  PerAxis(const Shape& list) : Shape(list) {}
+};
+
+/// Cross-correlation of x[n, c, h, w] with weight[oc, c / groups, kh, kw].
+struct Conv2d {
+  static constexpr std::string_view name = "conv2d";
+  static constexpr std::string_view inputs = "x, weight, bias?";
+  static constexpr OnnxRule onnx{"Conv", 11};
+  static constexpr Saves saves{.in = {0, 1}, .out = {}};
+
+  Shape stride = {1}, padding = {0}, dilation = {1};
+  int64_t groups = 1;
+  static constexpr auto fields =
+      std::tuple{field("stride", &Conv2d::stride), field("padding", &Conv2d::padding),
+                 field("dilation", &Conv2d::dilation), field("groups", &Conv2d::groups)};
+
+  Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& dy) const;
+  static Samples<Conv2d> samples();
+};
+
+/// The gradient of conv2d by x, whose height and width are `size`.
+struct Conv2dInputGrad {
+  static constexpr std::string_view name = "conv2d_input_grad";
+  static constexpr std::string_view inputs = "dy, weight";
+  static constexpr Saves saves{.in = {0, 1}, .out = {}};
+
+  Shape size = {1}, stride = {1}, padding = {0}, dilation = {1};
+  int64_t groups = 1;
+  static constexpr auto fields = std::tuple{
+      field("size", &Conv2dInputGrad::size), field("stride", &Conv2dInputGrad::stride),
+      field("padding", &Conv2dInputGrad::padding), field("dilation", &Conv2dInputGrad::dilation),
+      field("groups", &Conv2dInputGrad::groups)};
+
+  Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& g) const;
+  static Samples<Conv2dInputGrad> samples();
+};
+
+/// The gradient of conv2d by weight, whose height and width are `kernel`.
+struct Conv2dWeightGrad {
+  static constexpr std::string_view name = "conv2d_weight_grad";
+  static constexpr std::string_view inputs = "x, dy";
+  static constexpr Saves saves{.in = {0, 1}, .out = {}};
+
+  Shape kernel = {1}, stride = {1}, padding = {0}, dilation = {1};
+  int64_t groups = 1;
+  static constexpr auto fields = std::tuple{
+      field("kernel", &Conv2dWeightGrad::kernel), field("stride", &Conv2dWeightGrad::stride),
+      field("padding", &Conv2dWeightGrad::padding), field("dilation", &Conv2dWeightGrad::dilation),
+      field("groups", &Conv2dWeightGrad::groups)};
+
+  Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& g) const;
+  static Samples<Conv2dWeightGrad> samples();
+};
+
+/// Cross-correlation of x[n, c, l] with weight[oc, c / groups, k].
+struct Conv1d {
+  static constexpr std::string_view name = "conv1d";
+  static constexpr std::string_view inputs = "x, weight, bias?";
+  static constexpr OnnxRule onnx{"Conv", 11};
+  static constexpr Saves saves{.in = {0, 1}, .out = {}};
+
+  Shape stride = {1}, padding = {0}, dilation = {1};
+  int64_t groups = 1;
+  static constexpr auto fields =
+      std::tuple{field("stride", &Conv1d::stride), field("padding", &Conv1d::padding),
+                 field("dilation", &Conv1d::dilation), field("groups", &Conv1d::groups)};
+
+  Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& dy) const;
+  static Samples<Conv1d> samples();
+};
+
+/// The transpose of conv2d as a map of its input: x[n, c, h, w], weight[c, oc / groups, kh, kw].
+struct ConvTranspose2d {
+  static constexpr std::string_view name = "conv_transpose2d";
+  static constexpr std::string_view inputs = "x, weight, bias?";
+  static constexpr OnnxRule onnx{"ConvTranspose", 11};
+  static constexpr Saves saves{.in = {0, 1}, .out = {}};
+
+  Shape stride = {1}, padding = {0}, output_padding = {0};
+  int64_t groups = 1;
+  Shape dilation = {1};
+  static constexpr auto fields = std::tuple{
+      field("stride", &ConvTranspose2d::stride), field("padding", &ConvTranspose2d::padding),
+      field("output_padding", &ConvTranspose2d::output_padding),
+      field("groups", &ConvTranspose2d::groups), field("dilation", &ConvTranspose2d::dilation)};
+
+  Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& dy) const;
+  static Samples<ConvTranspose2d> samples();
+};
+
+/// y[n, o, i, j] = bias[o] + sum of weight[o, c, a, b] x[n, c, i stride - padding + a dilation,
+/// ...] over a group's channels and the kernel; x outside its bounds is 0. x is [n, c, h, w] or
+/// [c, h, w], weight [oc, c / groups, kh, kw], the result [n, oc, floor((h + 2 padding - dilation
+/// (kh - 1) - 1) / stride) + 1, ...]. i64 is exact below 2^53. Errors: ShapeError, DTypeError,
+/// ValueError for attributes out of range.
+inline Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                     const PerAxis& stride = 1, const PerAxis& padding = 0,
+                     const PerAxis& dilation = 1, int64_t groups = 1) {
+  return apply(Conv2d{stride, padding, dilation, groups}, {x, weight, bias});
+}
+/// The same over one axis: x[n, c, l] or [c, l], weight[oc, c / groups, k]. Errors: as conv2d.
+inline Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                     const PerAxis& stride = 1, const PerAxis& padding = 0,
+                     const PerAxis& dilation = 1, int64_t groups = 1) {
+  return apply(Conv1d{stride, padding, dilation, groups}, {x, weight, bias});
+}
+/// x[n, c, h, w] or [c, h, w], weight[c, oc / groups, kh, kw]: the result has height (h - 1) stride
+/// - 2 padding + dilation (kh - 1) + output_padding + 1, and width likewise. Errors: as conv2d.
+inline Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                               const PerAxis& stride = 1, const PerAxis& padding = 0,
+                               const PerAxis& output_padding = 0, int64_t groups = 1,
+                               const PerAxis& dilation = 1) {
+  return apply(ConvTranspose2d{stride, padding, output_padding, groups, dilation},
+               {x, weight, bias});
+}
+
+}  // namespace tandem
