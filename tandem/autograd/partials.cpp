@@ -38,9 +38,9 @@ Tensors gradients(const Tensors& outputs, const Tensors& inputs, const Tensors& 
   }
   Tensors result(inputs.size());
   if (roots.empty() || wanted.empty()) return result;
-  const Tensors found = grad(roots, wanted, root_seeds,
-                             {.retain_graph = true, .create_graph = create_graph,
-                              .allow_unused = true});
+  const Tensors found =
+      grad(roots, wanted, root_seeds,
+           {.retain_graph = true, .create_graph = create_graph, .allow_unused = true});
   for (size_t i = 0; i < at.size(); ++i) result[at[i]] = found[i];
   return result;
 }

@@ -68,9 +68,9 @@ struct Parameter {
   T operator[](int64_t c) const { return p ? p[c] : other; }
 };
 
-constexpr int64_t block = 64;        // channels that are walked side by side when inner is small
-constexpr int64_t few = 8;           // ... which is below this
-constexpr int64_t grain = 32768;     // elements
+constexpr int64_t block = 64;     // channels that are walked side by side when inner is small
+constexpr int64_t few = 8;        // ... which is below this
+constexpr int64_t grain = 32768;  // elements
 
 // Sums over short runs are kept in T, those over runs in f64: as exact as pairwise sums.
 
@@ -139,8 +139,7 @@ void forward(const BatchNorm& op, Inputs in, Outputs out) {
   const Layout l(in[0].shape());
   const double count = double(l.n * l.inner);
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
-  const Tensor y_kept =
-      out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
+  const Tensor y_kept = out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
   const Parameter<T> w(in, 1, 1), b(in, 2, 0), rm(in, 3, 0), rv(in, 4, 1);
   const T* x = x_kept.data<T>();
   T *y = y_kept.data<T>(), *mean = out[1].data<T>(), *var = out[2].data<T>();
@@ -183,8 +182,7 @@ void backward(const BatchNormGrad& op, Inputs in, Outputs out) {
   const double count = double(l.n * l.inner);
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
   const Tensor g_kept = detail::as_contiguous(in[1], dtype_of<T>);
-  const Tensor d_kept =
-      out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
+  const Tensor d_kept = out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
   const Parameter<T> mean(in, 2, 0), var(in, 3, 1), dmean(in, 4, 0), dvar(in, 5, 0), w(in, 6, 1);
   const T *x = x_kept.data<T>(), *g = g_kept.data<T>();
   T *dx = d_kept.data<T>(), *dw = out[1].data<T>(), *db = out[2].data<T>();
@@ -250,8 +248,8 @@ void BatchNorm::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors BatchNorm::vjp(const Saved& s, const Tensors& dy) const {
-  const Tensors d = apply_all(BatchNormGrad{training, eps}, {s.in(0), dy[0], s.out(1), s.out(2),
-                                                             dy[1], dy[2], s.in(1)});
+  const Tensors d = apply_all(BatchNormGrad{training, eps},
+                              {s.in(0), dy[0], s.out(1), s.out(2), dy[1], dy[2], s.in(1)});
   Tensors dx(5);
   dx[0] = d[0];
   if (s.needs(1)) dx[1] = d[1];
@@ -276,10 +274,11 @@ Samples<BatchNorm> BatchNorm::samples() {
              {{.training = true}, {{{3, 2, 17}}, {{2}}, none, {{2}}, sample::positive({2})}},
              {{}, {{{4, 3, 5}}, {{3}}, {{3}}, {{3}}, sample::positive({3})}},
              {{}, {{{4, 3}}, none, none, {{3}}, sample::positive({3})}},
-             {{.eps = 0.01}, {sample::strided({2, 3, 4, 5}), {{3}}, {{3}}, {{3}},
-                              sample::positive({3})}},
+             {{.eps = 0.01},
+              {sample::strided({2, 3, 4, 5}), {{3}}, {{3}}, {{3}}, sample::positive({3})}},
              {{}, {{{0, 3, 2}}, {{3}}, {{3}}, {{3}}, sample::positive({3})}},
-             {{.training = true}, {sample::scaled({40, 2, 3}, 1, 30), none, none, none, none},
+             {{.training = true},
+              {sample::scaled({40, 2, 3}, 1, 30), none, none, none, none},
               false}},
       .errors = {
           {{.training = true},
@@ -337,22 +336,21 @@ Tensors BatchNormGrad::vjp(const Saved& s, const Tensors& g) const {
 
 Samples<BatchNormGrad> BatchNormGrad::samples() {
   const auto var = sample::positive({3});
-  return {.ok = {{{.training = true},
-                  {{{4, 3, 5}}, {{4, 3, 5}}, {{3}}, var, {{3}}, {{3}}, {{3}}}},
-                 {{.training = true},
-                  {{{4, 3}}, {{4, 3}}, {{3}}, var, {{3}}, {{3}}, sample::absent()}},
-                 {{}, {{{2, 3, 12}}, {{2, 3, 12}}, {{3}}, var, {{3}}, {{3}}, {{3}}}}},
-          .errors = {{{},
-                      {{{4, 3}}, {{4, 2}}, {{3}}, var, {{3}}, {{3}}, sample::absent()},
-                      "batch_norm_grad(training=false, eps=1e-05): x has shape [4, 3] and dy "
-                      "[4, 2]; they must be equal"}}};
+  return {
+      .ok = {{{.training = true}, {{{4, 3, 5}}, {{4, 3, 5}}, {{3}}, var, {{3}}, {{3}}, {{3}}}},
+             {{.training = true}, {{{4, 3}}, {{4, 3}}, {{3}}, var, {{3}}, {{3}}, sample::absent()}},
+             {{}, {{{2, 3, 12}}, {{2, 3, 12}}, {{3}}, var, {{3}}, {{3}}, {{3}}}}},
+      .errors = {{{},
+                  {{{4, 3}}, {{4, 2}}, {{3}}, var, {{3}}, {{3}}, sample::absent()},
+                  "batch_norm_grad(training=false, eps=1e-05): x has shape [4, 3] and dy "
+                  "[4, 2]; they must be equal"}}};
 }
 
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                   const Tensor& weight, const Tensor& bias, bool training, double momentum,
                   double eps) {
-  const Tensors y = apply_all(BatchNorm{training, eps}, {x, weight, bias, running_mean,
-                                                         running_var});
+  const Tensors y =
+      apply_all(BatchNorm{training, eps}, {x, weight, bias, running_mean, running_var});
   if (training && (running_mean.defined() || running_var.defined())) {
     NoGrad off;
     auto follow = [&](Tensor running, const Tensor& to) {

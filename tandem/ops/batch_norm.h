@@ -47,9 +47,8 @@ struct BatchNormGrad {
 /// running statistics, if given, move towards the batch's by `momentum` (the variance unbiased), in
 /// place. Errors: ShapeError for statistics or parameters other than [c], ValueError when training
 /// on one value a channel, or without running statistics otherwise.
-TANDEM_API Tensor batch_norm(const Tensor& x, const Tensor& running_mean,
-                             const Tensor& running_var, const Tensor& weight = {},
-                             const Tensor& bias = {}, bool training = false,
-                             double momentum = 0.1, double eps = 1e-5);
+TANDEM_API Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                             const Tensor& weight = {}, const Tensor& bias = {},
+                             bool training = false, double momentum = 0.1, double eps = 1e-5);
 
 }  // namespace tandem

@@ -84,9 +84,9 @@ Spec conv_infer(const O& op, Specs in, int axes) {
     const int at = channels + 1 + i;
     const int64_t padded = x[at] + 2 * along(op.padding, i);
     const int64_t reach = along(op.dilation, i) * (w[2 + i] - 1) + 1;
-    check<ShapeError>(w[2 + i] > 0 && reach <= padded, op, "weight of shape ", w,
-                      " reaches over ", reach, " elements of axis ", at, ", the padded x of shape ",
-                      x, " has ", padded);
+    check<ShapeError>(w[2 + i] > 0 && reach <= padded, op, "weight of shape ", w, " reaches over ",
+                      reach, " elements of axis ", at, ", the padded x of shape ", x, " has ",
+                      padded);
     out.shape[at] = (padded - reach) / along(op.stride, i) + 1;
   }
   return out;
@@ -104,9 +104,13 @@ ConvShape conv_shape(const O& op, const Shape& x, const Shape& w, int axes) {
   const Shape a = as_images(x, axes), k = as_images(w, axes);
   auto h = [&](const Shape& s, int64_t flat) { return axes == 1 ? flat : along(s, 0); };
   auto v = [&](const Shape& s) { return along(s, axes - 1); };
-  return {a[0], a[1], a[2], a[3], k[0], k[2], k[3],
-          h(op.stride, 1), v(op.stride), h(op.padding, 0), v(op.padding),
-          h(op.dilation, 1), v(op.dilation), op.groups};
+  return {a[0],           a[1],
+          a[2],           a[3],
+          k[0],           k[2],
+          k[3],           h(op.stride, 1),
+          v(op.stride),   h(op.padding, 0),
+          v(op.padding),  h(op.dilation, 1),
+          v(op.dilation), op.groups};
 }
 
 /// Sums run in f64 for f64 and i64, else in f32.
@@ -209,9 +213,7 @@ Samples<Conv2d> Conv2d::samples() {
            {{{2, 3, 2, 5}}, {{4, 3, 3, 3}}, none},
            op + "weight of shape [4, 3, 3, 3] reaches over 3 elements of axis 2, the padded x of "
                 "shape [2, 3, 2, 5] has 2"},
-          {{},
-           {{{3, 5}}, {{4, 3, 3, 3}}, none},
-           op + "x has shape [3, 5]; it needs 3 or 4 axes"},
+          {{}, {{{3, 5}}, {{4, 3, 3, 3}}, none}, op + "x has shape [3, 5]; it needs 3 or 4 axes"},
           {{},
            {{{2, 3, 5, 5}}, {{4, 3, 3, 3}}, {{3}}},
            op + "bias has shape [3]; 4 output channels take [4]"},
@@ -259,15 +261,15 @@ Tensors Conv2dInputGrad::vjp(const Saved& s, const Tensor& g) const {
 }
 
 Samples<Conv2dInputGrad> Conv2dInputGrad::samples() {
-  return {.ok = {{{.size = {5, 6}}, {{{2, 4, 3, 5}}, {{4, 3, 3, 2}}}},
-                 {{.size = {6, 5}, .stride = {2}, .padding = {1}},
-                  {{{1, 3, 3, 3}}, {{3, 2, 3, 3}}}},
-                 {{.size = {4}, .padding = {1}, .groups = 2}, {{{4, 4, 4}}, {{4, 1, 3, 3}}}}},
-          .errors = {{{.size = {9}},
-                      {{{2, 4, 3, 3}}, {{4, 3, 3, 3}}},
-                      "conv2d_input_grad(size=[9], stride=[1], padding=[0], dilation=[1], "
-                      "groups=1): a convolution of size [9] with a weight of shape [4, 3, 3, 3] "
-                      "does not give a dy of shape [2, 4, 3, 3]"}}};
+  return {
+      .ok = {{{.size = {5, 6}}, {{{2, 4, 3, 5}}, {{4, 3, 3, 2}}}},
+             {{.size = {6, 5}, .stride = {2}, .padding = {1}}, {{{1, 3, 3, 3}}, {{3, 2, 3, 3}}}},
+             {{.size = {4}, .padding = {1}, .groups = 2}, {{{4, 4, 4}}, {{4, 1, 3, 3}}}}},
+      .errors = {{{.size = {9}},
+                  {{{2, 4, 3, 3}}, {{4, 3, 3, 3}}},
+                  "conv2d_input_grad(size=[9], stride=[1], padding=[0], dilation=[1], "
+                  "groups=1): a convolution of size [9] with a weight of shape [4, 3, 3, 3] "
+                  "does not give a dy of shape [2, 4, 3, 3]"}}};
 }
 
 Spec Conv2dWeightGrad::infer(Specs in) const {
@@ -276,8 +278,8 @@ Spec Conv2dWeightGrad::infer(Specs in) const {
   check_per_axis(*this, "kernel", kernel, 2, 1);
   check_axes(*this, "x", x, 4);
   check_conv_dtypes(*this, in);
-  check<ShapeError>(dy.size() == x.size() && (x.size() == 3 || x[0] == dy[0]), *this,
-                    "x of shape ", x, " and dy of shape ", dy, " disagree about the batch");
+  check<ShapeError>(dy.size() == x.size() && (x.size() == 3 || x[0] == dy[0]), *this, "x of shape ",
+                    x, " and dy of shape ", dy, " disagree about the batch");
   const int64_t c = x[x.size() - 3], oc = dy[x.size() - 3];
   check<ShapeError>(c % groups == 0 && oc % groups == 0, *this, "x of shape ", x,
                     " and dy of shape ", dy, " do not divide into groups=", groups);
@@ -304,8 +306,7 @@ Tensors Conv2dWeightGrad::vjp(const Saved& s, const Tensor& g) const {
 
 Samples<Conv2dWeightGrad> Conv2dWeightGrad::samples() {
   return {.ok = {{{.kernel = {3, 2}}, {{{2, 3, 5, 6}}, {{2, 4, 3, 5}}}},
-                 {{.kernel = {3}, .stride = {2}, .padding = {1}},
-                  {{{1, 2, 6, 5}}, {{1, 3, 3, 3}}}},
+                 {{.kernel = {3}, .stride = {2}, .padding = {1}}, {{{1, 2, 6, 5}}, {{1, 3, 3, 3}}}},
                  {{.kernel = {3}, .padding = {1}, .groups = 2}, {{{2, 4, 4}}, {{4, 4, 4}}}},
                  {{.kernel = {3}}, {{{0, 2, 4, 4}}, {{0, 3, 2, 2}}}}},
           .errors = {{{.kernel = {4}},
@@ -331,21 +332,21 @@ Tensors Conv1d::vjp(const Saved& s, const Tensor& dy) const {
 
 Samples<Conv1d> Conv1d::samples() {
   const InputSpec none = sample::absent();
-  return {.ok = {{{}, {{{2, 3, 7}}, {{4, 3, 3}}, {{4}}}},
-                 {{.stride = {2}, .padding = {2}, .dilation = {2}},
-                  {{{2, 3, 9}}, {{4, 3, 3}}, none}},
-                 {{.padding = {1}, .groups = 2}, {{{1, 4, 6}}, {{2, 2, 3}}, {{2}}}},
-                 {{}, {{{3, 6}}, {{2, 3, 2}}, {{2}}}},
-                 {{}, {sample::strided({2, 3, 5}), {{2, 3, 2}}, none}}},
-          .errors = {{{},
-                      {{{2, 3, 2}}, {{4, 3, 3}}, none},
-                      "conv1d(stride=[1], padding=[0], dilation=[1], groups=1): weight of shape "
-                      "[4, 3, 3] reaches over 3 elements of axis 2, the padded x of shape "
-                      "[2, 3, 2] has 2"},
-                     {{.stride = {1, 2}},
-                      {{{2, 3, 5}}, {{4, 3, 3}}, none},
-                      "conv1d(stride=[1, 2], padding=[0], dilation=[1], groups=1): stride takes "
-                      "one number or 1"}}};
+  return {
+      .ok = {{{}, {{{2, 3, 7}}, {{4, 3, 3}}, {{4}}}},
+             {{.stride = {2}, .padding = {2}, .dilation = {2}}, {{{2, 3, 9}}, {{4, 3, 3}}, none}},
+             {{.padding = {1}, .groups = 2}, {{{1, 4, 6}}, {{2, 2, 3}}, {{2}}}},
+             {{}, {{{3, 6}}, {{2, 3, 2}}, {{2}}}},
+             {{}, {sample::strided({2, 3, 5}), {{2, 3, 2}}, none}}},
+      .errors = {{{},
+                  {{{2, 3, 2}}, {{4, 3, 3}}, none},
+                  "conv1d(stride=[1], padding=[0], dilation=[1], groups=1): weight of shape "
+                  "[4, 3, 3] reaches over 3 elements of axis 2, the padded x of shape "
+                  "[2, 3, 2] has 2"},
+                 {{.stride = {1, 2}},
+                  {{{2, 3, 5}}, {{4, 3, 3}}, none},
+                  "conv1d(stride=[1, 2], padding=[0], dilation=[1], groups=1): stride takes "
+                  "one number or 1"}}};
 }
 
 Spec ConvTranspose2d::infer(Specs in) const {

@@ -33,8 +33,8 @@ Tensor cross_entropy_in_ops(const O& op, const Tensor& x, const Tensor& target,
   if (op.label_smoothing != 0) {
     Tensor even(op.label_smoothing / double(l.classes));
     if (numbers)  // ignored rows stay zero
-      even = even * cast(ne(unsqueeze(cast(target, i64), l.axis), Tensor(op.ignore_index)),
-                         x.dtype());
+      even =
+          even * cast(ne(unsqueeze(cast(target, i64), l.axis), Tensor(op.ignore_index)), x.dtype());
     q = q * Tensor(1 - op.label_smoothing) + even;
   }
   if (weight.defined()) q = q * spread(weight, shape);
@@ -56,8 +56,8 @@ Spec check_cross_entropy(const O& op, Specs in, int weight_at) {
   if (is_floating(in[1].dtype)) {
     check<ShapeError>(in[1].shape == in[0].shape, op, "x of shape ", in[0].shape,
                       " takes probabilities of the same shape, got ", in[1].shape);
-    check<DTypeError>(in[1].dtype == in[0].dtype, op, "probabilities are ", in[1].dtype,
-                      ", x is ", in[0].dtype, "; cast one of them");
+    check<DTypeError>(in[1].dtype == in[0].dtype, op, "probabilities are ", in[1].dtype, ", x is ",
+                      in[0].dtype, "; cast one of them");
     check(op.ignore_index < 0, op, "probabilities have no ignore_index");
   } else {
     check_classes(op, in[1], rows, in[0].shape);
@@ -88,8 +88,11 @@ struct CrossEntropyRows {
 
   template <class O>
   CrossEntropyRows(const O& op, const Tensor& logits, const Tensor& target, const Tensor& w)
-      : l(logits.shape()), x(class_last<T>(logits, l)), smoothing(T(op.label_smoothing)),
-        even(T(op.label_smoothing / double(l.classes))), weight_total(T(l.classes)) {
+      : l(logits.shape()),
+        x(class_last<T>(logits, l)),
+        smoothing(T(op.label_smoothing)),
+        even(T(op.label_smoothing / double(l.classes))),
+        weight_total(T(l.classes)) {
     if (is_floating(target.dtype())) probabilities = class_last<T>(target, l);
     else ids = class_numbers(op, target, l.classes);
     if (!w.defined()) return;
@@ -113,8 +116,7 @@ struct CrossEntropyRows {
       const T* q = static_cast<const T*>(probabilities.raw_data()) + i * n;
       const T keep = 1 - smoothing, add = even;
       if (w)
-        return team.sum(n,
-                        [=](int64_t c) { return (q[c] * keep + add) * w[c] * (lse - row[c]); });
+        return team.sum(n, [=](int64_t c) { return (q[c] * keep + add) * w[c] * (lse - row[c]); });
       return team.sum(n, [=](int64_t c) { return (q[c] * keep + add) * (lse - row[c]); });
     }
     const int64_t t = static_cast<const int64_t*>(ids.raw_data())[i];
@@ -248,10 +250,9 @@ Tensors CrossEntropy::vjp(const Saved& s, const Tensor& dy) const {
                                   .label_smoothing = label_smoothing},
                  {s.in(0), s.in(1), dy, s.in(2)});
   if (!s.needs(1) && !s.needs(2)) return d;
-  const Tensors more =
-      vjp_through({s.in(0), s.in(1), s.in(2)}, {dy}, [&](const Tensors& v) {
-        return Tensors{cross_entropy_in_ops(*this, v[0], v[1], v[2])};
-      });
+  const Tensors more = vjp_through({s.in(0), s.in(1), s.in(2)}, {dy}, [&](const Tensors& v) {
+    return Tensors{cross_entropy_in_ops(*this, v[0], v[1], v[2])};
+  });
   if (s.needs(1)) d[1] = more[1];
   if (s.needs(2)) d[2] = more[2];
   return d;
@@ -262,38 +263,37 @@ Samples<CrossEntropy> CrossEntropy::samples() {
   using sample::index;
   const InputSpec none = sample::absent();
   const std::string op = "cross_entropy(ignore_index=-100, reduction=mean, label_smoothing=0): ";
-  return {
-      .ok = {{{}, {{{5, 3}}, index({5}, 3), none}},
-             {{.reduction = "sum"}, {{{5, 3}}, index({5}, 3), sample::positive({3})}},
-             {{.label_smoothing = 0.1}, {{{5, 3}}, index({5}, 3), sample::positive({3})}},
-             {{.ignore_index = 1, .reduction = "none", .label_smoothing = 0.2},
-              {{{6, 3}}, index({6}, 3), none}},
-             {{.ignore_index = 1}, {{{8, 3}}, index({8}, 3), sample::positive({3})}},
-             {{}, {{{3}}, index({}, 3), none}},
-             {{.label_smoothing = 0.1}, {{{2, 3, 4, 2}}, index({2, 4, 2}, 3), none}},
-             {{.reduction = "none"}, {sample::strided({2, 3, 4}), index({2, 4}, 3), none}},
-             {{.reduction = "sum"}, {{{0, 3}}, index({0}, 3), none}},
-             {{}, {{{40, 37}}, index({40}, 37), none}},
-             {{}, {{{5, 3}}, sample::positive({5, 3}), none}},
-             {{.reduction = "sum", .label_smoothing = 0.1},
-              {{{2, 3, 4}}, sample::positive({2, 3, 4}), sample::positive({3})}},
-             {{.reduction = "none"}, {{{3}}, sample::positive({3}), none}},
-             {{}, {filled({4, 6}, InputSpec::normal, f64, 200), index({4}, 6), none}, false},
-             {{}, {{{2, 3}}, sample::listed({2}, {-100, 2}, i64), none}},
-             {{}, {{{2, 3}}, sample::listed({2}, {-100, -100}, i64), none}, false}},
-      .errors = {{{},
-                  {{{5, 3}}, index({4}, 3), none},
-                  op + "x of shape [5, 3] takes a target of shape [5], got [4]"},
-                 {{},
-                  {{{5, 3}}, sample::positive({5, 4}), none},
-                  op + "x of shape [5, 3] takes probabilities of the same shape, got [5, 4]"},
-                 {{},
-                  {{{1, 3}}, sample::listed({1}, {-1}, i64), none},
-                  op + "target -1 is out of range [0, 2] and is not ignore_index"},
-                 {{.label_smoothing = 2},
-                  {{{5, 3}}, index({5}, 3), none},
-                  "cross_entropy(ignore_index=-100, reduction=mean, label_smoothing=2): "
-                  "label_smoothing must lie in [0, 1]"}}};
+  return {.ok = {{{}, {{{5, 3}}, index({5}, 3), none}},
+                 {{.reduction = "sum"}, {{{5, 3}}, index({5}, 3), sample::positive({3})}},
+                 {{.label_smoothing = 0.1}, {{{5, 3}}, index({5}, 3), sample::positive({3})}},
+                 {{.ignore_index = 1, .reduction = "none", .label_smoothing = 0.2},
+                  {{{6, 3}}, index({6}, 3), none}},
+                 {{.ignore_index = 1}, {{{8, 3}}, index({8}, 3), sample::positive({3})}},
+                 {{}, {{{3}}, index({}, 3), none}},
+                 {{.label_smoothing = 0.1}, {{{2, 3, 4, 2}}, index({2, 4, 2}, 3), none}},
+                 {{.reduction = "none"}, {sample::strided({2, 3, 4}), index({2, 4}, 3), none}},
+                 {{.reduction = "sum"}, {{{0, 3}}, index({0}, 3), none}},
+                 {{}, {{{40, 37}}, index({40}, 37), none}},
+                 {{}, {{{5, 3}}, sample::positive({5, 3}), none}},
+                 {{.reduction = "sum", .label_smoothing = 0.1},
+                  {{{2, 3, 4}}, sample::positive({2, 3, 4}), sample::positive({3})}},
+                 {{.reduction = "none"}, {{{3}}, sample::positive({3}), none}},
+                 {{}, {filled({4, 6}, InputSpec::normal, f64, 200), index({4}, 6), none}, false},
+                 {{}, {{{2, 3}}, sample::listed({2}, {-100, 2}, i64), none}},
+                 {{}, {{{2, 3}}, sample::listed({2}, {-100, -100}, i64), none}, false}},
+          .errors = {{{},
+                      {{{5, 3}}, index({4}, 3), none},
+                      op + "x of shape [5, 3] takes a target of shape [5], got [4]"},
+                     {{},
+                      {{{5, 3}}, sample::positive({5, 4}), none},
+                      op + "x of shape [5, 3] takes probabilities of the same shape, got [5, 4]"},
+                     {{},
+                      {{{1, 3}}, sample::listed({1}, {-1}, i64), none},
+                      op + "target -1 is out of range [0, 2] and is not ignore_index"},
+                     {{.label_smoothing = 2},
+                      {{{5, 3}}, index({5}, 3), none},
+                      "cross_entropy(ignore_index=-100, reduction=mean, label_smoothing=2): "
+                      "label_smoothing must lie in [0, 1]"}}};
 }
 
 Spec CrossEntropyGrad::infer(Specs in) const {
@@ -311,9 +311,8 @@ void CrossEntropyGrad::cpu(Inputs in, Outputs out) const {
 Tensors CrossEntropyGrad::vjp(const Saved& s, const Tensor& g) const {
   // Only the gradient by x is this record's: the others are asked for nothing.
   const Tensors d = vjp_of_gradient(
-      {s.in(0), s.in(1), s.in(3)}, {s.in(2)}, {g, {}, {}}, [&](const Tensors& v) {
-        return Tensors{cross_entropy_in_ops(*this, v[0], v[1], v[2])};
-      });
+      {s.in(0), s.in(1), s.in(3)}, {s.in(2)}, {g, {}, {}},
+      [&](const Tensors& v) { return Tensors{cross_entropy_in_ops(*this, v[0], v[1], v[2])}; });
   return {d[0], d[1], d[3], d[2]};
 }
 

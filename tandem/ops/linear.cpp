@@ -52,8 +52,8 @@ void Linear::cpu(Inputs in, Outputs out) const {
   }
   const int64_t ws = w.dim() == 2 ? w.strides()[0] : k, wc = w.strides()[w.dim() - 1];
   const DType d = y.dtype();
-  if ((d == f32 || d == f64) && k > 0 && x.strides()[1] == 1 && wc == 1 &&
-      x.strides()[0] >= k && ws >= k) {
+  if ((d == f32 || d == f64) && k > 0 && x.strides()[1] == 1 && wc == 1 && x.strides()[0] >= k &&
+      ws >= k) {
     const Tensor bias = has_bias ? detail::as_contiguous(in[2]) : Tensor();
     auto call = [&]<class T>() {
       cpu::linear(merged[0], n, k, x.data<T>(), x.strides()[0], w.data<T>(), ws,
@@ -62,8 +62,8 @@ void Linear::cpu(Inputs in, Outputs out) const {
     return d == f32 ? call.operator()<float>() : call.operator()<double>();
   }
   if (has_bias)
-    detail::copy_data(y, detail::alias(in[2], y.shape(), {0, in[2].dim() ? in[2].strides()[0] : 0},
-                                       0));
+    detail::copy_data(
+        y, detail::alias(in[2], y.shape(), {0, in[2].dim() ? in[2].strides()[0] : 0}, 0));
   detail::matrix_product(x, detail::alias(w, {k, n}, {wc, ws}, 0), y, 1, has_bias ? 1 : 0);
 }
 
@@ -119,18 +119,18 @@ Spec Addmm::infer(Specs in) const {
   Shape wide;
   check<ShapeError>(broadcast(input, out, wide) && wide == out, *this, "input of shape ", input,
                     " does not broadcast to ", out);
-  check<ValueError>(is_floating(in[0].dtype) || (beta == std::trunc(beta) &&
-                                                 alpha == std::trunc(alpha)),
-                    *this, "integers take whole numbers for beta and alpha");
+  check<ValueError>(
+      is_floating(in[0].dtype) || (beta == std::trunc(beta) && alpha == std::trunc(alpha)), *this,
+      "integers take whole numbers for beta and alpha");
   return {out, in[0].dtype, in[0].device};
 }
 
 void Addmm::cpu(Inputs in, Outputs out) const {
   const Tensor &input = in[0], &y = out[0];
   if (beta != 0)
-    detail::copy_data(y, detail::alias(input, y.shape(),
-                                       broadcast_strides(input.shape(), input.strides(), y.shape()),
-                                       0));
+    detail::copy_data(
+        y, detail::alias(input, y.shape(),
+                         broadcast_strides(input.shape(), input.strides(), y.shape()), 0));
   detail::matrix_product(in[1], in[2], y, alpha, beta);
 }
 
@@ -144,27 +144,26 @@ Tensors Addmm::vjp(const Saved& s, const Tensor& dy) const {
 }
 
 Samples<Addmm> Addmm::samples() {
-  return {
-      .ok = {{{}, {{{3, 4}}, {{3, 5}}, {{5, 4}}}},
-             {{.beta = 0.5, .alpha = -2}, {{{4}}, {{3, 5}}, {{5, 4}}}},
-             {{.beta = 2, .alpha = 0}, {{{3, 1}}, {{3, 5}}, {{5, 4}}}},
-             {{.beta = 0}, {{{}}, {{3, 5}}, sample::strided({5, 4})}},
-             {{}, {{{3, 4}}, {{3, 0}}, {{0, 4}}}},
-             {{}, {{{0, 4}}, {{0, 5}}, {{5, 4}}}},
-             {{.beta = 2, .alpha = 3}, {{{3, 4}, i64}, {{3, 5}, i64}, {{5, 4}, i64}}}},
-      .errors = {
-          {{},
-           {{{3, 4}}, {{3, 5}}, {{4, 5}}},
-           "addmm(beta=1, alpha=1): shapes [3, 5] and [4, 5] cannot be multiplied: 5 != 4"},
-          {{},
-           {{{2, 4}}, {{3, 5}}, {{5, 4}}},
-           "addmm(beta=1, alpha=1): input of shape [2, 4] does not broadcast to [3, 4]"},
-          {{.beta = 0.5},
-           {{{3, 4}, i64}, {{3, 5}, i64}, {{5, 4}, i64}},
-           "addmm(beta=0.5, alpha=1): integers take whole numbers for beta and alpha"},
-          {{},
-           {{{3, 4}}, {{5}}, {{5, 4}}},
-           "addmm(beta=1, alpha=1): mat1 has shape [5] and mat2 [5, 4]; each needs 2 axes"}}};
+  return {.ok = {{{}, {{{3, 4}}, {{3, 5}}, {{5, 4}}}},
+                 {{.beta = 0.5, .alpha = -2}, {{{4}}, {{3, 5}}, {{5, 4}}}},
+                 {{.beta = 2, .alpha = 0}, {{{3, 1}}, {{3, 5}}, {{5, 4}}}},
+                 {{.beta = 0}, {{{}}, {{3, 5}}, sample::strided({5, 4})}},
+                 {{}, {{{3, 4}}, {{3, 0}}, {{0, 4}}}},
+                 {{}, {{{0, 4}}, {{0, 5}}, {{5, 4}}}},
+                 {{.beta = 2, .alpha = 3}, {{{3, 4}, i64}, {{3, 5}, i64}, {{5, 4}, i64}}}},
+          .errors = {
+              {{},
+               {{{3, 4}}, {{3, 5}}, {{4, 5}}},
+               "addmm(beta=1, alpha=1): shapes [3, 5] and [4, 5] cannot be multiplied: 5 != 4"},
+              {{},
+               {{{2, 4}}, {{3, 5}}, {{5, 4}}},
+               "addmm(beta=1, alpha=1): input of shape [2, 4] does not broadcast to [3, 4]"},
+              {{.beta = 0.5},
+               {{{3, 4}, i64}, {{3, 5}, i64}, {{5, 4}, i64}},
+               "addmm(beta=0.5, alpha=1): integers take whole numbers for beta and alpha"},
+              {{},
+               {{{3, 4}}, {{5}}, {{5, 4}}},
+               "addmm(beta=1, alpha=1): mat1 has shape [5] and mat2 [5, 4]; each needs 2 axes"}}};
 }
 
 Spec Outer::infer(Specs in) const {

@@ -47,8 +47,7 @@ void product(const Factor& x, const Factor& y, int64_t m, int64_t n, int64_t k, 
   const int64_t ldo = std::max<int64_t>(n, 1);
   if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>) {
     constexpr auto single = std::is_same_v<T, Half> ? cpu::gemm_f16 : cpu::gemm_bf16;
-    constexpr auto many =
-        std::is_same_v<T, Half> ? cpu::gemm_batched_f16 : cpu::gemm_batched_bf16;
+    constexpr auto many = std::is_same_v<T, Half> ? cpu::gemm_batched_f16 : cpu::gemm_batched_bf16;
     auto bits = [](auto* p) { return &p->bits; };
     if (b.count == 1)
       single(x.trans, y.trans, m, n, k, float(alpha), bits(xp), x.ld, bits(yp), y.ld, float(beta),
@@ -69,9 +68,8 @@ void run(DType d, const Factor& x, const Factor& y, int64_t m, int64_t n, int64_
          double beta, const Batch& b, int64_t xo, int64_t yo, const Tensor& out, int64_t oo) {
   if (d == f32) [[likely]]
     return product<float>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo);
-  visit(d, [&]<class T>() {
-    product<T>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo);
-  });
+  visit(d,
+        [&]<class T>() { product<T>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo); });
 }
 
 /// Axes that step alike in all three operands, merged; the last one is the batch of one call.
@@ -268,8 +266,8 @@ Spec Bmm::infer(Specs in) const {
   check<ShapeError>(x.size() == 3 && y.size() == 3, *this, "shapes ", x, " and ", y,
                     ": each needs 3 axes");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
-  check<ShapeError>(x[0] == y[0], *this, "shapes ", x, " and ", y, " have different lengths: ",
-                    x[0], " != ", y[0]);
+  check<ShapeError>(x[0] == y[0], *this, "shapes ", x, " and ", y,
+                    " have different lengths: ", x[0], " != ", y[0]);
   check<ShapeError>(x[2] == y[1], *this, "shapes ", x, " and ", y, " cannot be multiplied: ", x[2],
                     " != ", y[1]);
   return {{x[0], x[1], y[2]}, in[0].dtype, in[0].device};
@@ -283,18 +281,19 @@ Tensors Bmm::vjp(const Saved& s, const Tensor& dy) const {
 }
 
 Samples<Bmm> Bmm::samples() {
-  return {.ok = {{{}, {{{2, 3, 5}}, {{2, 5, 4}}}},
-                 {{}, {sample::strided({2, 3, 4}), sample::strided({2, 4, 3})}},
-                 {{}, {{{0, 3, 5}}, {{0, 5, 4}}}},
-                 {{}, {{{2, 3, 0}}, {{2, 0, 4}}}},
-                 {{}, {{{2, 3, 5}, i64}, {{2, 5, 4}, i64}}}},
-          .errors = {{{}, {{{3, 2}}, {{2, 3}}}, "bmm(): shapes [3, 2] and [2, 3]: each needs 3 axes"},
-                     {{},
-                      {{{2, 3, 4}}, {{1, 4, 2}}},
-                      "bmm(): shapes [2, 3, 4] and [1, 4, 2] have different lengths: 2 != 1"},
-                     {{},
-                      {{{2, 3, 4}}, {{2, 3, 4}}},
-                      "bmm(): shapes [2, 3, 4] and [2, 3, 4] cannot be multiplied: 4 != 3"}}};
+  return {
+      .ok = {{{}, {{{2, 3, 5}}, {{2, 5, 4}}}},
+             {{}, {sample::strided({2, 3, 4}), sample::strided({2, 4, 3})}},
+             {{}, {{{0, 3, 5}}, {{0, 5, 4}}}},
+             {{}, {{{2, 3, 0}}, {{2, 0, 4}}}},
+             {{}, {{{2, 3, 5}, i64}, {{2, 5, 4}, i64}}}},
+      .errors = {{{}, {{{3, 2}}, {{2, 3}}}, "bmm(): shapes [3, 2] and [2, 3]: each needs 3 axes"},
+                 {{},
+                  {{{2, 3, 4}}, {{1, 4, 2}}},
+                  "bmm(): shapes [2, 3, 4] and [1, 4, 2] have different lengths: 2 != 1"},
+                 {{},
+                  {{{2, 3, 4}}, {{2, 3, 4}}},
+                  "bmm(): shapes [2, 3, 4] and [2, 3, 4] cannot be multiplied: 4 != 3"}}};
 }
 
 Tensor mm(const Tensor& x, const Tensor& y) {

@@ -69,8 +69,7 @@ Tensors NllLoss::vjp(const Saved& s, const Tensor& dy) const {
                {dy, s.in(1), s.in(2)});
   if (s.needs(2))
     dw = vjp_through({s.in(0), s.in(2)}, {dy}, [&](const Tensors& v) {
-      return Tensors{
-          nll_in_ops(v[0], s.in(1), v[1], ignore_index, loss_reduction(*this))};
+      return Tensors{nll_in_ops(v[0], s.in(1), v[1], ignore_index, loss_reduction(*this))};
     })[1];
   return {dx, {}, dw};
 }

@@ -51,10 +51,12 @@ struct Moments {
 template <class T>
 TANDEM_FN Moments<T> moments(const T* x, int64_t n, double eps) {
   const T mean = lane_sum<T>(n, [=](int64_t i) { return x[i]; }) / T(n);
-  const T var = lane_sum<T>(n, [=](int64_t i) {
-                  const T d = x[i] - mean;
-                  return d * d;
-                }) / T(n);
+  const T var = lane_sum<T>(n,
+                            [=](int64_t i) {
+                              const T d = x[i] - mean;
+                              return d * d;
+                            }) /
+                T(n);
   return {mean, T(1 / std::sqrt(double(var) + eps))};
 }
 
@@ -225,20 +227,21 @@ void group_forward(const GroupNorm& op, Inputs in, const Tensor& out) {
   const int64_t size = l.size();
   cpu::parallel_for(l.n * l.groups, std::max<int64_t>(1, grain / size),
                     [&](int64_t begin, int64_t end) {
-    simd([&] {
-      for (int64_t r = begin; r < end; ++r) {
-        const Moments<T> m = moments(x + r * size, size, op.eps);
-        for (int64_t k = 0; k < l.channels; ++k) {
-          const int64_t c = r % l.groups * l.channels + k;
-          const T* xr = x + r * size + k * l.inner;
-          T* yr = y + r * size + k * l.inner;
-          const T scale = w ? m.rstd * w[c] : m.rstd, shift = b ? b[c] : T(0);
+                      simd([&] {
+                        for (int64_t r = begin; r < end; ++r) {
+                          const Moments<T> m = moments(x + r * size, size, op.eps);
+                          for (int64_t k = 0; k < l.channels; ++k) {
+                            const int64_t c = r % l.groups * l.channels + k;
+                            const T* xr = x + r * size + k * l.inner;
+                            T* yr = y + r * size + k * l.inner;
+                            const T scale = w ? m.rstd * w[c] : m.rstd, shift = b ? b[c] : T(0);
 #pragma omp simd
-          for (int64_t i = 0; i < l.inner; ++i) yr[i] = (xr[i] - m.mean) * scale + shift;
-        }
-      }
-    });
-  });
+                            for (int64_t i = 0; i < l.inner; ++i)
+                              yr[i] = (xr[i] - m.mean) * scale + shift;
+                          }
+                        }
+                      });
+                    });
   result.finish();
 }
 
@@ -256,35 +259,36 @@ void group_backward(const GroupNormGrad& op, Inputs in, Outputs out) {
   T *dw = partial.data<T>(), *db = dw + l.n * all;
   cpu::parallel_for(l.n * l.groups, std::max<int64_t>(1, grain / std::max<int64_t>(1, size)),
                     [&](int64_t begin, int64_t end) {
-    simd([&] {
-      for (int64_t r = begin; r < end; ++r) {
-        const Moments<T> m = moments(x + r * size, size, op.eps);
-        T c1 = 0, c2 = 0;
-        for (int64_t k = 0; k < l.channels; ++k) {
-          const int64_t at = r * l.channels + k;
-          const T *xr = x + at * l.inner, *gr = g + at * l.inner;
-          const T wc = w ? w[at % all] : T(1);
-          const T s1 = lane_sum<T>(l.inner, [=](int64_t i) { return gr[i]; });
-          const T s2 = lane_sum<T>(l.inner, [=](int64_t i) { return gr[i] * (xr[i] - m.mean); });
-          db[at] = s1;
-          dw[at] = s2 * m.rstd;
-          c1 += wc * s1;
-          c2 += wc * dw[at];
-        }
-        c1 /= T(size);
-        c2 /= T(size);
-        for (int64_t k = 0; k < l.channels; ++k) {
-          const int64_t at = r * l.channels + k;
-          const T *xr = x + at * l.inner, *gr = g + at * l.inner;
-          T* dr = dx + at * l.inner;
-          const T wc = w ? w[at % all] : T(1);
+                      simd([&] {
+                        for (int64_t r = begin; r < end; ++r) {
+                          const Moments<T> m = moments(x + r * size, size, op.eps);
+                          T c1 = 0, c2 = 0;
+                          for (int64_t k = 0; k < l.channels; ++k) {
+                            const int64_t at = r * l.channels + k;
+                            const T *xr = x + at * l.inner, *gr = g + at * l.inner;
+                            const T wc = w ? w[at % all] : T(1);
+                            const T s1 = lane_sum<T>(l.inner, [=](int64_t i) { return gr[i]; });
+                            const T s2 = lane_sum<T>(
+                                l.inner, [=](int64_t i) { return gr[i] * (xr[i] - m.mean); });
+                            db[at] = s1;
+                            dw[at] = s2 * m.rstd;
+                            c1 += wc * s1;
+                            c2 += wc * dw[at];
+                          }
+                          c1 /= T(size);
+                          c2 /= T(size);
+                          for (int64_t k = 0; k < l.channels; ++k) {
+                            const int64_t at = r * l.channels + k;
+                            const T *xr = x + at * l.inner, *gr = g + at * l.inner;
+                            T* dr = dx + at * l.inner;
+                            const T wc = w ? w[at % all] : T(1);
 #pragma omp simd
-          for (int64_t i = 0; i < l.inner; ++i)
-            dr[i] = m.rstd * (gr[i] * wc - c1 - (xr[i] - m.mean) * m.rstd * c2);
-        }
-      }
-    });
-  });
+                            for (int64_t i = 0; i < l.inner; ++i)
+                              dr[i] = m.rstd * (gr[i] * wc - c1 - (xr[i] - m.mean) * m.rstd * c2);
+                          }
+                        }
+                      });
+                    });
   sum_blocks(dw, l.n, all, dw_result.data());
   sum_blocks(db, l.n, all, db_result.data());
   dx_result.finish();
@@ -431,8 +435,7 @@ Tensors GroupNormGrad::vjp(const Saved& s, const Tensors& g) const {
   const Shape by_channel{l.n, shape[1], l.inner}, by_group{l.n * l.groups, l.size()};
   return detail::vjp_through({s.in(0), s.in(1), s.in(2)}, g, [&](const Tensors& v) {
     const Tensor dy = reshape(cast(v[1], d), by_channel);
-    const Tensor weighted =
-        v[2].defined() ? dy * cast(reshape(v[2], {shape[1], 1}), d) : dy;
+    const Tensor weighted = v[2].defined() ? dy * cast(reshape(v[2], {shape[1], 1}), d) : dy;
     Tensor hat;
     const Tensor dx = norm_input_gradient(reshape(cast(v[0], d), by_group),
                                           reshape(weighted, by_group), eps, hat);

@@ -11,8 +11,8 @@ struct LayerNorm {
 
   Shape normalized_shape = {1};
   double eps = 1e-5;
-  static constexpr auto fields = std::tuple{
-      field("normalized_shape", &LayerNorm::normalized_shape), field("eps", &LayerNorm::eps)};
+  static constexpr auto fields = std::tuple{field("normalized_shape", &LayerNorm::normalized_shape),
+                                            field("eps", &LayerNorm::eps)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -74,7 +74,12 @@ template <class O>
 cpu::PoolShape pool_shape(const O& op, const Shape& x, const Shape& y) {
   const int n = x.size();
   const Shape& s = stride_of(op.stride, op.kernel_size);
-  cpu::PoolShape p{1, x[n - 2], x[n - 1], y[n - 2], y[n - 1], along(op.kernel_size, 0),
+  cpu::PoolShape p{1,
+                   x[n - 2],
+                   x[n - 1],
+                   y[n - 2],
+                   y[n - 1],
+                   along(op.kernel_size, 0),
                    along(op.kernel_size, 1)};
   for (int i = 0; i < n - 2; ++i) p.planes *= x[i];
   p.stride_h = along(s, 0), p.stride_w = along(s, 1);
@@ -120,9 +125,8 @@ std::array<Spec, 2> MaxPool2d::infer(Specs in) const {
 void MaxPool2d::cpu(Inputs in, Outputs out) const {
   if (out[0].numel() == 0) return;
   const cpu::PoolShape s = pool_shape(*this, in[0].shape(), out[0].shape());
-  compute(in[0], out[0], [&]<class T>(const T* x, T* y) {
-    cpu::max_pool2d<T>(s, x, y, out[1].data<int64_t>());
-  });
+  compute(in[0], out[0],
+          [&]<class T>(const T* x, T* y) { cpu::max_pool2d<T>(s, x, y, out[1].data<int64_t>()); });
 }
 
 Tensors MaxPool2d::vjp(const Saved& s, const Tensors& dy) const {
@@ -132,32 +136,32 @@ Tensors MaxPool2d::vjp(const Saved& s, const Tensors& dy) const {
 Samples<MaxPool2d> MaxPool2d::samples() {
   using sample::distinct;
   const std::string end = ", padding=[0], dilation=[1], ceil_mode=false): ";
-  return {.ok = {{{.kernel_size = {2}}, {distinct({2, 3, 4, 6})}},
-                 {{.kernel_size = {3, 2}, .stride = {2, 1}, .padding = {1, 0}},
-                  {distinct({1, 2, 5, 4})}},
-                 {{.kernel_size = {2}, .stride = {1}, .dilation = {2}}, {distinct({2, 5, 4})}},
-                 {{.kernel_size = {3}, .stride = {2}, .padding = {1}, .ceil_mode = true},
-                  {distinct({1, 2, 6, 7})}},
-                 {{.kernel_size = {2}}, {sample::strided({2, 4, 4})}, false},
-                 {{.kernel_size = {2}}, {distinct({0, 3, 4, 4})}},
-                 {{.kernel_size = {2}}, {distinct({1, 1, 4, 4}, i64)}},
-                 {{.kernel_size = {3}, .stride = {1}},
-                  {sample::listed({1, 1, 4, 5},
-                                  {1, 2, 2, 1, NAN, 0, 2, -INFINITY, 1, 1, INFINITY})},
-                  false}},
-          .errors = {{{.kernel_size = {3}},
-                      {{{1, 1, 2, 5}}},
-                      "max_pool2d(kernel_size=[3], stride=[]" + end +
-                          "a window reaches over 3 elements of axis 2, the padded x of shape "
-                          "[1, 1, 2, 5] has 2"},
-                     {{.kernel_size = {2}},
-                      {{{4, 4}}},
-                      "max_pool2d(kernel_size=[2], stride=[]" + end +
-                          "x has shape [4, 4]; it needs 3 or 4 axes"},
-                     {{.kernel_size = {2}, .padding = {2}},
-                      {{{1, 1, 4, 4}}},
-                      "max_pool2d(kernel_size=[2], stride=[], padding=[2], dilation=[1], "
-                      "ceil_mode=false): padding must be at most half of the kernel's reach"}}};
+  return {
+      .ok = {{{.kernel_size = {2}}, {distinct({2, 3, 4, 6})}},
+             {{.kernel_size = {3, 2}, .stride = {2, 1}, .padding = {1, 0}},
+              {distinct({1, 2, 5, 4})}},
+             {{.kernel_size = {2}, .stride = {1}, .dilation = {2}}, {distinct({2, 5, 4})}},
+             {{.kernel_size = {3}, .stride = {2}, .padding = {1}, .ceil_mode = true},
+              {distinct({1, 2, 6, 7})}},
+             {{.kernel_size = {2}}, {sample::strided({2, 4, 4})}, false},
+             {{.kernel_size = {2}}, {distinct({0, 3, 4, 4})}},
+             {{.kernel_size = {2}}, {distinct({1, 1, 4, 4}, i64)}},
+             {{.kernel_size = {3}, .stride = {1}},
+              {sample::listed({1, 1, 4, 5}, {1, 2, 2, 1, NAN, 0, 2, -INFINITY, 1, 1, INFINITY})},
+              false}},
+      .errors = {{{.kernel_size = {3}},
+                  {{{1, 1, 2, 5}}},
+                  "max_pool2d(kernel_size=[3], stride=[]" + end +
+                      "a window reaches over 3 elements of axis 2, the padded x of shape "
+                      "[1, 1, 2, 5] has 2"},
+                 {{.kernel_size = {2}},
+                  {{{4, 4}}},
+                  "max_pool2d(kernel_size=[2], stride=[]" + end +
+                      "x has shape [4, 4]; it needs 3 or 4 axes"},
+                 {{.kernel_size = {2}, .padding = {2}},
+                  {{{1, 1, 4, 4}}},
+                  "max_pool2d(kernel_size=[2], stride=[], padding=[2], dilation=[1], "
+                  "ceil_mode=false): padding must be at most half of the kernel's reach"}}};
 }
 
 Spec MaxPool2dGrad::infer(Specs in) const {
@@ -175,8 +179,8 @@ void MaxPool2dGrad::cpu(Inputs in, Outputs out) const {
   const int64_t* at = indices.data<int64_t>();
   const int64_t plane = x[n - 2] * x[n - 1];
   for (int64_t i = 0; i < indices.numel(); ++i)
-    check<IndexError>(at[i] >= 0 && at[i] < plane, *this, "index ", at[i],
-                      " is out of range [0, ", plane - 1, "]");
+    check<IndexError>(at[i] >= 0 && at[i] < plane, *this, "index ", at[i], " is out of range [0, ",
+                      plane - 1, "]");
   cpu::PoolShape s{out[0].numel() / plane, x[n - 2], x[n - 1], y[n - 2], y[n - 1], 1, 1};
   compute(in[0], out[0],
           [&]<class T>(const T* dy, T* dx) { cpu::max_pool2d_backward<T>(s, dy, at, dx); });
@@ -258,15 +262,19 @@ void AvgPool2dGrad::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors AvgPool2dGrad::vjp(const Saved&, const Tensor& g) const {
-  return {apply(
-      AvgPool2d{kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override},
-      {g})};
+  return {
+      apply(AvgPool2d{kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override},
+            {g})};
 }
 
 Samples<AvgPool2dGrad> AvgPool2dGrad::samples() {
   return {.ok = {{{.size = {4, 6}, .kernel_size = {2}}, {{{2, 3, 2, 3}}}},
-                 {{.size = {6, 7}, .kernel_size = {3}, .stride = {2}, .padding = {1},
-                   .ceil_mode = true, .count_include_pad = false},
+                 {{.size = {6, 7},
+                   .kernel_size = {3},
+                   .stride = {2},
+                   .padding = {1},
+                   .ceil_mode = true,
+                   .count_include_pad = false},
                   {{{2, 4, 4}}}}},
           .errors = {{{.size = {4}, .kernel_size = {2}},
                       {{{1, 1, 3, 3}}},

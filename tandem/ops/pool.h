@@ -14,10 +14,10 @@ struct MaxPool2d {
 
   Shape kernel_size = {1}, stride = {}, padding = {0}, dilation = {1};
   bool ceil_mode = false;
-  static constexpr auto fields = std::tuple{
-      field("kernel_size", &MaxPool2d::kernel_size), field("stride", &MaxPool2d::stride),
-      field("padding", &MaxPool2d::padding), field("dilation", &MaxPool2d::dilation),
-      field("ceil_mode", &MaxPool2d::ceil_mode)};
+  static constexpr auto fields =
+      std::tuple{field("kernel_size", &MaxPool2d::kernel_size), field("stride", &MaxPool2d::stride),
+                 field("padding", &MaxPool2d::padding), field("dilation", &MaxPool2d::dilation),
+                 field("ceil_mode", &MaxPool2d::ceil_mode)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -49,11 +49,13 @@ struct AvgPool2d {
   Shape kernel_size = {1}, stride = {}, padding = {0};
   bool ceil_mode = false, count_include_pad = true;
   std::optional<int64_t> divisor_override = {};
-  static constexpr auto fields = std::tuple{
-      field("kernel_size", &AvgPool2d::kernel_size), field("stride", &AvgPool2d::stride),
-      field("padding", &AvgPool2d::padding), field("ceil_mode", &AvgPool2d::ceil_mode),
-      field("count_include_pad", &AvgPool2d::count_include_pad),
-      field("divisor_override", &AvgPool2d::divisor_override)};
+  static constexpr auto fields =
+      std::tuple{field("kernel_size", &AvgPool2d::kernel_size),
+                 field("stride", &AvgPool2d::stride),
+                 field("padding", &AvgPool2d::padding),
+                 field("ceil_mode", &AvgPool2d::ceil_mode),
+                 field("count_include_pad", &AvgPool2d::count_include_pad),
+                 field("divisor_override", &AvgPool2d::divisor_override)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -69,12 +71,14 @@ struct AvgPool2dGrad {
   Shape size = {1}, kernel_size = {1}, stride = {}, padding = {0};
   bool ceil_mode = false, count_include_pad = true;
   std::optional<int64_t> divisor_override = {};
-  static constexpr auto fields = std::tuple{
-      field("size", &AvgPool2dGrad::size), field("kernel_size", &AvgPool2dGrad::kernel_size),
-      field("stride", &AvgPool2dGrad::stride), field("padding", &AvgPool2dGrad::padding),
-      field("ceil_mode", &AvgPool2dGrad::ceil_mode),
-      field("count_include_pad", &AvgPool2dGrad::count_include_pad),
-      field("divisor_override", &AvgPool2dGrad::divisor_override)};
+  static constexpr auto fields =
+      std::tuple{field("size", &AvgPool2dGrad::size),
+                 field("kernel_size", &AvgPool2dGrad::kernel_size),
+                 field("stride", &AvgPool2dGrad::stride),
+                 field("padding", &AvgPool2dGrad::padding),
+                 field("ceil_mode", &AvgPool2dGrad::ceil_mode),
+                 field("count_include_pad", &AvgPool2dGrad::count_include_pad),
+                 field("divisor_override", &AvgPool2dGrad::divisor_override)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -88,8 +92,7 @@ struct AdaptiveAvgPool2d {
   static constexpr std::string_view inputs = "x";
 
   Shape output_size = {1};
-  static constexpr auto fields =
-      std::tuple{field("output_size", &AdaptiveAvgPool2d::output_size)};
+  static constexpr auto fields = std::tuple{field("output_size", &AdaptiveAvgPool2d::output_size)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -132,9 +135,8 @@ inline Tensor avg_pool2d(const Tensor& x, const PerAxis& kernel_size, const PerA
                          const PerAxis& padding = 0, bool ceil_mode = false,
                          bool count_include_pad = true,
                          std::optional<int64_t> divisor_override = {}) {
-  return apply(AvgPool2d{kernel_size, stride, padding, ceil_mode, count_include_pad,
-                         divisor_override},
-               {x});
+  return apply(
+      AvgPool2d{kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override}, {x});
 }
 /// y[i, j] = mean of rows [floor(i h / oh), ceil((i + 1) h / oh)) and columns likewise. Errors: as
 /// max_pool2d.

@@ -36,9 +36,7 @@ Spec row_grad_spec(const O& op, Specs in) {
   return row_spec(op, in);
 }
 
-Tensor row_sum(const Tensor& x, int64_t axis) {
-  return x.dim() == 0 ? x : sum(x, {axis}, true);
-}
+Tensor row_sum(const Tensor& x, int64_t axis) { return x.dim() == 0 ? x : sum(x, {axis}, true); }
 
 template <class O>
 Samples<O> row_samples() {
@@ -56,15 +54,12 @@ Samples<O> row_samples() {
                  {{}, {sample::scaled({3, 40}, 100)}, false},
                  {{}, {sample::listed({3, 3}, {-inf, 0, 1, inf, 0, 1, nan, 0, 1})}, false},
                  {{}, {sample::listed({2, 3}, {-inf, -inf, -inf, 1, 2, nan})}, false}},
-          .errors = {{{.axis = 2},
-                      {{{3, 5}}},
-                      name + "(axis=2): axis 2 is out of range [-2, 1] for shape [3, 5]"},
-                     {{.axis = 1},
-                      {{{}}},
-                      name + "(axis=1): axis 1 is out of range [-1, 0] for shape []"},
-                     {{},
-                      {{{3, 5}, i64}},
-                      name + "(axis=-1): dtype i64 is not floating; cast it"}}};
+          .errors = {
+              {{.axis = 2},
+               {{{3, 5}}},
+               name + "(axis=2): axis 2 is out of range [-2, 1] for shape [3, 5]"},
+              {{.axis = 1}, {{{}}}, name + "(axis=1): axis 1 is out of range [-1, 0] for shape []"},
+              {{}, {{{3, 5}, i64}}, name + "(axis=-1): dtype i64 is not floating; cast it"}}};
 }
 
 template <class O>
