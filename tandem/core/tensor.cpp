@@ -35,18 +35,15 @@ void drop_storage(Storage* s) noexcept {
 TensorImpl* new_impl() { return new (allocate(sizeof(TensorImpl))) TensorImpl; }
 
 Tensor new_tensor(const Spec& spec) {
+  const int dims = spec.shape.size();
   int64_t n = 1;
   bool overflow = false;
-  Strides strides = spec.shape;
-  for (int i = spec.shape.size() - 1; i >= 0; --i) {
-    strides[i] = n;
-    overflow |= __builtin_mul_overflow(n, spec.shape[i], &n);
-  }
+  for (int i = 0; i < dims; ++i) overflow |= __builtin_mul_overflow(n, spec.shape[i], &n);
   require<OutOfMemory>(!overflow && n < (int64_t(1) << 59), "allocate: shape ", spec.shape,
                        " has too many elements");
   TensorImpl* impl;
   const size_t bytes = size_t(n * itemsize(spec.dtype));
-  if (bytes <= small_data && n > 0 && spec.device.type == DeviceType::cpu) {
+  if (bytes <= small_data && spec.device.type == DeviceType::cpu) [[likely]] {
     const size_t block = small_header + bytes;
     char* at = static_cast<char*>(allocate(block));
     impl = new (at) TensorImpl;
@@ -59,12 +56,16 @@ Tensor new_tensor(const Spec& spec) {
     Storage* s = new_storage(bytes, spec.device);
     impl = new_impl();
     impl->storage = s;
-    if (n == 0) strides = contiguous_strides(spec.shape);
   }
   impl->data = impl->storage->data;
   impl->numel = n;
   impl->spec = spec;
-  impl->strides = strides;
+  impl->strides.resize(dims);
+  int64_t step = 1;
+  for (int i = dims - 1; i >= 0; --i) {
+    impl->strides[i] = step;
+    step *= spec.shape[i] > 0 ? spec.shape[i] : 1;
+  }
   return Tensor::adopt(impl);
 }
 

@@ -20,7 +20,9 @@ void refresh_views(const Tensor* in, int n) {
 
 }  // namespace
 
-unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n) {
+namespace {
+[[gnu::always_inline]] inline unsigned look_at(const OpInfo& info, const void* op,
+                                               const Tensor* in, int n) {
   if (n < info.min_inputs || n > info.max_inputs) [[unlikely]]
     wrong_arity(info, op, n);
   unsigned flags = 0;
@@ -35,6 +37,11 @@ unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n
       if (in[i].defined()) flags |= in[i].impl()->flags;
   }
   return flags;
+}
+}  // namespace
+
+unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  return look_at(info, op, in, n);
 }
 
 void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out) {
@@ -87,7 +94,7 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
 }
 
 Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) {
-  const unsigned flags = input_flags(info, op, in, n);
+  const unsigned flags = look_at(info, op, in, n);
   Spec spec;
   Tensor out;
   compute(info, op, in, n, flags, &spec, &out, 1);
