@@ -9,11 +9,14 @@
 #include "tandem/ops/exp.h"
 #include "tandem/ops/log.h"
 #include "tandem/ops/matmul.h"
+#include "tandem/ops/mean.h"
+#include "tandem/ops/minmax.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/pow.h"
 #include "tandem/ops/relu.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sigmoid.h"
+#include "tandem/ops/slice.h"
 #include "tandem/ops/sqrt.h"
 #include "tandem/ops/sum.h"
 #include "tandem/ops/tanh.h"
@@ -23,9 +26,24 @@ namespace tandem {
 Tensor Tensor::clone() const { return tandem::clone(*this); }
 Tensor Tensor::contiguous() const { return tandem::contiguous(*this); }
 Tensor Tensor::to(DType dtype) const { return cast(*this, dtype); }
+Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return *this;
+  require<DeviceError>(device.type == DeviceType::null, "to(): ", to_string(spec()),
+                       " cannot go to ", device);
+  return empty(shape(), dtype(), device);
+}
 Tensor Tensor::sum() const { return tandem::sum(*this); }
 Tensor Tensor::sum(const Shape& axes, bool keepdim) const {
   return tandem::sum(*this, axes, keepdim);
+}
+Tensor Tensor::mean() const { return tandem::mean(*this); }
+Tensor Tensor::mean(const Shape& axes, bool keepdim) const {
+  return tandem::mean(*this, axes, keepdim);
+}
+Tensor Tensor::max() const { return amax(*this); }
+Tensor Tensor::min() const { return amin(*this); }
+Tensor Tensor::argmax(int axis, bool keepdim) const {
+  return tandem::argmax(*this, axis, keepdim);
 }
 Tensor Tensor::exp() const { return tandem::exp(*this); }
 Tensor Tensor::pow(const Tensor& exponent) const { return tandem::pow(*this, exponent); }
@@ -41,13 +59,31 @@ Tensor Tensor::clamp(std::optional<double> min, std::optional<double> max) const
 Tensor Tensor::transpose(int axis0, int axis1) const {
   return tandem::transpose(*this, axis0, axis1);
 }
+Tensor Tensor::t() const {
+  require<ShapeError>(dim() <= 2, "t(): takes at most 2 axes, got shape ", shape());
+  return dim() < 2 ? *this : transpose(0, 1);
+}
 Tensor Tensor::permute(const Shape& axes) const { return tandem::permute(*this, axes); }
 Tensor Tensor::reshape(const Shape& shape) const { return tandem::reshape(*this, shape); }
+Tensor Tensor::view(const Shape& shape) const {
+  const Reshape op{.shape = shape};
+  View v;
+  require<ShapeError>(is_symbolic() || op.view(*this, v), "view(shape=", shape, "): shape ",
+                      this->shape(), " with strides ", strides(),
+                      " cannot be seen so without a copy; use reshape");
+  return tandem::reshape(*this, shape);
+}
 Tensor Tensor::flatten(int start_axis, int end_axis) const {
   return tandem::flatten(*this, start_axis, end_axis);
 }
 Tensor Tensor::squeeze(int axis) const { return tandem::squeeze(*this, axis); }
 Tensor Tensor::unsqueeze(int axis) const { return tandem::unsqueeze(*this, axis); }
+Tensor Tensor::select(int axis, int64_t index) const {
+  return tandem::select(*this, axis, index);
+}
+Tensor Tensor::narrow(int axis, int64_t start, int64_t length) const {
+  return tandem::narrow(*this, axis, start, length);
+}
 Tensor Tensor::expand(const Shape& shape) const { return tandem::expand(*this, shape); }
 
 Tensor Tensor::matmul(const Tensor& o) const { return tandem::matmul(*this, o); }
