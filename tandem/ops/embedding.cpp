@@ -69,8 +69,8 @@ Tensors Embedding::vjp(const Saved& s, const Tensor& dy) const {
 
 Samples<Embedding> Embedding::samples() {
   return {.ok = {{{}, {sample::index({4}, 3), {{3, 5}}}},
-                 {{.padding_idx = 1}, {sample::index({2, 7}, 3), {{3, 5}}}},
-                 {{.padding_idx = -1}, {sample::index({9}, 4), sample::strided({4, 3})}},
+                 {{.padding_idx = 1}, {sample::index({2, 7}, 3), {{3, 5}}}, false},
+                 {{.padding_idx = -1}, {sample::index({9}, 4), sample::strided({4, 3})}, false},
                  {{}, {sample::index({}, 3), {{3, 5}}}},
                  {{}, {{{0}, i64}, {{3, 5}}}}},
           .errors = {{{},

@@ -305,6 +305,9 @@ Shape padded(const O& op, const Shape& shape) {
     if (op.mode == "replicate")
       check(n > 0 || (left <= 0 && right <= 0), op, "axis ", a, " of shape ", shape, " is empty");
     out[a] = n + left + right;
+    if (op.mode == "circular")
+      check(out[a] <= 0 || n + std::min<int64_t>(left, 0) + std::min<int64_t>(right, 0) > 0, op,
+            "padding ", left, " and ", right, " leaves nothing of axis ", a, " of shape ", shape);
     check(out[a] >= 0, op, "padding ", left, " and ", right, " leaves less than nothing of axis ",
           a, " of shape ", shape);
   }
@@ -317,14 +320,16 @@ Maps pad_maps(const Shape& pad, const std::string& mode, const Shape& shape) {
     const int i = 2 * (shape.size() - 1 - a);
     const int64_t n = shape[a], left = i < pad.size() ? pad[i] : 0,
                   right = i < pad.size() ? pad[i + 1] : 0;
+    // A circular pad wraps around what cropping leaves.
+    const int64_t low = std::max<int64_t>(0, -left), high = n - std::max<int64_t>(0, -right);
     maps.push_back(identity(n + left + right));
     for (int64_t& from : maps.back()) {
       from -= left;
-      if (from >= 0 && from < n) continue;
+      if (mode == "circular" ? from >= low && from < high : from >= 0 && from < n) continue;
       if (mode == "constant") from = -1;
       else if (mode == "reflect") from = from < 0 ? -from : 2 * (n - 1) - from;
       else if (mode == "replicate") from = std::clamp<int64_t>(from, 0, n - 1);
-      else from = wrap(from, n);
+      else from = low + wrap(from - low, high - low);
     }
   }
   return maps;

@@ -76,7 +76,7 @@ Samples<Logsumexp> Logsumexp::samples() {
                   {sample::listed({3, 2}, {-INFINITY, -INFINITY, INFINITY, 0, NAN, 1})},
                   false},
                  {{}, {{{}}}},
-                 {{.axes = {0}}, {{{0, 3}}}},
+                 {{.axes = {0}}, {{{0, 3}}}, false},
                  {{}, {{{9}, i32}}}},
           .errors = {{{.axes = {2}},
                       {{{3, 5}}},

@@ -195,7 +195,7 @@ Samples<O> with_indices_samples() {
   return {.ok = {{{}, {sample::distinct({3, 5})}},
                  {{.axis = 0}, {sample::distinct({3, 5})}},
                  {{.axis = 1, .keepdim = true}, {sample::distinct({2, 40, 3})}},
-                 {{.axis = 0}, {sample::listed({6}, {1, 3, 3, -2, 3, -2})}},
+                 {{.axis = 0}, {sample::listed({6}, {1, 3, 3, -2, 3, -2})}, false},
                  {{.axis = 1}, {sample::listed({2, 3}, {1, NAN, 3, 4, 5, 6})}, false},
                  {{.axis = 0}, {{{}}}},
                  {{.axis = 1}, {{{0, 3}}}},

@@ -26,8 +26,15 @@ NAMES = {v: k for k, v in DTYPES.items()}
 # Ops that PyTorch has no counterpart of; tests/support/excuses.cpp repeats the reason.
 NO_COUNTERPART = {
     "random_uniform", "random_normal", "random_int", "bernoulli", "randperm", "multinomial",
-    "dropout", "sgd_step", "adam_step", "rmsprop_step", "adagrad_step",
+    "dropout",
 }
+
+
+# Inputs that PyTorch does not differentiate by.
+CONSTANTS = {"binary_cross_entropy_with_logits": {2, 3}}
+
+# Ours compute these in f32 for integers; PyTorch refuses or keeps integers that no user meets.
+FLOATING_ONLY = {"l1_loss", "mse_loss", "smooth_l1_loss", "kl_div"}
 
 
 def gradient_of(function, inputs, dy, which):
@@ -64,14 +71,14 @@ def any_all(function):
 
 def selectors(x, indices, axes):
     places = [slice(None)] * x.dim()
-    for a, i in zip(axes, indices):
+    for a, i in zip(axes or range(len(indices)), indices):
         places[a] = i
     return tuple(places)
 
 
 def index_put(x, values, *indices, axes, accumulate):
     full = [None] * x.dim()
-    for a, i in zip(axes, indices):
+    for a, i in zip(axes or range(len(indices)), indices):
         full[a] = i
     return aten.index_put(x, full, values, accumulate)
 
@@ -83,6 +90,43 @@ def logsumexp(x, axes, keepdim):
 def variance(function):
     return lambda x, axes, correction, keepdim: function(x, dim=dims(axes), correction=correction,
                                                          keepdim=keepdim)
+
+
+def strided_scatter(x, src, strides, offset):
+    # as_strided_scatter's own gradient by x is wrong (it keeps the region instead of the rest).
+    places = torch.arange(x.numel()).as_strided(src.shape, strides, offset)
+    return x.reshape(-1).index_put((places,), src).reshape(x.shape)
+
+
+def whole(v):
+    return int(v) if v is not None and v == int(v) else v
+
+
+def clamp(x, min, max):
+    return torch.clamp(x, whole(min), whole(max))
+
+
+def hardtanh(x, min_val, max_val):
+    # PyTorch's vector loop gives NaN no gradient, its scalar loop gives dy: the latter.
+    return torch.where(x.isnan(), x, F.hardtanh(x, min_val, max_val)) \
+        if x.is_floating_point() else F.hardtanh(x, whole(min_val), whole(max_val))
+
+
+def scatter_source(index, src):
+    return src.expand(index.shape) if src.dim() == 0 else src[tuple(map(slice, index.shape))]
+
+
+def linear(x, weight, bias=None):
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    return x @ weight if bias is None else x @ weight + bias
+
+
+def embedding_grad(dy, index, rows, padding_idx):
+    if index.numel() == 0:
+        return torch.zeros(rows, dy.shape[-1], dtype=dy.dtype) + 0 * dy.sum()
+    return aten.embedding_dense_backward(dy, index, rows,
+                                         -1 if padding_idx is None else padding_idx % rows, False)
 
 
 def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean",
@@ -104,17 +148,87 @@ def bce_grad(dy, x, target, pos_weight, scale):
     return dy * scale * (torch.sigmoid(x) * (1 + (pos_weight - 1) * target) - pos_weight * target)
 
 
-def conv_attrs(a):
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in a.items()}
+def optimizer_step(optimizer, step, p, g, state, **options):
+    """p after one step of the torch.optim class from the given state, and that state."""
+    parameter = torch.nn.Parameter(p.detach().clone())
+    parameter.grad = g.detach().clone()
+    o = optimizer([parameter], **options)
+    held = {k: v.detach().clone() for k, v in state.items() if v is not None}
+    o.state[parameter] = {"step": torch.tensor(float(step)), **held}
+    o.step()
+    after = o.state[parameter]
+    return parameter.detach(), [after[k] if v is not None else None for k, v in state.items()]
+
+
+def sgd_step(hyper, step, p, g, buf=None, nesterov=False, maximize=False):
+    lr, momentum, dampening, decay = hyper.tolist()
+    if buf is None:  # without a buffer there is no momentum
+        momentum, dampening, nesterov = 0.0, 0.0, False
+    first = buf is not None and float(step) == 0
+    if nesterov and dampening:
+        # torch.optim refuses this pair; its update, written out.
+        d = (-g if maximize else g) + decay * p
+        buf = d if first else momentum * buf + (1 - dampening) * d
+        return p - lr * (d + momentum * buf), buf, step + 1
+    optimizer = torch.optim.SGD
+    if first:
+        new, _ = optimizer_step(optimizer, step, p, g, {}, lr=lr, momentum=momentum,
+                                dampening=dampening, weight_decay=decay, nesterov=nesterov,
+                                maximize=maximize)
+        return new, (-g if maximize else g) + decay * p, step + 1
+    new, (buf,) = optimizer_step(optimizer, step, p, g, {"momentum_buffer": buf}, lr=lr,
+                                 momentum=momentum, dampening=dampening, weight_decay=decay,
+                                 nesterov=nesterov, maximize=maximize)
+    return new, buf, step + 1
+
+
+def adam_step(hyper, step, p, g, m, v, top=None, maximize=False, decoupled=False):
+    lr, b1, b2, eps, decay = hyper.tolist()
+    new, (m, v, top) = optimizer_step(
+        torch.optim.AdamW if decoupled else torch.optim.Adam, step, p, g,
+        {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": top}, lr=lr, betas=(b1, b2), eps=eps,
+        weight_decay=decay, amsgrad=top is not None, maximize=maximize)
+    return new, m, v, top, step + 1
+
+
+def rmsprop_step(hyper, step, p, g, a, s1=None, s2=None, centered=False, with_momentum=False,
+                 maximize=False):
+    lr, alpha, eps, decay, momentum = hyper.tolist()
+    mean = s1 if centered else None
+    buf = (s2 if centered else s1) if with_momentum else None
+    new, (a, mean, buf) = optimizer_step(
+        torch.optim.RMSprop, step, p, g, {"square_avg": a, "grad_avg": mean, "momentum_buffer": buf},
+        lr=lr, alpha=alpha, eps=eps, weight_decay=decay, momentum=momentum if with_momentum else 0,
+        centered=centered, maximize=maximize)
+    states = [s for s in (mean, buf) if s is not None] + [None, None]
+    return new, a, states[0], states[1], step + 1
+
+
+def adagrad_step(hyper, step, p, g, total, maximize=False):
+    lr, lr_decay, decay, eps = hyper.tolist()
+    new, (total,) = optimizer_step(torch.optim.Adagrad, step, p, g, {"sum": total}, lr=lr,
+                                   lr_decay=lr_decay, weight_decay=decay, eps=eps,
+                                   maximize=maximize)
+    return new, total, step + 1
 
 
 CALLS = {
+    "sgd_step": sgd_step,
+    "adam_step": adam_step,
+    "rmsprop_step": rmsprop_step,
+    "adagrad_step": adagrad_step,
     "cast": lambda x, dtype: x.to(DTYPES[dtype]) if x.dtype != DTYPES[dtype] else x.clone(),
     "copy_into": lambda x, src: src.to(x.dtype).expand_as(x),
     "as_strided": lambda x, shape, strides, offset: x.contiguous().as_strided(
         shape, strides, offset),
-    "strided_scatter": lambda x, src, strides, offset: torch.as_strided_scatter(
-        x.contiguous(), src, src.shape, strides, offset),
+    "strided_scatter": strided_scatter,
+    "linear": linear,
+    "clamp": clamp,
+    "hardtanh": hardtanh,
+    "round": lambda x, decimals: torch.round(x, decimals=decimals) if x.is_floating_point()
+        else x.clone(),
+    "kl_div": F.kl_div,
+    "prod_grad": lambda x, dy: gradient_of(lambda v: v.prod(-1, keepdim=True), [x], dy, 0),
     "scatter_region": lambda src, shape, strides, offset: torch.as_strided_scatter(
         torch.zeros(shape, dtype=src.dtype), src, src.shape, strides, offset),
     "sum": lambda x, axes, keepdim: torch.sum(x, dim=dims(axes), keepdim=keepdim),
@@ -145,17 +259,16 @@ CALLS = {
     "index": lambda x, *i, axes: x[selectors(x, i, axes)],
     "index_put": index_put,
     "scatter": lambda x, index, src, axis: torch.scatter(
-        x, axis, index, src.expand(index.shape) if src.dim() == 0 else src),
+        x, axis, index, scatter_source(index, src)),
     "scatter_add": lambda x, index, src, axis: torch.scatter_add(
-        x, axis, index, src.expand(index.shape) if src.dim() == 0 else src),
+        x, axis, index, scatter_source(index, src)),
     "gather": lambda x, index, axis: torch.gather(x, axis, index),
     "index_select": lambda x, index, axis: torch.index_select(x, axis, index),
     "index_add": lambda x, index, src, axis, alpha: torch.index_add(
         x, axis, index, src, alpha=alpha if x.is_floating_point() else int(alpha)),
     "one_hot": lambda x, num_classes: F.one_hot(x, num_classes),
     "embedding": lambda index, weight, padding_idx: F.embedding(index, weight, padding_idx),
-    "embedding_grad": lambda dy, index, rows, padding_idx: aten.embedding_dense_backward(
-        dy, index, rows, -1 if padding_idx is None else padding_idx % rows, False),
+    "embedding_grad": embedding_grad,
     "sort": lambda x, axis, descending, stable: torch.sort(x, dim=axis, descending=descending,
                                                            stable=stable),
     "topk": lambda x, k, axis, largest, sorted: torch.topk(x, k, axis, largest, sorted),
@@ -164,7 +277,7 @@ CALLS = {
     "relu_grad": lambda dy, y: aten.threshold_backward(dy, y, 0),
     "sigmoid_grad": aten.sigmoid_backward,
     "tanh_grad": aten.tanh_backward,
-    "silu_grad": aten.silu_backward,
+    "silu_grad": lambda dy, x: gradient_of(F.silu, [x], dy, 0),
     "gelu_grad": aten.gelu_backward,
     "leaky_relu_grad": lambda dy, x, negative_slope: aten.leaky_relu_backward(
         dy, x, negative_slope, False),
@@ -177,7 +290,8 @@ CALLS = {
     "l1_loss_grad": lambda dy, x, target, scale: dy * scale * torch.sign(x - target),
     "smooth_l1_loss_grad": lambda dy, x, target, scale, beta: scale * gradient_of(
         lambda v: F.smooth_l1_loss(*torch.broadcast_tensors(v, target), reduction="none",
-                                   beta=beta), [x], dy, 0),
+                                   beta=beta), [x],
+        dy.expand(torch.broadcast_shapes(x.shape, target.shape)), 0),
     "binary_cross_entropy_with_logits": lambda x, t, w=None, p=None, reduction="mean":
         F.binary_cross_entropy_with_logits(x, t, w, reduction=reduction, pos_weight=p),
     "binary_cross_entropy_with_logits_grad": bce_grad,
@@ -201,6 +315,17 @@ def find(name):
 
 
 def call(name, inputs, attrs):
+    """As `call_as_is`; where PyTorch has no integer kernel, of the inputs as f32."""
+    try:
+        return call_as_is(name, inputs, attrs)
+    except NotImplementedError:
+        if not any(t is not None and not t.is_floating_point() for t in inputs):
+            raise
+        return call_as_is(name, [t if t is None or t.is_floating_point() else t.float()
+                                 for t in inputs], attrs)
+
+
+def call_as_is(name, inputs, attrs):
     """PyTorch's outputs as a list. Trailing inputs that were left out are dropped."""
     inputs = list(inputs)
     while inputs and inputs[-1] is None:

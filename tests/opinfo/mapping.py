@@ -223,9 +223,15 @@ def star(args):
     return list(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else list(args)
 
 
-MAPPING["flip"] = lambda x, *dims: ("flip", [x], {"axes": star(dims)})
+def by_dims(op, attribute="axes"):
+    def call(x, *args, dims=None):
+        return op, [x], {attribute: star(args) if dims is None else list(dims)}
+    return call
+
+
+MAPPING["flip"] = by_dims("flip")
 MAPPING["repeat"] = lambda x, *n: ("repeat", [x], {"repeats": star(n)})
-MAPPING["permute"] = lambda x, *dims: ("permute", [x], {"axes": star(dims)})
+MAPPING["permute"] = by_dims("permute")
 MAPPING["expand"] = lambda x, *shape: ("expand", [x], {"shape": star(shape)})
 MAPPING["reshape"] = MAPPING["view"] = lambda x, *shape: ("reshape", [x], {"shape": star(shape)})
 MAPPING["tril"] = lambda x, diagonal=0: ("tril", [x], {"diagonal": diagonal})

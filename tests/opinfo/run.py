@@ -131,8 +131,9 @@ class Case:
             if not t.is_floating_point():
                 return t
             made = t.detach().to(dtype) if t.dtype == self.dtype else t.detach()
-            leaves[id(t)] = made.requires_grad_(self.op.supports_autograd)
-            return leaves[id(t)]
+            if t.requires_grad:
+                leaves[id(t)] = made.requires_grad_()
+            return made
 
         x, args, kwargs = moved(self.args, leaf)
         out = flatten(self.op(x, *args, **kwargs))
@@ -175,6 +176,7 @@ class Case:
             given = iter(self.cotangents)
             request["cotangents"] = [archive.add(next(given)) if o.requires_grad else None
                                      for o in self.out]
+            request["grad_inputs"] = [torch.is_tensor(i) and id(i) in self.grads for i in inputs]
         archive.requests.append(request)
         self.wants = wants
 
@@ -261,7 +263,9 @@ def main():
                 continue
             archive, cases = Archive(), []
             torch.manual_seed(0)
-            for number, sample in enumerate(op.sample_inputs("cpu", dtype)):
+            for number, sample in enumerate(op.sample_inputs(
+                    "cpu", dtype, requires_grad=op.supports_autograd and (
+                        dtype.is_floating_point and dtype in op.supported_backward_dtypes("cpu")))):
                 if number >= options.most:
                     break
                 case = Case(op, dtype, sample, number)

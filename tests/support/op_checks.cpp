@@ -199,6 +199,9 @@ std::string check_dtypes(const Case& c, const Golden* golden) {
     const auto got = run_unless_refused(c, in, refusal);
     const std::string where = cat("with ", name(d), ": ");
     if (!got) {
+      bool empty = false;  // without elements anything goes in PyTorch
+      for (const Tensor& t : in) empty = empty || (t.defined() && t.numel() == 0);
+      if (empty && !is_floating(d)) continue;
       wrong += cat(where, "is refused: ", refusal, "\n");
       continue;
     }
