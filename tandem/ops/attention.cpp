@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "tandem/backend/cpu/gemm.h"
@@ -11,342 +12,462 @@
 #include "tandem/op/kernel.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
+#include "tandem/ops/compare.h"
 #include "tandem/ops/dropout.h"
+#include "tandem/ops/exp.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/partials.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/softmax.h"
+#include "tandem/ops/sum.h"
 #include "tandem/ops/tril.h"
 #include "tandem/ops/where.h"
 
 namespace tandem {
 
 TANDEM_OP(ScaledDotProductAttention)
-TANDEM_OP(ScaledDotProductAttentionGrad)
+TANDEM_OP(AttentionGrad)
 
 namespace {
 
-constexpr int64_t block_rows = 64;
+constexpr int64_t query_block = 64, key_block = 256;
+constexpr double infinity = std::numeric_limits<double>::infinity();
 
-double scale_of(const std::optional<double>& given, int64_t width) {
-  return given.value_or(1 / std::sqrt(double(std::max<int64_t>(width, 1))));
-}
+DType compute_type(DType d) { return d == f64 ? f64 : f32; }
 
-Shape leading(const Shape& s) {
+Shape leading(const Shape& s, int last = 2) {
   Shape out = s;
-  out.resize(s.size() - 2);
+  out.resize(s.size() - last);
   return out;
 }
 
+Shape with(Shape lead, int64_t a, int64_t b) {
+  lead.push_back(a);
+  lead.push_back(b);
+  return lead;
+}
+
+struct Sizes {
+  Shape lead;
+  int64_t l, s, e, ev;
+};
+
+/// Checks q, k, v and the mask at input `mask`.
 template <class O>
-void check_qkv(const O& op, Specs in, int mask) {
+Sizes check_attention(const O& op, Specs in, int mask) {
   const Shape &q = in[0].shape, &k = in[1].shape, &v = in[2].shape;
-  check<DTypeError>(is_floating(in[0].dtype) && in[1].dtype == in[0].dtype &&
-                        in[2].dtype == in[0].dtype,
-                    op, "needs one floating dtype, got ", in[0].dtype, ", ", in[1].dtype, " and ",
-                    in[2].dtype);
-  const bool fits = q.size() >= 2 && k.size() == q.size() && v.size() == q.size() &&
-                    leading(q) == leading(k) && leading(q) == leading(v) && q.back() == k.back() &&
-                    k[k.size() - 2] == v[v.size() - 2];
-  check<ShapeError>(fits, op, "q ", q, ", k ", k, " and v ", v,
-                    " do not fit [..., L, E], [..., S, E], [..., S, V]");
-  if (!in.has(mask)) return;
-  Shape weights = leading(q), both;
-  weights.push_back(q[q.size() - 2]);
-  weights.push_back(k[k.size() - 2]);
-  check<ShapeError>(broadcast(weights, in[mask].shape, both) && both == weights, op,
-                    "attn_mask of shape ", in[mask].shape, " does not broadcast to ", weights);
+  check<ShapeError>(q.size() >= 2 && k.size() >= 2 && v.size() >= 2, op, "q, k and v have shapes ",
+                    q, ", ", k, " and ", v, "; each needs at least 2 axes");
+  const DType d = in[0].dtype;
+  check<DTypeError>(is_floating(d) && in[1].dtype == d && in[2].dtype == d, op, "q, k and v are ",
+                    d, ", ", in[1].dtype, " and ", in[2].dtype,
+                    "; they must be of one floating type");
+  const int n = q.size() - 1;
+  Sizes z{{}, q[n - 1], k[k.size() - 2], q[n], v.back()};
+  check<ShapeError>(k.back() == z.e, op, "q of shape ", q, " and k of shape ", k,
+                    " have different widths: ", z.e, " != ", k.back());
+  check<ShapeError>(v[v.size() - 2] == z.s, op, "k of shape ", k, " and v of shape ", v,
+                    " have different lengths: ", z.s, " != ", v[v.size() - 2]);
+  Shape qk;
+  check<ShapeError>(broadcast(leading(q), leading(k), qk) && broadcast(qk, leading(v), z.lead), op,
+                    "the leading axes of q, k and v, of shapes ", q, ", ", k, " and ", v,
+                    ", do not broadcast");
+  if (in.has(mask)) {
+    check(!op.is_causal, op, "takes attn_mask or is_causal, not both");
+    const Shape want = with(z.lead, z.l, z.s);
+    Shape wide;
+    check<ShapeError>(broadcast(in[mask].shape, want, wide) && wide == want, op,
+                      "attn_mask of shape ", in[mask].shape, " does not broadcast to ", want);
+    check<DTypeError>(in[mask].dtype == boolean || in[mask].dtype == d, op, "attn_mask is ",
+                      in[mask].dtype, "; it must be bool or ", d);
+  }
+  return z;
 }
 
-/// The formula in public ops.
-Tensor composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
-                bool is_causal, double scale, double dropout_p = 0) {
-  Tensor scores = matmul(q * scale, transpose(k, -2, -1));
-  if (mask.defined()) {
-    if (mask.dtype() == boolean)
-      scores = where(mask, scores, Tensor(-std::numeric_limits<double>::infinity()));
-    else scores = scores + mask;
-  }
-  if (is_causal) {
-    const Tensor seen = tril(ones({q.size(-2), k.size(-2)}, boolean));
-    scores = where(seen, scores, Tensor(-std::numeric_limits<double>::infinity()));
-  }
-  Tensor weights = softmax(scores, -1);
-  if (dropout_p > 0) weights = dropout(weights, dropout_p);
-  return matmul(weights, v);
-}
-
-/// One call on row-major memory: `batch` products of L x E, S x E and S x V.
+/// A stack of matrices whose rows are contiguous, read in place where the strides allow it.
 template <class T>
-struct Attention {
-  int64_t batch, rows, keys, width, out_width;
-  T scale;
-  bool causal;
-  const T *q, *k, *v, *mask;  ///< mask: additive, or null
-  Strides mask_strides;       ///< of [..., L, S]
-  Shape mask_shape;
+struct Matrices {
+  Tensor kept;
+  T* p;
+  int64_t ld;
+  Shape lead;
+  Strides strides;
 
-  int64_t mask_offset(int64_t b, int64_t row) const {
-    int64_t at = row * mask_strides[mask_shape.size() - 2];
-    for (int i = mask_shape.size() - 3; i >= 0; --i) {
-      at += b % mask_shape[i] * mask_strides[i];
-      b /= mask_shape[i];
+  Matrices(const Tensor& t, const Shape& lead) : lead(lead) {
+    const int n = t.dim();
+    const bool fits = t.dtype() == dtype_of<T> &&
+                      (t.strides()[n - 1] == 1 || t.shape()[n - 1] <= 1) &&
+                      t.strides()[n - 2] >= t.shape()[n - 1];
+    kept = fits ? t : detail::as_contiguous(t, dtype_of<T>);
+    p = kept.data<T>();
+    ld = std::max<int64_t>(kept.strides()[n - 2], 1);
+    strides = broadcast_strides(leading(kept.shape()), leading(kept.strides()), lead);
+  }
+  T* operator[](int64_t b) const {
+    int64_t at = 0;
+    for (int i = lead.size() - 1; i >= 0; --i) {
+      at += b % lead[i] * strides[i];
+      b /= lead[i];
     }
-    return at;
+    return p + at;
   }
+};
 
-  /// scale q k^T + mask for `n` query rows from `first`.
-  void scores(int64_t b, int64_t first, int64_t n, T* s) const {
-    const T low = -std::numeric_limits<T>::infinity();
-    cpu::gemm(false, true, n, keys, width, scale, q + (b * rows + first) * width, width,
-              k + b * keys * width, width, T(0), s, keys);
-    for (int64_t r = 0; r < n; ++r) {
-      T* row = s + r * keys;
-      if (mask) {
-        const T* m = mask + mask_offset(b, first + r);
-        const int64_t step = mask_strides.back();
-        for (int64_t j = 0; j < keys; ++j) row[j] += m[j * step];
-      }
-      if (causal) std::fill(row + std::min(keys, first + r + 1), row + keys, low);
+/// The additive mask, [..., l, s] by strides; hidden keys hold minus infinity.
+template <class T>
+struct Mask {
+  Tensor kept;
+  Shape lead;
+  Strides strides;
+  int64_t row = 0, column = 0;
+
+  Mask(Inputs in, size_t i, const Sizes& z) : lead(z.lead) {
+    if (i >= in.size() || !in[i].defined()) return;
+    Tensor m = in[i];
+    if (m.dtype() == boolean) {
+      const Tensor flags = detail::as_contiguous(m);
+      m = empty(m.shape(), dtype_of<T>);
+      const bool* f = flags.data<bool>();
+      for (int64_t k = 0; k < m.numel(); ++k) m.data<T>()[k] = f[k] ? T(0) : T(-infinity);
     }
+    kept = detail::as_contiguous(m, dtype_of<T>);
+    strides = broadcast_strides(kept.shape(), kept.strides(), with(lead, z.l, z.s));
+    row = strides[lead.size()];
+    column = strides[lead.size() + 1];
   }
+  const T* operator[](int64_t b) const {
+    if (!kept.defined()) return nullptr;
+    int64_t at = 0;
+    for (int i = lead.size() - 1; i >= 0; --i) {
+      at += b % lead[i] * strides[i];
+      b /= lead[i];
+    }
+    return kept.data<T>() + at;
+  }
+};
 
-  void forward(T* y, T* row_sum) const {
-    const int64_t blocks = (rows + block_rows - 1) / block_rows;
-    cpu::parallel_for(batch * blocks, 1, [&](int64_t lo, int64_t hi) {
-      const Tensor scratch = empty({block_rows * std::max<int64_t>(keys, 1)}, dtype_of<T>);
-      T* s = scratch.data<T>();
-      for (int64_t i = lo; i < hi; ++i) {
-        const int64_t b = i / blocks, first = i % blocks * block_rows;
-        const int64_t n = std::min(block_rows, rows - first);
-        scores(b, first, n, s);
-        for (int64_t r = 0; r < n; ++r)
-          row_sum[b * rows + first + r] = softmax_row(s + r * keys);
-        cpu::gemm(false, false, n, out_width, keys, T(1), s, keys, v + b * keys * out_width,
-                  out_width, T(0), y + (b * rows + first) * out_width, out_width);
+template <class T>
+void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, T alpha, const T* a, int64_t lda,
+             const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {
+  cpu::gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+/// Adds the mask to a tile of scores and hides what follows the query.
+template <class T>
+TANDEM_FN void hide(T* scores, int64_t rows, int64_t cols, int64_t ld, int64_t q0, int64_t k0,
+                    const T* mask, int64_t row, int64_t column, bool causal) {
+  for (int64_t i = 0; i < rows; ++i) {
+    T* s = scores + i * ld;
+    if (mask) {
+      const T* m = mask + (q0 + i) * row + k0 * column;
+      for (int64_t j = 0; j < cols; ++j) s[j] += m[j * column];
+    }
+    if (causal)
+      for (int64_t j = std::max<int64_t>(0, q0 + i + 1 - k0); j < cols; ++j) s[j] = T(-infinity);
+  }
+}
+
+template <class T>
+void forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
+  const Tensor specs[] = {in[0], in[1], in[2], in.size() > 3 ? in[3] : Tensor()};
+  const Sizes z = check_attention(op, Specs(specs, 4), 3);
+  const Matrices<T> q(in[0], z.lead), k(in[1], z.lead), v(in[2], z.lead);
+  const Mask<T> masks(in, 3, z);
+  const bool direct = out[0].dtype() == dtype_of<T>;
+  const Tensor y_kept = direct ? out[0] : empty(out[0].shape(), dtype_of<T>);
+  T *y = y_kept.data<T>(), *lse = out[1].data<T>();
+  const T scale = T(op.scale.value_or(1 / std::sqrt(double(z.e))));
+  const int64_t blocks = (z.l + query_block - 1) / query_block;
+  const int64_t width = std::min(key_block, z.s);
+  cpu::parallel_for(z.lead.numel() * blocks, 1, [&](int64_t begin, int64_t end) {
+    const Tensor scratch = empty({query_block * (width + 2)}, dtype_of<T>);
+    T *scores = scratch.data<T>(), *top = scores + query_block * width, *total = top + query_block;
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t b = task / blocks, q0 = task % blocks * query_block;
+      const int64_t rows = std::min(query_block, z.l - q0);
+      const T *qb = q[b] + q0 * q.ld, *kb = k[b], *vb = v[b], *mask = masks[b];
+      T* yb = y + (b * z.l + q0) * z.ev;
+      std::fill_n(yb, rows * z.ev, T(0));
+      std::fill_n(top, rows, T(-infinity));
+      std::fill_n(total, rows, T(0));
+      const int64_t visible = op.is_causal ? std::min(z.s, q0 + rows) : z.s;
+      for (int64_t k0 = 0; k0 < visible; k0 += width) {
+        const int64_t cols = std::min(width, visible - k0);
+        product<T>(false, true, rows, cols, z.e, scale, qb, q.ld, kb + k0 * k.ld, k.ld, T(0),
+                   scores, width);
+        simd([&] {
+          const CpuTeam team;
+          if (mask || (op.is_causal && k0 + cols > q0))
+            hide(scores, rows, cols, width, q0, k0, mask, masks.row, masks.column, op.is_causal);
+          for (int64_t i = 0; i < rows; ++i) {
+            T* s = scores + i * width;
+            const T here = team.max(cols, [=](int64_t j) { return s[j]; });
+            const T most = here > top[i] ? here : top[i];
+            // Rows without a visible key so far stay zero.
+            const T base = most == T(-infinity) ? T(0) : most;
+            const T sum = team.sum(cols, [=](int64_t j) {
+              const T p = math::exp(s[j] - base);
+              s[j] = p;
+              return p;
+            });
+            const T keep = math::exp(top[i] - base);
+            total[i] = total[i] * keep + sum;
+            top[i] = most;
+            T* row = yb + i * z.ev;
+            if (k0 > 0) team.each(z.ev, [=](int64_t j) { row[j] *= keep; });
+          }
+        });
+        product<T>(false, false, rows, z.ev, cols, T(1), scores, width, vb + k0 * v.ld, v.ld, T(1),
+                   yb, z.ev);
       }
-    });
-  }
-
-  /// Weights over scores, in place; gives log(sum(exp(scores))).
-  T softmax_row(T* s) const {
-    const T low = -std::numeric_limits<T>::infinity();
-    const int64_t n = keys;
-    T result = low;
-    simd([&] {
-      T top = low;
-      bool nan = false;
-      for (int64_t j = 0; j < n; ++j) {
-        top = s[j] > top ? s[j] : top;
-        nan |= s[j] != s[j];
+      for (int64_t i = 0; i < rows; ++i) {
+        T* row = yb + i * z.ev;
+        const T inverse = total[i] == 0 ? T(0) : 1 / total[i];
+        for (int64_t j = 0; j < z.ev; ++j) row[j] *= inverse;
+        lse[b * z.l + q0 + i] = top[i] == T(-infinity) ? top[i] : top[i] + std::log(total[i]);
       }
-      if (top == low && !nan) {  // nothing to look at
-        for (int64_t j = 0; j < n; ++j) s[j] = T(0);
-        return;
-      }
-      const T total = CpuTeam{}.sum(n, [=](int64_t j) {
-        const T e = math::exp(s[j] - top);
-        s[j] = e;
-        return e;
-      });
-      const T inverse = T(1) / total;
-      for (int64_t j = 0; j < n; ++j) s[j] *= inverse;
-      result = top + std::log(total);
-    });
-    return result;
-  }
+    }
+  });
+  if (!direct) detail::copy_data(out[0], y_kept);
+}
 
-  void backward(const T* y, const T* row_sum, const T* dy, T* dq, T* dk, T* dv) const {
-    std::fill_n(dk, batch * keys * width, T(0));
-    std::fill_n(dv, batch * keys * out_width, T(0));
-    cpu::parallel_for(batch, 1, [&](int64_t lo, int64_t hi) {
-      const Tensor scratch = empty({2 * block_rows * std::max<int64_t>(keys, 1)}, dtype_of<T>);
-      T *p = scratch.data<T>(), *dp = p + block_rows * keys;
-      for (int64_t b = lo; b < hi; ++b)
-        for (int64_t first = 0; first < rows; first += block_rows)
-          backward_block(b, first, std::min(block_rows, rows - first), p, dp, y, row_sum, dy, dq, dk,
-                         dv);
-    });
+template <class T>
+void backward(const AttentionGrad& op, Inputs in, Outputs out) {
+  const Tensor specs[] = {in[0], in[1], in[2], in.size() > 7 ? in[7] : Tensor()};
+  const Sizes z = check_attention(op, Specs(specs, 4), 3);
+  const Matrices<T> q(in[0], z.lead), k(in[1], z.lead), v(in[2], z.lead), dy(in[5], z.lead),
+      y(in[3], z.lead);
+  const Mask<T> masks(in, 7, z);
+  const Tensor lse_kept = detail::as_contiguous(in[4], dtype_of<T>);
+  const Tensor dlse_kept = detail::as_contiguous(in[6], dtype_of<T>);
+  const T *lse = lse_kept.data<T>(), *dlse = dlse_kept.data<T>();
+  Tensor results[3];
+  T* d[3];
+  for (int i = 0; i < 3; ++i) {
+    results[i] = out[size_t(i)].dtype() == dtype_of<T> ? out[size_t(i)]
+                                                       : empty(out[size_t(i)].shape(), dtype_of<T>);
+    d[i] = results[i].data<T>();
+    std::fill_n(d[i], results[i].numel(), T(0));
   }
-
-  void backward_block(int64_t b, int64_t first, int64_t n, T* p, T* dp, const T* y,
-                      const T* row_sum, const T* dy, T* dq, T* dk, T* dv) const {
-    const T* g = dy + (b * rows + first) * out_width;
-    const T *kb = k + b * keys * width, *vb = v + b * keys * out_width;
-    scores(b, first, n, p);
-    cpu::gemm(false, true, n, keys, out_width, T(1), g, out_width, vb, out_width, T(0), dp, keys);
-    for (int64_t r = 0; r < n; ++r) {
-      const T* out = y + (b * rows + first + r) * out_width;
-      T dot = 0;
-      for (int64_t j = 0; j < out_width; ++j) dot += out[j] * g[r * out_width + j];
-      const T sum = row_sum[b * rows + first + r];
-      T *s = p + r * keys, *d = dp + r * keys;
-      const bool blind = sum == -std::numeric_limits<T>::infinity();
-      const int64_t count = keys;
-      simd([=] {
-        for (int64_t j = 0; j < count; ++j) {
-          const T w = blind ? T(0) : math::exp(s[j] - sum);
-          s[j] = w;
-          d[j] = w * (d[j] - dot);
+  const T scale = T(op.scale.value_or(1 / std::sqrt(double(z.e))));
+  const int64_t width = std::min(key_block, z.s);
+  cpu::parallel_for(z.lead.numel(), 1, [&](int64_t begin, int64_t end) {
+    const Tensor scratch = empty({query_block * (2 * width + 1)}, dtype_of<T>);
+    T *p = scratch.data<T>(), *ds = p + query_block * width, *delta = ds + query_block * width;
+    for (int64_t b = begin; b < end; ++b) {
+      T *dq = d[0] + b * z.l * z.e, *dk = d[1] + b * z.s * z.e, *dv = d[2] + b * z.s * z.ev;
+      const T* mask = masks[b];
+      for (int64_t q0 = 0; q0 < z.l; q0 += query_block) {
+        const int64_t rows = std::min(query_block, z.l - q0);
+        const T *qb = q[b] + q0 * q.ld, *gb = dy[b] + q0 * dy.ld, *yb = y[b] + q0 * y.ld;
+        simd([&] {
+          const CpuTeam team;
+          for (int64_t i = 0; i < rows; ++i) {
+            const T *g = gb + i * dy.ld, *o = yb + i * y.ld;
+            delta[i] =
+                team.sum(z.ev, [=](int64_t j) { return g[j] * o[j]; }) - dlse[b * z.l + q0 + i];
+          }
+        });
+        const int64_t visible = op.is_causal ? std::min(z.s, q0 + rows) : z.s;
+        for (int64_t k0 = 0; k0 < visible; k0 += width) {
+          const int64_t cols = std::min(width, visible - k0);
+          const T *kb = k[b] + k0 * k.ld, *vb = v[b] + k0 * v.ld;
+          product<T>(false, true, rows, cols, z.e, scale, qb, q.ld, kb, k.ld, T(0), p, width);
+          product<T>(false, true, rows, cols, z.ev, T(1), gb, dy.ld, vb, v.ld, T(0), ds, width);
+          simd([&] {
+            const CpuTeam team;
+            if (mask || (op.is_causal && k0 + cols > q0))
+              hide(p, rows, cols, width, q0, k0, mask, masks.row, masks.column, op.is_causal);
+            for (int64_t i = 0; i < rows; ++i) {
+              const T known = lse[b * z.l + q0 + i];
+              const T base = known == T(-infinity) ? T(infinity) : known;
+              T *pi = p + i * width, *si = ds + i * width;
+              const T di = delta[i];
+              team.each(cols, [=](int64_t j) {
+                const T w = math::exp(pi[j] - base);
+                pi[j] = w;
+                si[j] = w * (si[j] - di);
+              });
+            }
+          });
+          product<T>(false, false, rows, z.e, cols, scale, ds, width, kb, k.ld, T(1), dq + q0 * z.e,
+                     z.e);
+          product<T>(true, false, cols, z.e, rows, scale, ds, width, qb, q.ld, T(1), dk + k0 * z.e,
+                     z.e);
+          product<T>(true, false, cols, z.ev, rows, T(1), p, width, gb, dy.ld, T(1), dv + k0 * z.ev,
+                     z.ev);
         }
-      });
+      }
     }
-    cpu::gemm(true, false, keys, out_width, n, T(1), p, keys, g, out_width, T(1),
-              dv + b * keys * out_width, out_width);
-    cpu::gemm(false, false, n, width, keys, scale, dp, keys, kb, width, T(0),
-              dq + (b * rows + first) * width, width);
-    cpu::gemm(true, false, keys, width, n, scale, dp, keys, q + (b * rows + first) * width, width,
-              T(1), dk + b * keys * width, width);
-  }
-};
-
-/// Keeps the row-major operands alive while the kernel runs.
-template <class T>
-struct Prepared {
-  Tensor q, k, v, mask;
-  Attention<T> a;
-
-  Prepared(Inputs in, const Tensor& given_mask, bool causal, const std::optional<double>& scale)
-      : q(detail::as_contiguous(in[0], dtype_of<T>)),
-        k(detail::as_contiguous(in[1], dtype_of<T>)),
-        v(detail::as_contiguous(in[2], dtype_of<T>)) {
-    Shape weights = leading(q.shape());
-    const int64_t batch = weights.numel();
-    weights.push_back(q.size(-2));
-    weights.push_back(k.size(-2));
-    a = {batch,    q.size(-2), k.size(-2), q.size(-1), v.size(-1), T(scale_of(scale, q.size(-1))),
-         causal,   q.data<T>(), k.data<T>(), v.data<T>(), nullptr, {}, weights};
-    if (!given_mask.defined()) return;
-    mask = detail::as_contiguous(given_mask, dtype_of<T>);
-    if (given_mask.dtype() == boolean) {
-      mask = mask.is_same(given_mask) ? tandem::clone(mask) : mask;
-      for (T& m : mask.template span<T>())
-        m = m != T(0) ? T(0) : -std::numeric_limits<T>::infinity();
-    }
-    a.mask = mask.data<T>();
-    a.mask_strides = broadcast_strides(mask.shape(), mask.strides(), weights);
-  }
-};
-
-template <class T>
-void run_forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
-  const Prepared<T> ready(in, in.size() > 3 ? in[3] : Tensor(), op.is_causal, op.scale);
-  Tensor y = out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
-  Tensor sums = out[1].dtype() == dtype_of<T> ? out[1] : empty(out[1].shape(), dtype_of<T>);
-  ready.a.forward(y.data<T>(), sums.data<T>());
-  if (!y.is_same(out[0])) detail::copy_data(out[0], y);
-  if (!sums.is_same(out[1])) detail::copy_data(out[1], sums);
+  });
+  for (int i = 0; i < 3; ++i)
+    if (!results[i].is_same(out[size_t(i)])) detail::copy_data(out[size_t(i)], results[i]);
 }
 
-template <class T>
-void run_backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
-  const Prepared<T> ready(in, in.size() > 6 ? in[6] : Tensor(), op.is_causal, op.scale);
-  Tensor d[3], rest[3];
-  for (size_t i = 0; i < 3; ++i) {
-    d[i] = out[i].dtype() == dtype_of<T> ? out[i] : empty(out[i].shape(), dtype_of<T>);
-    rest[i] = detail::as_contiguous(in[3 + i], dtype_of<T>);
+// --- The meaning in public ops -------------------------------------------------------------------
+
+template <class O>
+Tensor scores_in_ops(const O& op, const Tensor& q, const Tensor& k, const Tensor& mask) {
+  const double scale = op.scale.value_or(1 / std::sqrt(double(q.shape().back())));
+  Tensor s = matmul(q, transpose(k, -1, -2)) * Tensor(scale);
+  const Tensor hidden(-infinity);
+  if (op.is_causal) {
+    const int n = s.dim();
+    const Tensor seen = tril(ones({s.shape()[n - 2], s.shape()[n - 1]}, boolean));
+    s = where(seen, s, hidden);
   }
-  ready.a.backward(rest[0].data<T>(), rest[1].data<T>(), rest[2].data<T>(), d[0].data<T>(),
-                   d[1].data<T>(), d[2].data<T>());
-  for (size_t i = 0; i < 3; ++i)
-    if (!d[i].is_same(out[i])) detail::copy_data(out[i], d[i]);
+  if (mask.defined()) s = mask.dtype() == boolean ? where(mask, s, hidden) : s + mask;
+  return s;
+}
+
+/// Softmax whose rows without a visible key are zero.
+Tensor weights_in_ops(const Tensor& scores) {
+  const Tensor p = softmax(scores, -1);
+  return where(eq(scores, Tensor(-infinity)), Tensor(0), p);
 }
 
 }  // namespace
 
 std::array<Spec, 2> ScaledDotProductAttention::infer(Specs in) const {
-  check_qkv(*this, in, 3);
-  Spec y = in[0], sums = in[0];
-  y.shape[y.shape.size() - 1] = in[2].shape.back();
-  sums.shape.resize(sums.shape.size() - 1);
-  if (sums.dtype != f64) sums.dtype = f32;
-  return {y, sums};
+  const Sizes z = check_attention(*this, in, 3);
+  Shape rows = z.lead;
+  rows.push_back(z.l);
+  return {Spec{with(z.lead, z.l, z.ev), in[0].dtype, in[0].device},
+          Spec{rows, compute_type(in[0].dtype), in[0].device}};
 }
 
 void ScaledDotProductAttention::cpu(Inputs in, Outputs out) const {
-  if (in[0].dtype() == f64) run_forward<double>(*this, in, out);
-  else run_forward<float>(*this, in, out);
+  if (out[1].numel() == 0) return;
+  if (in[0].dtype() == f64) forward<double>(*this, in, out);
+  else forward<float>(*this, in, out);
 }
 
 Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const {
-  const Tensor mask = s.size() > 3 ? s.in(3) : Tensor();
-  const double factor = scale_of(scale, s.shape(0).back());
-  if (s.needs(3))
-    return detail::vjp_through({s.in(0), s.in(1), s.in(2), mask}, {dy[0]}, [&](const Tensors& x) {
-      return Tensors{composed(x[0], x[1], x[2], x[3], is_causal, factor)};
-    });
-  return apply_all(ScaledDotProductAttentionGrad{is_causal, scale},
-                   {s.in(0), s.in(1), s.in(2), s.out(0).detach(), s.out(1).detach(), dy[0], mask});
+  const Tensor y = s.out(0);
+  const Shape lead = leading(y.shape());
+  auto whole = [&](const Tensor& t) {
+    const int n = t.dim();
+    return leading(t.shape()) == lead ? t
+                                      : expand(t, with(lead, t.shape()[n - 2], t.shape()[n - 1]));
+  };
+  const Tensors d = apply_all(
+      AttentionGrad{is_causal, scale},
+      {whole(s.in(0)), whole(s.in(1)), whole(s.in(2)), y, s.out(1), dy[0], dy[1], s.in(3)});
+  Tensors dx(4);
+  for (int i = 0; i < 3; ++i) dx[size_t(i)] = sum_to(d[size_t(i)], s.shape(i));
+  if (!s.needs(3)) return dx;
+  dx[3] = detail::vjp_through({s.in(3)}, {dy[0], dy[1]}, [&](const Tensors& v) {
+    const Tensor scores = scores_in_ops(*this, s.in(0), s.in(1), v[0]);
+    const Tensor p = weights_in_ops(scores);
+    // The logarithm of the sum is score - log_softmax, in any column.
+    const Tensor lse = sum(p * (scores - log_softmax(scores, -1)), {-1});
+    return Tensors{matmul(p, s.in(2)), cast(lse, dy[1].dtype())};
+  })[0];
+  return dx;
 }
 
 Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
-  using namespace sample;
-  const InputSpec q({2, 3, 5, 4}), k({2, 3, 7, 4}), v({2, 3, 7, 6});
-  return {.ok = {{{}, {q, k, v}},
-                 {{.is_causal = true}, {{{5, 4}}, {{5, 4}}, {{5, 4}}}},
-                 {{.is_causal = false, .scale = 0.3}, {strided({5, 4}), {{7, 4}}, {{7, 2}}}},
-                 {{}, {q, k, v, {{3, 5, 7}}}},
-                 {{}, {q, k, v, mask({2, 1, 5, 7})}, false},
-                 {{}, {{{70, 8}}, {{70, 8}}, {{70, 8}}}, false}},
-          .errors = {{{},
-                      {{{5, 4}}, {{7, 3}}, {{7, 2}}},
-                      "scaled_dot_product_attention(is_causal=false, scale=none): q [5, 4], k "
-                      "[7, 3] and v [7, 2] do not fit [..., L, E], [..., S, E], [..., S, V]"}}};
+  const InputSpec none = sample::absent();
+  const std::string op = "scaled_dot_product_attention(is_causal=false, scale=none): ";
+  return {
+      .ok = {{{}, {{{2, 3, 5, 4}}, {{2, 3, 6, 4}}, {{2, 3, 6, 7}}, none}},
+             {{.is_causal = true}, {{{2, 5, 4}}, {{2, 5, 4}}, {{2, 5, 4}}, none}},
+             {{.is_causal = true, .scale = 0.3}, {{{3, 4}}, {{6, 4}}, {{6, 2}}, none}},
+             {{}, {{{2, 3, 4}}, {{2, 5, 4}}, {{2, 5, 4}}, {{3, 5}}}},
+             {{},
+              {{{2, 3, 4}},
+               {{2, 5, 4}},
+               {{2, 5, 4}},
+               sample::listed({2, 1, 5}, {1, 0, 1, 1, 0, 0, 1}, boolean)}},
+             {{}, {{{2, 1, 3, 4}}, {{2, 5, 4}}, {{5, 4}}, none}},
+             {{}, {sample::strided({2, 3, 4}), sample::strided({2, 5, 4}), {{2, 5, 3}}, none}},
+             {{}, {{{1, 70, 8}}, {{1, 300, 8}}, {{1, 300, 8}}, none}, false},
+             {{}, {{{2, 0, 4}}, {{2, 5, 4}}, {{2, 5, 4}}, none}},
+             {{},
+              {{{2, 4}}, {{2, 4}}, {{2, 4}}, sample::listed({2, 2}, {0, 0, 1, 0}, boolean)},
+              false}},
+      .errors = {{{},
+                  {{{3, 4}}, {{5, 3}}, {{5, 4}}, none},
+                  op + "q of shape [3, 4] and k of shape [5, 3] have different widths: 4 != 3"},
+                 {{},
+                  {{{3, 4}}, {{5, 4}}, {{6, 4}}, none},
+                  op + "k of shape [5, 4] and v of shape [6, 4] have different lengths: 5 != 6"},
+                 {{.is_causal = true},
+                  {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 5}}},
+                  "scaled_dot_product_attention(is_causal=true, scale=none): takes attn_mask or "
+                  "is_causal, not both"},
+                 {{},
+                  {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{4, 5}}},
+                  op + "attn_mask of shape [4, 5] does not broadcast to [3, 5]"}}};
 }
 
-std::array<Spec, 3> ScaledDotProductAttentionGrad::infer(Specs in) const {
-  check_qkv(*this, in, 6);
+std::array<Spec, 3> AttentionGrad::infer(Specs in) const {
+  const Tensor none;
+  const Sizes z = check_attention(*this, in, 7);
+  const Shape rows = with(z.lead, z.l, z.ev);
+  for (int i : {3, 5})
+    check<ShapeError>(in[i].shape == rows, *this, i == 3 ? "y" : "dy", " has shape ", in[i].shape,
+                      ", not ", rows);
+  for (int i : {4, 6})
+    check<ShapeError>(in[i].shape == leading(rows, 1), *this, i == 4 ? "lse" : "dlse",
+                      " has shape ", in[i].shape, ", not ", leading(rows, 1));
+  for (int i = 0; i < 3; ++i)
+    check<ShapeError>(leading(in[i].shape) == z.lead, *this,
+                      "q, k and v must have the same leading axes");
   return {in[0], in[1], in[2]};
 }
 
-void ScaledDotProductAttentionGrad::cpu(Inputs in, Outputs out) const {
-  if (in[0].dtype() == f64) run_backward<double>(*this, in, out);
-  else run_backward<float>(*this, in, out);
+void AttentionGrad::cpu(Inputs in, Outputs out) const {
+  if (in[0].dtype() == f64) backward<double>(*this, in, out);
+  else backward<float>(*this, in, out);
 }
 
-Tensors ScaledDotProductAttentionGrad::vjp(const Saved& s, const Tensors& g) const {
-  const Tensor mask = s.size() > 6 ? s.in(6) : Tensor();
-  const double factor = scale_of(scale, s.shape(0).back());
-  const Tensors d = detail::vjp_of_gradient(
-      {s.in(0), s.in(1), s.in(2)}, {s.in(5)}, g, [&](const Tensors& x) {
-        return Tensors{composed(x[0], x[1], x[2], mask, is_causal, factor)};
-      });
-  return {d[0], d[1], d[2], Tensor(), Tensor(), d[3], Tensor()};
+Tensors AttentionGrad::vjp(const Saved& s, const Tensors& g) const {
+  Tensors in;
+  for (int i = 0; i < 8; ++i) in.push_back(s.in(i));
+  const DType d = g[0].dtype();
+  return detail::vjp_through(in, g, [&](const Tensors& v) {
+    const double by = scale.value_or(1 / std::sqrt(double(v[0].shape().back())));
+    const Tensor scores = scores_in_ops(*this, v[0], v[1], v[7]);
+    const Tensor lse = where(eq(v[4], Tensor(-infinity)), Tensor(infinity), v[4]);
+    const Tensor p = exp(scores - cast(unsqueeze(lse, -1), d));
+    const Tensor delta = sum(v[5] * v[3], {-1}, true) - cast(unsqueeze(v[6], -1), d);
+    const Tensor ds = p * (matmul(v[5], transpose(v[2], -1, -2)) - delta) * Tensor(by);
+    return Tensors{matmul(ds, v[1]), matmul(transpose(ds, -1, -2), v[0]),
+                   matmul(transpose(p, -1, -2), v[5])};
+  });
 }
 
-Samples<ScaledDotProductAttentionGrad> ScaledDotProductAttentionGrad::samples() {
-  const InputSpec q({2, 5, 4}), k({2, 7, 4}), v({2, 7, 6}), y({2, 5, 6});
-  return {.ok = {{{}, {q, k, v, y, sample::scaled({2, 5}, 0.1, 4), y}, false}}, .errors = {}};
+Samples<AttentionGrad> AttentionGrad::samples() {
+  const InputSpec none = sample::absent();
+  return {.ok = {{{},
+                  {{{2, 3, 4}},
+                   {{2, 5, 4}},
+                   {{2, 5, 6}},
+                   {{2, 3, 6}},
+                   {{2, 3}},
+                   {{2, 3, 6}},
+                   {{2, 3}},
+                   none}},
+                 {{.is_causal = true, .scale = 0.5},
+                  {{{4, 3}}, {{5, 3}}, {{5, 3}}, {{4, 3}}, {{4}}, {{4, 3}}, {{4}}, none}},
+                 {{}, {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{3}}, {{3, 4}}, {{3}}, {{3, 5}}}}},
+          .errors = {{{},
+                      {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{4}}, {{3, 4}}, {{3}}, none},
+                      "attention_grad(is_causal=false, scale=none): lse has shape [4], not [3]"}}};
 }
 
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                     const Tensor& attn_mask, double dropout_p, bool is_causal,
                                     std::optional<double> scale) {
+  require(dropout_p >= 0 && dropout_p <= 1, "scaled_dot_product_attention(): dropout_p=", dropout_p,
+          " must lie in [0, 1]");
   const ScaledDotProductAttention op{is_causal, scale};
-  check(dropout_p >= 0 && dropout_p < 1, op, "dropout_p ", dropout_p, " is out of range [0, 1)");
-  check(!(is_causal && attn_mask.defined()), op, "is_causal and attn_mask exclude each other");
-  if (dropout_p > 0)
-    return composed(q, k, v, attn_mask, is_causal, scale_of(scale, q.size(-1)), dropout_p);
-  // Leading axes broadcast, as they do in matmul.
-  Shape common;
-  const bool deep = q.dim() >= 2 && k.dim() >= 2 && v.dim() >= 2;
-  if (deep && !(leading(q.shape()) == leading(k.shape()) &&
-                leading(q.shape()) == leading(v.shape()))) {
-    Shape two;
-    const bool fits = broadcast(leading(q.shape()), leading(k.shape()), two) &&
-                      broadcast(two, leading(v.shape()), common);
-    check<ShapeError>(fits, op, "leading axes of q ", q.shape(), ", k ", k.shape(), " and v ",
-                      v.shape(), " do not broadcast");
-    auto spread = [&](const Tensor& t) {
-      Shape s = common;
-      s.push_back(t.size(-2));
-      s.push_back(t.size(-1));
-      return expand(t, s);
-    };
-    return apply_all(op, {spread(q), spread(k), spread(v), attn_mask})[0];
-  }
-  return apply_all(op, {q, k, v, attn_mask})[0];
+  if (dropout_p == 0) return apply_all(op, {q, k, v, attn_mask})[0];
+  const Tensor checked[] = {q, k, v, attn_mask};
+  op.infer(Specs(checked, 4));
+  return matmul(dropout(weights_in_ops(scores_in_ops(op, q, k, attn_mask)), dropout_p), v);
 }
 
 }  // namespace tandem

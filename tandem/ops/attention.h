@@ -1,14 +1,10 @@
 #pragma once
-#include <array>
-
 #include "tandem/op/op.h"
 
 namespace tandem {
 
-/// softmax(scale q k^T + mask) v, q [..., L, E], k [..., S, E], v [..., S, V] with equal leading
-/// axes; blocks of query rows, so that no [L, S] matrix is stored. The mask broadcasts to
-/// [..., L, S]: booleans say where to look, numbers are added. A row that sees nothing gives zeros.
-/// Outputs: y [..., L, V] and the logarithm of each row's sum, which the gradient needs.
+/// softmax(q k^T scale + mask) v a block at a time, without the matrix of scores. Gives y and the
+/// logarithm of each row's sum of exponentials.
 struct ScaledDotProductAttention {
   static constexpr std::string_view name = "scaled_dot_product_attention";
   static constexpr std::string_view inputs = "q, k, v, attn_mask?";
@@ -18,7 +14,7 @@ struct ScaledDotProductAttention {
   bool is_causal = false;
   std::optional<double> scale = {};
   static constexpr auto fields =
-      Fields{field("is_causal", &ScaledDotProductAttention::is_causal),
+      std::tuple{field("is_causal", &ScaledDotProductAttention::is_causal),
                  field("scale", &ScaledDotProductAttention::scale)};
 
   std::array<Spec, 2> infer(Specs in) const;
@@ -27,28 +23,31 @@ struct ScaledDotProductAttention {
   static Samples<ScaledDotProductAttention> samples();
 };
 
-/// The gradients by q, k and v, from the rows' sums of the forward pass (the backward pass of
-/// Dao et al., FlashAttention, 2022, algorithm 4).
-struct ScaledDotProductAttentionGrad {
-  static constexpr std::string_view name = "scaled_dot_product_attention_grad";
-  static constexpr std::string_view inputs = "q, k, v, y, row_sum, dy, attn_mask?";
+/// The gradients of attention by q, k and v, whose leading axes are equal, given y, lse and their
+/// gradients.
+struct AttentionGrad {
+  static constexpr std::string_view name = "attention_grad";
+  static constexpr std::string_view inputs = "q, k, v, y, lse, dy, dlse, attn_mask?";
   static constexpr int outputs = 3;
-  static constexpr Saves saves{.in = {0, 1, 2, 5, 6}, .out = {}};
+  static constexpr Saves saves{.in = {0, 1, 2, 3, 4, 5, 6, 7}, .out = {}};
 
   bool is_causal = false;
   std::optional<double> scale = {};
-  static constexpr auto fields =
-      Fields{field("is_causal", &ScaledDotProductAttentionGrad::is_causal),
-                 field("scale", &ScaledDotProductAttentionGrad::scale)};
+  static constexpr auto fields = std::tuple{field("is_causal", &AttentionGrad::is_causal),
+                                            field("scale", &AttentionGrad::scale)};
 
   std::array<Spec, 3> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
-  Tensors vjp(const Saved& s, const Tensors& dy) const;
-  static Samples<ScaledDotProductAttentionGrad> samples();
+  Tensors vjp(const Saved& s, const Tensors& g) const;
+  static Samples<AttentionGrad> samples();
 };
 
-/// Attention (Vaswani et al. 2017). `scale` defaults to 1 / sqrt(E). Leading axes broadcast.
-/// Dropout with probability `dropout_p` falls on the weights. Errors: ShapeError, DTypeError.
+/// Attention (Vaswani et al., arXiv 1706.03762), computed as by Dao et al., arXiv 2205.14135.
+/// q[..., l, e], k[..., s, e], v[..., s, ev] give [..., l, ev]; leading axes broadcast.
+/// attn_mask broadcasts to [..., l, s]: false or minus infinity hides a key, other numbers are
+/// added to the scores. is_causal hides keys after the query's own place. scale: 1 / sqrt(e) unless
+/// given. Rows without a visible key are zero. dropout_p > 0 drops attention weights, by a slower
+/// path. Errors: ShapeError, DTypeError, ValueError for a mask together with is_causal.
 TANDEM_API Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                                const Tensor& attn_mask = {}, double dropout_p = 0,
                                                bool is_causal = false,
