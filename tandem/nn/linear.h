@@ -51,10 +51,10 @@ struct TANDEM_API Embedding : Module<Embedding> {
   Tensor weight;
 
   Embedding(int64_t num_embeddings, int64_t embedding_dim, EmbeddingOptions options = {});
-  static constexpr auto fields = Fields{field("num_embeddings", &Embedding::num_embeddings),
-                                            field("embedding_dim", &Embedding::embedding_dim),
-                                            field("padding_idx", &Embedding::padding_idx),
-                                            field("weight", &Embedding::weight)};
+  static constexpr auto fields =
+      Fields{field("num_embeddings", &Embedding::num_embeddings),
+             field("embedding_dim", &Embedding::embedding_dim),
+             field("padding_idx", &Embedding::padding_idx), field("weight", &Embedding::weight)};
   Tensor forward(const Tensor& x) const;
 };
 

@@ -66,9 +66,9 @@ struct TANDEM_API CrossEntropyLoss : Module<CrossEntropyLoss> {
         reduction(std::move(o.reduction)) {}
   static constexpr auto fields =
       Fields{buffer("weight", &CrossEntropyLoss::weight),
-                 field("ignore_index", &CrossEntropyLoss::ignore_index),
-                 field("label_smoothing", &CrossEntropyLoss::label_smoothing),
-                 field("reduction", &CrossEntropyLoss::reduction)};
+             field("ignore_index", &CrossEntropyLoss::ignore_index),
+             field("label_smoothing", &CrossEntropyLoss::label_smoothing),
+             field("reduction", &CrossEntropyLoss::reduction)};
   Tensor forward(const Tensor& x, const Tensor& target) const;
 };
 
@@ -87,7 +87,7 @@ struct TANDEM_API NLLLoss : Module<NLLLoss> {
       : weight(o.weight), ignore_index(o.ignore_index), reduction(std::move(o.reduction)) {}
   static constexpr auto fields =
       Fields{buffer("weight", &NLLLoss::weight), field("ignore_index", &NLLLoss::ignore_index),
-                 field("reduction", &NLLLoss::reduction)};
+             field("reduction", &NLLLoss::reduction)};
   Tensor forward(const Tensor& x, const Tensor& target) const;
 };
 
@@ -105,8 +105,8 @@ struct TANDEM_API BCEWithLogitsLoss : Module<BCEWithLogitsLoss> {
   explicit BCEWithLogitsLoss(BCEWithLogitsLossOptions o = {})
       : weight(o.weight), pos_weight(o.pos_weight), reduction(std::move(o.reduction)) {}
   static constexpr auto fields = Fields{buffer("weight", &BCEWithLogitsLoss::weight),
-                                            buffer("pos_weight", &BCEWithLogitsLoss::pos_weight),
-                                            field("reduction", &BCEWithLogitsLoss::reduction)};
+                                        buffer("pos_weight", &BCEWithLogitsLoss::pos_weight),
+                                        field("reduction", &BCEWithLogitsLoss::reduction)};
   Tensor forward(const Tensor& x, const Tensor& target) const;
 };
 
@@ -122,7 +122,7 @@ struct TANDEM_API KLDivLoss : Module<KLDivLoss> {
   explicit KLDivLoss(KLDivLossOptions o = {})
       : log_target(o.log_target), reduction(std::move(o.reduction)) {}
   static constexpr auto fields = Fields{field("log_target", &KLDivLoss::log_target),
-                                            field("reduction", &KLDivLoss::reduction)};
+                                        field("reduction", &KLDivLoss::reduction)};
   Tensor forward(const Tensor& x, const Tensor& target) const;
 };
 
