@@ -25,7 +25,7 @@ Shape at_least_1d(const Shape& s) { return s.empty() ? Shape{1} : s; }
 /// `index` has the axes of `x` and is not longer along the others.
 template <class O>
 void check_places(const O& op, const Spec& x, const Spec& index) {
-  detail::check_index_dtype(op, index.dtype);
+  detail::check_integer_index(op, index.dtype);
   const int axis = check_axis(op, op.axis, x.shape);
   const Shape a = at_least_1d(x.shape), b = at_least_1d(index.shape);
   if (index.shape.numel() == 0) return;
@@ -111,13 +111,14 @@ template <class O>
 Samples<O> scatter_samples(std::vector<double> places) {
   const std::string text(O::name);
   auto at = [&](Shape s) { return sample::listed(s, places, i64); };
+  auto apart = [](Shape s) { return sample::listed(s, {0, 2, 1, 1, 2, 0}, i64); };
   return {.ok = {{{.axis = 0}, {{{3, 5}}, at({2, 3}), {{2, 3}}}},
                  {{.axis = 1}, {{{3, 5}}, at({3, 3}), {{3, 4}}}},
                  {{.axis = -1}, {sample::strided({4, 3}), at({4, 3}), sample::strided({4, 3})}},
-                 {{.axis = 1}, {{{2, 3, 4}}, at({2, 3, 2}), {{2, 3, 2}}}},
+                 {{.axis = 1}, {{{2, 3, 4}}, apart({2, 3, 2}), {{2, 3, 2}}}},
                  {{.axis = 0}, {{{}}, sample::listed({}, {0}, i64), {{}}}},
                  {{.axis = 0}, {{{3}}, {{0}, i64}, {{0}}}},
-                 {{.axis = 0}, {{{3, 2}, i64}, at({3, 2}), {{3, 2}, i64}}},
+                 {{.axis = 0}, {{{3, 2}, i64}, apart({3, 2}), {{3, 2}, i64}}},
                  {{.axis = 0}, {{{3, 2}}, at({1, 2}), {{}}}}},
           .errors = {{{.axis = 2},
                       {{{3, 5}}, at({2, 3}), {{2, 3}}},
@@ -154,23 +155,23 @@ Tensors Gather::vjp(const Saved& s, const Tensor& dy) const {
 }
 
 Samples<Gather> Gather::samples() {
-  return {
-      .ok = {{{.axis = 0}, {{{3, 5}}, sample::index({2, 3}, 3)}},
-             {{.axis = 1}, {{{3, 5}}, sample::index({3, 9}, 5)}},
-             {{.axis = -1}, {sample::strided({4, 3}), sample::index({4, 2}, 3)}},
-             {{.axis = 1}, {{{2, 3, 4}}, sample::index({2, 5, 2}, 3)}},
-             {{.axis = 0}, {{{}}, sample::index({}, 1)}},
-             {{.axis = 0}, {{{3}}, {{0}, i64}}},
-             {{.axis = 0}, {{{3, 2}, u8}, sample::index({2, 2}, 3)}}},
-      .errors = {
-          {{.axis = 0},
-           {{{3, 5}}, sample::index({2, 6}, 3)},
-           "gather(axis=0): index of shape [2, 6] does not fit x of shape [3, 5]: it "
-           "needs as many axes, and outside axis 0 no more elements"},
-          {{.axis = 0},
-           {{{3}}, sample::listed({2}, {0, 3}, i64)},
-           "gather(axis=0): index 3 is out of range [0, 2] for axis 0 of shape [3]"},
-          {{.axis = 0}, {{{3}}, {{2}}}, "gather(axis=0): an index must be i64 or i32, got f64"}}};
+  return {.ok = {{{.axis = 0}, {{{3, 5}}, sample::index({2, 3}, 3)}},
+                 {{.axis = 1}, {{{3, 5}}, sample::index({3, 9}, 5)}},
+                 {{.axis = -1}, {sample::strided({4, 3}), sample::index({4, 2}, 3)}},
+                 {{.axis = 1}, {{{2, 3, 4}}, sample::index({2, 5, 2}, 3)}},
+                 {{.axis = 0}, {{{}}, sample::index({}, 1)}},
+                 {{.axis = 0}, {{{3}}, {{0}, i64}}},
+                 {{.axis = 0}, {{{3, 2}, u8}, sample::index({2, 2}, 3)}}},
+          .errors = {{{.axis = 0},
+                      {{{3, 5}}, sample::index({2, 6}, 3)},
+                      "gather(axis=0): index of shape [2, 6] does not fit x of shape [3, 5]: it "
+                      "needs as many axes, and outside axis 0 no more elements"},
+                     {{.axis = 0},
+                      {{{3}}, sample::listed({2}, {0, 3}, i64)},
+                      "gather(axis=0): index 3 is out of range [0, 2] for axis 0 of shape [3]"},
+                     {{.axis = 0},
+                      {{{3}}, {{2}}},
+                      "gather(axis=0): an index must be an integer tensor, got f64"}}};
 }
 
 Spec Scatter::infer(Specs in) const { return infer_scatter(*this, in); }
@@ -210,7 +211,7 @@ namespace {
 
 template <class O>
 void check_list(const O& op, const Spec& index) {
-  detail::check_index_dtype(op, index.dtype);
+  detail::check_integer_index(op, index.dtype);
   check<ShapeError>(index.shape.size() <= 1, op, "the index must have at most one axis, got shape ",
                     index.shape);
 }

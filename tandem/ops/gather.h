@@ -3,7 +3,7 @@
 
 namespace tandem {
 
-// Reading and writing at places along one axis. Indices are i64 or i32, not negative; an index out
+// Reading and writing at places along one axis. Indices are integers, not negative; an index out
 // of range is an IndexError.
 
 /// y[i][j][k] = x[i][index[i][j][k]][k] for axis 1, and so on. `index` has as many axes as `x` and

@@ -14,6 +14,11 @@ void check_index_dtype(const O& op, DType d) {
 }
 
 template <class O>
+void check_integer_index(const O& op, DType d) {
+  check<DTypeError>(is_integral(d), op, "an index must be an integer tensor, got ", d);
+}
+
+template <class O>
 [[noreturn]] __attribute__((noinline, cold)) void bad_index(const O& op, int64_t i, int64_t low,
                                                             int64_t n, int axis,
                                                             const Shape& shape) {
