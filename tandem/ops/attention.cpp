@@ -27,7 +27,7 @@
 namespace tandem {
 
 TANDEM_OP(ScaledDotProductAttention)
-TANDEM_OP(AttentionGrad)
+TANDEM_OP(ScaledDotProductAttentionGrad)
 
 namespace {
 
@@ -233,7 +233,7 @@ void forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
 }
 
 template <class T>
-void backward(const AttentionGrad& op, Inputs in, Outputs out) {
+void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
   const Tensor specs[] = {in[0], in[1], in[2], in.size() > 7 ? in[7] : Tensor()};
   const Sizes z = check_attention(op, Specs(specs, 4), 3);
   const Matrices<T> q(in[0], z.lead), k(in[1], z.lead), v(in[2], z.lead), dy(in[5], z.lead),
@@ -352,7 +352,7 @@ Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const 
                                       : expand(t, with(lead, t.shape()[n - 2], t.shape()[n - 1]));
   };
   const Tensors d = apply_all(
-      AttentionGrad{is_causal, scale},
+      ScaledDotProductAttentionGrad{is_causal, scale},
       {whole(s.in(0)), whole(s.in(1)), whole(s.in(2)), y, s.out(1), dy[0], dy[1], s.in(3)});
   Tensors dx(4);
   for (int i = 0; i < 3; ++i) dx[size_t(i)] = sum_to(d[size_t(i)], s.shape(i));
@@ -402,7 +402,7 @@ Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
                   op + "attn_mask of shape [4, 5] does not broadcast to [3, 5]"}}};
 }
 
-std::array<Spec, 3> AttentionGrad::infer(Specs in) const {
+std::array<Spec, 3> ScaledDotProductAttentionGrad::infer(Specs in) const {
   const Tensor none;
   const Sizes z = check_attention(*this, in, 7);
   const Shape rows = with(z.lead, z.l, z.ev);
@@ -418,12 +418,12 @@ std::array<Spec, 3> AttentionGrad::infer(Specs in) const {
   return {in[0], in[1], in[2]};
 }
 
-void AttentionGrad::cpu(Inputs in, Outputs out) const {
+void ScaledDotProductAttentionGrad::cpu(Inputs in, Outputs out) const {
   if (in[0].dtype() == f64) backward<double>(*this, in, out);
   else backward<float>(*this, in, out);
 }
 
-Tensors AttentionGrad::vjp(const Saved& s, const Tensors& g) const {
+Tensors ScaledDotProductAttentionGrad::vjp(const Saved& s, const Tensors& g) const {
   Tensors in;
   for (int i = 0; i < 8; ++i) in.push_back(s.in(i));
   const DType d = g[0].dtype();
@@ -439,7 +439,7 @@ Tensors AttentionGrad::vjp(const Saved& s, const Tensors& g) const {
   });
 }
 
-Samples<AttentionGrad> AttentionGrad::samples() {
+Samples<ScaledDotProductAttentionGrad> ScaledDotProductAttentionGrad::samples() {
   const InputSpec none = sample::absent();
   return {.ok = {{{},
                   {{{2, 3, 4}},
@@ -455,7 +455,8 @@ Samples<AttentionGrad> AttentionGrad::samples() {
                  {{}, {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{3}}, {{3, 4}}, {{3}}, {{3, 5}}}}},
           .errors = {{{},
                       {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{4}}, {{3, 4}}, {{3}}, none},
-                      "attention_grad(is_causal=false, scale=none): lse has shape [4], not [3]"}}};
+                      "scaled_dot_product_attention_grad(is_causal=false, scale=none): lse has "
+                      "shape [4], not [3]"}}};
 }
 
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,

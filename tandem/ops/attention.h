@@ -13,9 +13,8 @@ struct ScaledDotProductAttention {
 
   bool is_causal = false;
   std::optional<double> scale = {};
-  static constexpr auto fields =
-      std::tuple{field("is_causal", &ScaledDotProductAttention::is_causal),
-                 field("scale", &ScaledDotProductAttention::scale)};
+  static constexpr auto fields = Fields{field("is_causal", &ScaledDotProductAttention::is_causal),
+                                        field("scale", &ScaledDotProductAttention::scale)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -25,21 +24,22 @@ struct ScaledDotProductAttention {
 
 /// The gradients of attention by q, k and v, whose leading axes are equal, given y, lse and their
 /// gradients.
-struct AttentionGrad {
-  static constexpr std::string_view name = "attention_grad";
+struct ScaledDotProductAttentionGrad {
+  static constexpr std::string_view name = "scaled_dot_product_attention_grad";
   static constexpr std::string_view inputs = "q, k, v, y, lse, dy, dlse, attn_mask?";
   static constexpr int outputs = 3;
   static constexpr Saves saves{.in = {0, 1, 2, 3, 4, 5, 6, 7}, .out = {}};
 
   bool is_causal = false;
   std::optional<double> scale = {};
-  static constexpr auto fields = std::tuple{field("is_causal", &AttentionGrad::is_causal),
-                                            field("scale", &AttentionGrad::scale)};
+  static constexpr auto fields =
+      Fields{field("is_causal", &ScaledDotProductAttentionGrad::is_causal),
+             field("scale", &ScaledDotProductAttentionGrad::scale)};
 
   std::array<Spec, 3> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
   Tensors vjp(const Saved& s, const Tensors& g) const;
-  static Samples<AttentionGrad> samples();
+  static Samples<ScaledDotProductAttentionGrad> samples();
 };
 
 /// Attention (Vaswani et al., arXiv 1706.03762), computed as by Dao et al., arXiv 2205.14135.

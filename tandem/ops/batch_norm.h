@@ -16,7 +16,7 @@ struct BatchNorm {
   bool training = false;
   double eps = 1e-5;
   static constexpr auto fields =
-      std::tuple{field("training", &BatchNorm::training), field("eps", &BatchNorm::eps)};
+      Fields{field("training", &BatchNorm::training), field("eps", &BatchNorm::eps)};
 
   std::array<Spec, 3> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -35,7 +35,7 @@ struct BatchNormGrad {
   bool training = false;
   double eps = 1e-5;
   static constexpr auto fields =
-      std::tuple{field("training", &BatchNormGrad::training), field("eps", &BatchNormGrad::eps)};
+      Fields{field("training", &BatchNormGrad::training), field("eps", &BatchNormGrad::eps)};
 
   std::array<Spec, 3> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

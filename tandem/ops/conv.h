@@ -20,8 +20,8 @@ struct Conv2d {
   Shape stride = {1}, padding = {0}, dilation = {1};
   int64_t groups = 1;
   static constexpr auto fields =
-      std::tuple{field("stride", &Conv2d::stride), field("padding", &Conv2d::padding),
-                 field("dilation", &Conv2d::dilation), field("groups", &Conv2d::groups)};
+      Fields{field("stride", &Conv2d::stride), field("padding", &Conv2d::padding),
+             field("dilation", &Conv2d::dilation), field("groups", &Conv2d::groups)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -37,7 +37,7 @@ struct Conv2dInputGrad {
 
   Shape size = {1}, stride = {1}, padding = {0}, dilation = {1};
   int64_t groups = 1;
-  static constexpr auto fields = std::tuple{
+  static constexpr auto fields = Fields{
       field("size", &Conv2dInputGrad::size), field("stride", &Conv2dInputGrad::stride),
       field("padding", &Conv2dInputGrad::padding), field("dilation", &Conv2dInputGrad::dilation),
       field("groups", &Conv2dInputGrad::groups)};
@@ -56,7 +56,7 @@ struct Conv2dWeightGrad {
 
   Shape kernel = {1}, stride = {1}, padding = {0}, dilation = {1};
   int64_t groups = 1;
-  static constexpr auto fields = std::tuple{
+  static constexpr auto fields = Fields{
       field("kernel", &Conv2dWeightGrad::kernel), field("stride", &Conv2dWeightGrad::stride),
       field("padding", &Conv2dWeightGrad::padding), field("dilation", &Conv2dWeightGrad::dilation),
       field("groups", &Conv2dWeightGrad::groups)};
@@ -77,8 +77,8 @@ struct Conv1d {
   Shape stride = {1}, padding = {0}, dilation = {1};
   int64_t groups = 1;
   static constexpr auto fields =
-      std::tuple{field("stride", &Conv1d::stride), field("padding", &Conv1d::padding),
-                 field("dilation", &Conv1d::dilation), field("groups", &Conv1d::groups)};
+      Fields{field("stride", &Conv1d::stride), field("padding", &Conv1d::padding),
+             field("dilation", &Conv1d::dilation), field("groups", &Conv1d::groups)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -96,7 +96,7 @@ struct ConvTranspose2d {
   Shape stride = {1}, padding = {0}, output_padding = {0};
   int64_t groups = 1;
   Shape dilation = {1};
-  static constexpr auto fields = std::tuple{
+  static constexpr auto fields = Fields{
       field("stride", &ConvTranspose2d::stride), field("padding", &ConvTranspose2d::padding),
       field("output_padding", &ConvTranspose2d::output_padding),
       field("groups", &ConvTranspose2d::groups), field("dilation", &ConvTranspose2d::dilation)};

@@ -13,10 +13,9 @@ struct CrossEntropy {
   int64_t ignore_index = -100;
   std::string reduction = "mean";
   double label_smoothing = 0;
-  static constexpr auto fields =
-      std::tuple{field("ignore_index", &CrossEntropy::ignore_index),
-                 field("reduction", &CrossEntropy::reduction),
-                 field("label_smoothing", &CrossEntropy::label_smoothing)};
+  static constexpr auto fields = Fields{field("ignore_index", &CrossEntropy::ignore_index),
+                                        field("reduction", &CrossEntropy::reduction),
+                                        field("label_smoothing", &CrossEntropy::label_smoothing)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -34,9 +33,9 @@ struct CrossEntropyGrad {
   std::string reduction = "mean";
   double label_smoothing = 0;
   static constexpr auto fields =
-      std::tuple{field("ignore_index", &CrossEntropyGrad::ignore_index),
-                 field("reduction", &CrossEntropyGrad::reduction),
-                 field("label_smoothing", &CrossEntropyGrad::label_smoothing)};
+      Fields{field("ignore_index", &CrossEntropyGrad::ignore_index),
+             field("reduction", &CrossEntropyGrad::reduction),
+             field("label_smoothing", &CrossEntropyGrad::label_smoothing)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -8,7 +8,7 @@ struct Linear {
   static constexpr std::string_view name = "linear";
   static constexpr std::string_view inputs = "x, weight, bias?";
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -23,8 +23,7 @@ struct Addmm {
   static constexpr Saves saves{.in = {1, 2}, .out = {}};
 
   double beta = 1, alpha = 1;
-  static constexpr auto fields =
-      std::tuple{field("beta", &Addmm::beta), field("alpha", &Addmm::alpha)};
+  static constexpr auto fields = Fields{field("beta", &Addmm::beta), field("alpha", &Addmm::alpha)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -37,7 +36,7 @@ struct Outer {
   static constexpr std::string_view name = "outer";
   static constexpr std::string_view inputs = "x, y";
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

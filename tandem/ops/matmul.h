@@ -10,7 +10,7 @@ struct Matmul {
   static constexpr std::string_view inputs = "x, y";
   static constexpr OnnxRule onnx{"MatMul", 13};
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -24,7 +24,7 @@ struct Bmm {
   static constexpr std::string_view inputs = "x, y";
   static constexpr OnnxRule onnx{"MatMul", 13};
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -12,8 +12,8 @@ struct NllLoss {
 
   int64_t ignore_index = -100;
   std::string reduction = "mean";
-  static constexpr auto fields = std::tuple{field("ignore_index", &NllLoss::ignore_index),
-                                            field("reduction", &NllLoss::reduction)};
+  static constexpr auto fields = Fields{field("ignore_index", &NllLoss::ignore_index),
+                                        field("reduction", &NllLoss::reduction)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -29,9 +29,9 @@ struct NllLossGrad {
 
   int64_t classes = 1, ignore_index = -100;
   std::string reduction = "mean";
-  static constexpr auto fields = std::tuple{field("classes", &NllLossGrad::classes),
-                                            field("ignore_index", &NllLossGrad::ignore_index),
-                                            field("reduction", &NllLossGrad::reduction)};
+  static constexpr auto fields = Fields{field("classes", &NllLossGrad::classes),
+                                        field("ignore_index", &NllLossGrad::ignore_index),
+                                        field("reduction", &NllLossGrad::reduction)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -11,8 +11,8 @@ struct LayerNorm {
 
   Shape normalized_shape = {1};
   double eps = 1e-5;
-  static constexpr auto fields = std::tuple{field("normalized_shape", &LayerNorm::normalized_shape),
-                                            field("eps", &LayerNorm::eps)};
+  static constexpr auto fields = Fields{field("normalized_shape", &LayerNorm::normalized_shape),
+                                        field("eps", &LayerNorm::eps)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -29,9 +29,8 @@ struct LayerNormGrad {
 
   Shape normalized_shape = {1};
   double eps = 1e-5;
-  static constexpr auto fields =
-      std::tuple{field("normalized_shape", &LayerNormGrad::normalized_shape),
-                 field("eps", &LayerNormGrad::eps)};
+  static constexpr auto fields = Fields{field("normalized_shape", &LayerNormGrad::normalized_shape),
+                                        field("eps", &LayerNormGrad::eps)};
 
   std::array<Spec, 3> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -48,7 +47,7 @@ struct GroupNorm {
   int64_t num_groups = 1;
   double eps = 1e-5;
   static constexpr auto fields =
-      std::tuple{field("num_groups", &GroupNorm::num_groups), field("eps", &GroupNorm::eps)};
+      Fields{field("num_groups", &GroupNorm::num_groups), field("eps", &GroupNorm::eps)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -65,8 +64,8 @@ struct GroupNormGrad {
 
   int64_t num_groups = 1;
   double eps = 1e-5;
-  static constexpr auto fields = std::tuple{field("num_groups", &GroupNormGrad::num_groups),
-                                            field("eps", &GroupNormGrad::eps)};
+  static constexpr auto fields =
+      Fields{field("num_groups", &GroupNormGrad::num_groups), field("eps", &GroupNormGrad::eps)};
 
   std::array<Spec, 3> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -15,9 +15,9 @@ struct MaxPool2d {
   Shape kernel_size = {1}, stride = {}, padding = {0}, dilation = {1};
   bool ceil_mode = false;
   static constexpr auto fields =
-      std::tuple{field("kernel_size", &MaxPool2d::kernel_size), field("stride", &MaxPool2d::stride),
-                 field("padding", &MaxPool2d::padding), field("dilation", &MaxPool2d::dilation),
-                 field("ceil_mode", &MaxPool2d::ceil_mode)};
+      Fields{field("kernel_size", &MaxPool2d::kernel_size), field("stride", &MaxPool2d::stride),
+             field("padding", &MaxPool2d::padding), field("dilation", &MaxPool2d::dilation),
+             field("ceil_mode", &MaxPool2d::ceil_mode)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -32,7 +32,7 @@ struct MaxPool2dGrad {
   static constexpr Saves saves{.in = {1}, .out = {}};
 
   Shape size = {1};
-  static constexpr auto fields = std::tuple{field("size", &MaxPool2dGrad::size)};
+  static constexpr auto fields = Fields{field("size", &MaxPool2dGrad::size)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -49,13 +49,12 @@ struct AvgPool2d {
   Shape kernel_size = {1}, stride = {}, padding = {0};
   bool ceil_mode = false, count_include_pad = true;
   std::optional<int64_t> divisor_override = {};
-  static constexpr auto fields =
-      std::tuple{field("kernel_size", &AvgPool2d::kernel_size),
-                 field("stride", &AvgPool2d::stride),
-                 field("padding", &AvgPool2d::padding),
-                 field("ceil_mode", &AvgPool2d::ceil_mode),
-                 field("count_include_pad", &AvgPool2d::count_include_pad),
-                 field("divisor_override", &AvgPool2d::divisor_override)};
+  static constexpr auto fields = Fields{field("kernel_size", &AvgPool2d::kernel_size),
+                                        field("stride", &AvgPool2d::stride),
+                                        field("padding", &AvgPool2d::padding),
+                                        field("ceil_mode", &AvgPool2d::ceil_mode),
+                                        field("count_include_pad", &AvgPool2d::count_include_pad),
+                                        field("divisor_override", &AvgPool2d::divisor_override)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -72,13 +71,13 @@ struct AvgPool2dGrad {
   bool ceil_mode = false, count_include_pad = true;
   std::optional<int64_t> divisor_override = {};
   static constexpr auto fields =
-      std::tuple{field("size", &AvgPool2dGrad::size),
-                 field("kernel_size", &AvgPool2dGrad::kernel_size),
-                 field("stride", &AvgPool2dGrad::stride),
-                 field("padding", &AvgPool2dGrad::padding),
-                 field("ceil_mode", &AvgPool2dGrad::ceil_mode),
-                 field("count_include_pad", &AvgPool2dGrad::count_include_pad),
-                 field("divisor_override", &AvgPool2dGrad::divisor_override)};
+      Fields{field("size", &AvgPool2dGrad::size),
+             field("kernel_size", &AvgPool2dGrad::kernel_size),
+             field("stride", &AvgPool2dGrad::stride),
+             field("padding", &AvgPool2dGrad::padding),
+             field("ceil_mode", &AvgPool2dGrad::ceil_mode),
+             field("count_include_pad", &AvgPool2dGrad::count_include_pad),
+             field("divisor_override", &AvgPool2dGrad::divisor_override)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -92,7 +91,7 @@ struct AdaptiveAvgPool2d {
   static constexpr std::string_view inputs = "x";
 
   Shape output_size = {1};
-  static constexpr auto fields = std::tuple{field("output_size", &AdaptiveAvgPool2d::output_size)};
+  static constexpr auto fields = Fields{field("output_size", &AdaptiveAvgPool2d::output_size)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -106,7 +105,7 @@ struct AdaptiveAvgPool2dGrad {
   static constexpr std::string_view inputs = "dy";
 
   Shape size = {1};
-  static constexpr auto fields = std::tuple{field("size", &AdaptiveAvgPool2dGrad::size)};
+  static constexpr auto fields = Fields{field("size", &AdaptiveAvgPool2dGrad::size)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

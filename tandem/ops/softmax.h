@@ -13,7 +13,7 @@ struct Softmax {
   static constexpr Saves saves{.in = {}, .out = {0}};
 
   int64_t axis = -1;
-  static constexpr auto fields = std::tuple{field("axis", &Softmax::axis)};
+  static constexpr auto fields = Fields{field("axis", &Softmax::axis)};
 
   template <class Team, class T>
   TANDEM_FN void row(Team team, const T* x, T* y, int64_t n) const {
@@ -39,7 +39,7 @@ struct SoftmaxGrad {
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
 
   int64_t axis = -1;
-  static constexpr auto fields = std::tuple{field("axis", &SoftmaxGrad::axis)};
+  static constexpr auto fields = Fields{field("axis", &SoftmaxGrad::axis)};
 
   template <class Team, class T>
   TANDEM_FN void row(Team team, const T* y, const T* dy, T* dx, int64_t n) const {
@@ -60,7 +60,7 @@ struct LogSoftmax {
   static constexpr Saves saves{.in = {}, .out = {0}};
 
   int64_t axis = -1;
-  static constexpr auto fields = std::tuple{field("axis", &LogSoftmax::axis)};
+  static constexpr auto fields = Fields{field("axis", &LogSoftmax::axis)};
 
   template <class Team, class T>
   TANDEM_FN void row(Team team, const T* x, T* y, int64_t n) const {
@@ -82,7 +82,7 @@ struct LogSoftmaxGrad {
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
 
   int64_t axis = -1;
-  static constexpr auto fields = std::tuple{field("axis", &LogSoftmaxGrad::axis)};
+  static constexpr auto fields = Fields{field("axis", &LogSoftmaxGrad::axis)};
 
   template <class Team, class T>
   TANDEM_FN void row(Team team, const T* y, const T* dy, T* dx, int64_t n) const {
