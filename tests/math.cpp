@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -156,6 +157,52 @@ TEST_P(Math, UnitsOfTheLastPlace) {
     }
     EXPECT_LE(worst, f.max_ulp) << f.name << "(" << x[at] << ") gave " << y[at] << ", not "
                                 << exact[at] << ", in instruction set " << int(isa);
+  }
+}
+
+TEST(Math, PowerIsRightlyRoundedAlmostAlways) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float special[] = {0,          1,     2,           0.5f,        3,
+                           0.3333333f, 127,   149,         150,         1e-45f,
+                           3e38f,      1e30f, 0x1p24f,     0x1p24f + 2, 8388609.0f,
+                           4194305.0f, inf,   0.99999994f, 1.0000001f};
+  std::vector<float> x, y;
+  for (float a : special) {
+    for (float b : special) {
+      for (int signs = 0; signs < 4; ++signs) {
+        x.push_back(signs & 1 ? -a : a);
+        y.push_back(signs & 2 ? -b : b);
+      }
+    }
+    for (float v : {a, -a}) {
+      x.insert(x.end(), {v, std::nanf("")});
+      y.insert(y.end(), {std::nanf(""), v});
+    }
+  }
+  std::mt19937 gen(7);
+  std::uniform_real_distribution<float> unit(-1, 1);
+  for (int i = 0; i < 300000; ++i) {
+    const float a = std::exp2(unit(gen) * (i % 3 ? 20 : 126)), b = unit(gen) * (i % 5 ? 8 : 120);
+    x.push_back(i % 7 ? a : -a);
+    y.push_back(i % 7 ? b : std::rint(b));
+    x.push_back(from_bits(uint32_t(gen())));
+    y.push_back(from_bits(uint32_t(gen())));
+  }
+  std::vector<float> got(x.size());
+  for (Isa isa : instruction_sets()) {
+    const float *px = x.data(), *py = y.data();
+    float* __restrict out = got.data();
+    const int64_t n = int64_t(x.size());
+    run_as(isa, [=] {
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) out[i] = math::pow(px[i], py[i]);
+    });
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = std::pow(double(x[i]), double(y[i]));
+      EXPECT_LE(ulp_error(got[i], exact), 0.501)
+          << "pow(" << x[i] << ", " << y[i] << ") gave " << got[i] << ", not " << exact
+          << ", in instruction set " << int(isa);
+    }
   }
 }
 

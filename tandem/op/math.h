@@ -127,9 +127,60 @@ template <class A>
 TANDEM_FN A rint(A x) {
   return std::rint(x);
 }
-template <class A>
-TANDEM_FN A pow(A x, A y) {
-  return std::pow(x, y);
+TANDEM_FN double pow(double x, double y) { return std::pow(x, y); }
+TANDEM_FN float pow(float x, float y) {
+  // |x|^y = 2^(y log2 |x|) in double, rounded once.
+  constexpr double magic = 0x1.8p52;  // as in detail::nearest
+  const double xd = double(x), ax = std::abs(xd), yd = double(y);
+  const uint64_t u = std::bit_cast<uint64_t>(ax);
+  // The mantissa m lies in [sqrt(1/2), sqrt(2)); the exponent is biased by 1024, which spares the
+  // signed 64-bit shift that AVX2 lacks.
+  const uint64_t e = (u - 0x3fe6a09e667f3bcdu + (uint64_t(1024) << 52)) >> 52;
+  const double m = std::bit_cast<double>(u + (uint64_t(1024) << 52) - (e << 52));
+  // log2(m) = 2 atanh(s) / ln 2, by its series.
+  const double s = (m - 1.0) / (m + 1.0), ss = s * s;
+  double q = 1.0 / 15.0;
+  q = q * ss + 1.0 / 13.0;
+  q = q * ss + 1.0 / 11.0;
+  q = q * ss + 1.0 / 9.0;
+  q = q * ss + 1.0 / 7.0;
+  q = q * ss + 1.0 / 5.0;
+  q = q * ss + 1.0 / 3.0;
+  const double ed = std::bit_cast<double>(std::bit_cast<uint64_t>(magic) + e) - (magic + 1024.0);
+  double p = yd * (ed + (q * ss * s + s) * 2.885390081777926815);
+  p = p < -160.0 ? -160.0 : p;
+  p = p > 160.0 ? 160.0 : p;
+  const double shifted = p + magic;
+  const double r = (p - (shifted - magic)) * 0.693147180559945309;
+  double z = 1.0 / 362880.0;
+  z = z * r + 1.0 / 40320.0;
+  z = z * r + 1.0 / 5040.0;
+  z = z * r + 1.0 / 720.0;
+  z = z * r + 1.0 / 120.0;
+  z = z * r + 1.0 / 24.0;
+  z = z * r + 1.0 / 6.0;
+  z = z * r + 0.5;
+  z = z * r + 1.0;
+  z = z * r + 1.0;
+  const double scale = std::bit_cast<double>((std::bit_cast<uint64_t>(shifted) + 1023u) << 52);
+  double power = z * scale;
+  // What C says of 0, 1, infinities, negative numbers and NaN, one double at a time: g++ 12 does not
+  // vectorise conditions of mixed widths.
+  const double end = (ax > 1.0 ? yd : -yd) > 0.0 ? HUGE_VAL : 0.0;
+  power = ax == 0.0 ? end : power;
+  power = ax == HUGE_VAL ? end : power;
+  power = ax == 1.0 ? 1.0 : power;
+  power = ax == ax ? power : ax;
+  power = yd == yd ? power : yd;
+  const double ay = std::abs(yd) > 0x1p25 ? 0x1p25 : std::abs(yd);  // whole and even from 2^24 on
+  const double not_whole = ((ay + magic) - magic) - ay;
+  const double not_even = ((ay * 0.5 + magic) - magic) * 2.0 - ay;
+  const double sign = not_whole == 0.0 ? std::copysign(1.0, xd) : 1.0;
+  power *= not_even == 0.0 ? 1.0 : sign;
+  const double real = not_whole == 0.0 ? power : double(NAN);
+  power = (ax < HUGE_VAL ? xd : 1.0) < 0.0 ? real : power;
+  power = xd == 1.0 ? 1.0 : power;
+  return float(yd == 0.0 ? 1.0 : power);
 }
 
 TANDEM_FN double exp(double x) { return std::exp(x); }
@@ -223,6 +274,33 @@ TANDEM_FN float erf(float x) {
   q = q * t + 0x1.62d950p-13f;
   const float far = 1.0f - exp(q);
   return a < 0.92f ? near : std::copysign(far, x);
+}
+
+/// The normal distribution function and its density at x; both keep their relative accuracy in the
+/// lower tail.
+template <class A>
+struct Normal {
+  A cdf, density;
+};
+TANDEM_FN Normal<double> normal(double x) {
+  return {0.5 * std::erfc(x * -0.70710678118654752440),
+          0.39894228040143267794 * std::exp(x * x * -0.5)};
+}
+TANDEM_FN Normal<float> normal(float x) {
+  // The tail below -|x| over e^(-x^2 / 2), as a polynomial in 1 / (1 + 0.3 |x|): a Lawson fit on
+  // [0, 14] to 40-digit values, relative error 5.8e-8 (the form is that of Hastings 1955).
+  const float u = 1.0f / (1.0f + 0.3f * std::abs(x)), e = exp(x * x * -0.5f);
+  float p = 0x1.3a65dap-5f;
+  p = p * u - 0x1.5a7484p-3f;
+  p = p * u + 0x1.d44d02p-3f;
+  p = p * u - 0x1.396132p-4f;
+  p = p * u + 0x1.23ea4ep-3f;
+  p = p * u + 0x1.83d272p-4f;
+  p = p * u + 0x1.f362d4p-4f;
+  p = p * u + 0x1.e96beap-4f;
+  p = p * u + 0x1.e11edp-18f;
+  const float tail = p * e;
+  return {x > 0.0f ? 1.0f - tail : tail, 0.398942280f * e};
 }
 
 /// 1 / (1 + e^-x)

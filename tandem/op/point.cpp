@@ -117,6 +117,48 @@ bool all_plain(Inputs in, const TensorImpl& y, DType compute) {
   return same && (flags & TensorImpl::contiguous);
 }
 
+/// The common dtype of the inputs. Promotion looks at tensors with axes first, then at 0-d ones,
+/// then at C++ numbers; a lower rank counts only when its kind (bool < integer < float) is higher.
+/// PyTorch's rule.
+DType promoted(Specs in) {
+  if (in.size() == 1) return in[0].dtype;
+  auto kind = [](DType d) { return d == boolean ? 0 : is_integral(d) ? 1 : 2; };
+  DType rank[3] = {boolean, boolean, boolean};
+  bool seen[3] = {false, false, false};
+  for (int i = 0; i < in.size(); ++i) {
+    const int r = in.is_number(i) ? 2 : in[i].shape.empty() ? 1 : 0;
+    // A number of its kind's default type: 2.5 is f32, 2 is i64.
+    const DType d = r == 2 && in[i].dtype == f64 ? f32 : in[i].dtype;
+    rank[r] = seen[r] ? promote(rank[r], d) : d;
+    seen[r] = true;
+  }
+  DType d = boolean;
+  bool have = false;
+  for (int r = 0; r < 3; ++r) {
+    if (!seen[r]) continue;
+    if (!have || kind(rank[r]) > kind(d)) d = rank[r];
+    have = true;
+  }
+  return d;
+}
+
+/// Whether the input's value changes when it becomes the common dtype `d`: a 0-d tensor of a wider
+/// type. (C++ numbers meet f16 and bf16 unrounded, as in PyTorch.)
+bool narrows(const Tensor& t, DType d) {
+  const DType own = t.impl()->spec.dtype;
+  if (own == d || d == f32 || d == f64 || d == boolean || is_floating(own) != is_floating(d))
+    return false;
+  if (is_floating(d)) return !t.impl()->has(TensorImpl::wrapped_number);
+  return itemsize(own) >= itemsize(d) && own != boolean;
+}
+
+void launch_narrowed(const PointKernel& k, const void* op, Inputs in, Tensor& out, DType d) {
+  Tensor same[max_inputs];
+  for (size_t i = 0; i < in.size(); ++i)
+    same[i] = narrows(in[i], d) ? as_contiguous(in[i], d) : in[i];
+  point_launch(k, op, {same, in.size()}, out);
+}
+
 /// A tile or less of row-major operands, some of them single values: no loop nest is needed. False
 /// when an operand is neither.
 bool small_launch(PointFn fn, const void* op, Inputs in, const TensorImpl& y, DType compute) {
@@ -150,19 +192,14 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
     k.f32(op, ptr, y.data, y.numel);
     return;
   }
-  DType d = result;
-  if (k.bool_out) {
-    d = in[0].dtype();
-    for (const Tensor& t : in.subspan(1))
-      if (!t.impl()->has(TensorImpl::wrapped_number) ||
-          (is_floating(t.dtype()) && !is_floating(d)))
-        d = promote(d, t.dtype());
-  }
+  const DType d = k.bool_out ? promoted(Specs(in.data(), n_in)) : result;
   const DType compute = compute_dtype(d, k.i64);
   const PointFn fn = kernel_for(k, compute);
   const DType written = k.bool_out ? boolean : compute;
 
   if (y.numel == 0) return;
+  for (const Tensor& t : in)
+    if (narrows(t, d)) return launch_narrowed(k, op, in, out, d);
   if (y.numel <= tile && y.has(TensorImpl::contiguous) && result == written &&
       small_launch(fn, op, in, y, compute))
     return;
@@ -213,45 +250,24 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
 Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
   if (in.size() == 2 && in[0] == in[1] && result == Result::same && !in.is_number(0)) return in[0];
   Spec out = in[0];
-  // Promotion looks at tensors with axes first, then at 0-d ones, then at C++ numbers; a lower
-  // rank counts only when its kind (bool < integer < float) is higher. PyTorch's rule.
-  if (in.size() > 1) {
-    auto kind = [](DType d) { return d == boolean ? 0 : is_integral(d) ? 1 : 2; };
-    DType rank[3] = {boolean, boolean, boolean};
-    bool seen[3] = {false, false, false};
-    for (int i = 0; i < in.size(); ++i) {
-      const int r = in.is_number(i) ? 2 : in[i].shape.empty() ? 1 : 0;
-      // A number of its kind's default type: 2.5 is f32, 2 is i64.
-      const DType d = r == 2 && in[i].dtype == f64 ? f32 : in[i].dtype;
-      rank[r] = seen[r] ? promote(rank[r], d) : d;
-      seen[r] = true;
-      if (i > 0 && !(in[i].shape == out.shape)) {
-        Shape both;
-        if (!broadcast(out.shape, in[i].shape, both)) {
-          std::string all;
-          for (int k = 0; k < in.size(); ++k) all += cat(k ? " and " : "", in[k].shape);
-          throw ShapeError(cat(info.print(op), ": shapes ", all, " do not broadcast"));
-        }
-        out.shape = both;
+  for (int i = 1; i < in.size(); ++i) {
+    if (!(in[i].shape == out.shape)) {
+      Shape both;
+      if (!broadcast(out.shape, in[i].shape, both)) {
+        std::string all;
+        for (int k = 0; k < in.size(); ++k) all += cat(k ? " and " : "", in[k].shape);
+        throw ShapeError(cat(info.print(op), ": shapes ", all, " do not broadcast"));
       }
-      if (in[i].device != out.device) {
-        if (r == 2) continue;
-        if (in.is_number(0)) out.device = in[i].device;
-        else
-          throw DeviceError(cat(info.print(op), ": inputs are on ", out.device, " and ",
-                                in[i].device));
-      }
+      out.shape = both;
     }
-    DType d = boolean;
-    bool have = false;
-    for (int r = 0; r < 3; ++r) {
-      if (!seen[r]) continue;
-      if (!have) d = rank[r];
-      else if (kind(rank[r]) > kind(d)) d = rank[r];
-      have = true;
+    if (in[i].device != out.device && !in.is_number(i)) {
+      if (!in.is_number(0))
+        throw DeviceError(cat(info.print(op), ": inputs are on ", out.device, " and ",
+                              in[i].device));
+      out.device = in[i].device;
     }
-    out.dtype = d;
   }
+  if (in.size() > 1) out.dtype = promoted(in);
   if (result == Result::floating && !is_floating(out.dtype)) out.dtype = f32;
   if (result == Result::boolean) out.dtype = boolean;
   return out;

@@ -64,7 +64,6 @@ Tensors BinaryCrossEntropyWithLogits::vjp(const Saved& s, const Tensor& dy) cons
 Samples<BinaryCrossEntropyWithLogits> BinaryCrossEntropyWithLogits::samples() {
   using sample::absent;
   using sample::positive;
-  const std::string name = "binary_cross_entropy_with_logits";
   const InputSpec t = positive({3, 5});
   return {
       .ok = {{{}, {{{3, 5}}, t}},
@@ -80,14 +79,16 @@ Samples<BinaryCrossEntropyWithLogits> BinaryCrossEntropyWithLogits::samples() {
               false}},
       .errors = {{{.reduction = "avg"},
                   {{{3}}, {{3}}},
-                  name + "(reduction=avg): reduction must be mean, sum or none"},
+                  "binary_cross_entropy_with_logits(reduction=avg): reduction must be mean, sum or "
+                  "none"},
                  {{},
                   {{{3}}, {{1}}},
-                  name + "(reduction=mean): the target of shape [1] must have the shape of x, "
-                         "[3]"},
+                  "binary_cross_entropy_with_logits(reduction=mean): the target of shape [1] must "
+                  "have the shape of x, [3]"},
                  {{},
                   {{{3}}, {{3}}, {{2}}},
-                  name + "(reduction=mean): weight of shape [2] does not broadcast to x, [3]"}}};
+                  "binary_cross_entropy_with_logits(reduction=mean): weight of shape [2] does not "
+                  "broadcast to x, [3]"}}};
 }
 
 Tensors BinaryCrossEntropyWithLogitsGrad::vjp(const Saved& s, const Tensor& ddx) const {

@@ -35,11 +35,13 @@ struct ClampPoint {
 
 struct ClampGradPoint {
   static constexpr Result result = Result::floating;
-  double min, max;
+  double min, max;  // NaN: absent
 
   template <class A>
   TANDEM_FN A point(A dy, A x) const {
-    return bool(x >= A(min)) & bool(x <= A(max)) ? dy : A(0);
+    const bool above = bool(x > A(min)) | bool(min != min);
+    const bool below = bool(x < A(max)) | bool(max != max);
+    return (above & below) ? dy : A(0);
   }
 };
 
@@ -49,8 +51,8 @@ bool whole(const std::optional<double>& v) { return !v || *v == std::floor(*v); 
 
 Spec Clamp::infer(Specs in) const {
   check(min || max, *this, "min or max must be given");
-  check<DTypeError>(in[0].dtype != boolean, *this, "booleans have no clamp");
   Spec out = in[0];
+  if (out.dtype == boolean) out.dtype = i64;
   if (!is_floating(out.dtype) && !(whole(min) && whole(max))) out.dtype = f32;
   return out;
 }
@@ -75,10 +77,9 @@ Samples<Clamp> Clamp::samples() {
                  {{.min = -0.5, .max = 0.5}, {special}, false},
                  {{.min = -2, .max = 3}, {{{20}, i32}}},
                  {{.min = -2.5}, {{{20}, i64}}},
-                 {{.min = 2}, {{{20}, u8}}}},
-          .errors = {
-              {{}, {{{3}}}, "clamp(min=none, max=none): min or max must be given"},
-              {{.min = 0}, {sample::mask({3})}, "clamp(min=0, max=none): booleans have no clamp"}}};
+                 {{.min = 2}, {{{20}, u8}}},
+                 {{.min = 0.5}, {sample::mask({5})}}},
+          .errors = {{{}, {{{3}}}, "clamp(min=none, max=none): min or max must be given"}}};
 }
 
 Spec ClampGrad::infer(Specs in) const {
@@ -86,7 +87,7 @@ Spec ClampGrad::infer(Specs in) const {
 }
 
 void ClampGrad::cpu(Inputs in, Outputs out) const {
-  const ClampGradPoint f{min.value_or(-HUGE_VAL), max.value_or(HUGE_VAL)};
+  const ClampGradPoint f{min.value_or(NAN), max.value_or(NAN)};
   detail::point_run(f, in, out[0]);
 }
 

@@ -6,8 +6,8 @@
 namespace tandem {
 
 /// x limited to [min, max]; either bound may be absent. NaN stays NaN; everything is max where min
-/// exceeds max. Whole bounds keep integers integers, others make them f32. Errors: ValueError when
-/// both bounds are absent, DTypeError for booleans.
+/// exceeds max. Whole bounds keep integers integers (booleans give i64), others make them f32.
+/// Errors: ValueError when both bounds are absent.
 struct Clamp {
   static constexpr std::string_view name = "clamp";
   static constexpr std::string_view inputs = "x";
@@ -17,7 +17,7 @@ struct Clamp {
 
   std::optional<double> min = std::nullopt;
   std::optional<double> max = std::nullopt;
-  static constexpr auto fields = std::tuple{field("min", &Clamp::min), field("max", &Clamp::max)};
+  static constexpr auto fields = Fields{field("min", &Clamp::min), field("max", &Clamp::max)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -25,7 +25,7 @@ struct Clamp {
   static Samples<Clamp> samples();
 };
 
-/// The gradient of clamp: dy where min <= x <= max, else 0.
+/// The gradient of clamp: dy where min < x < max, else 0, as PyTorch 2.15 does at the bounds.
 struct ClampGrad {
   static constexpr std::string_view name = "clamp_grad";
   static constexpr std::string_view inputs = "dy, x";
@@ -35,7 +35,7 @@ struct ClampGrad {
   std::optional<double> min = std::nullopt;
   std::optional<double> max = std::nullopt;
   static constexpr auto fields =
-      std::tuple{field("min", &ClampGrad::min), field("max", &ClampGrad::max)};
+      Fields{field("min", &ClampGrad::min), field("max", &ClampGrad::max)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;

@@ -14,7 +14,6 @@ TANDEM_OP(GeluGrad)
 
 namespace {
 
-constexpr double sqrt_half = 0.70710678118654752440;
 constexpr double density_at_0 = 0.39894228040143267794;  // 1 / sqrt(2 pi)
 constexpr double sqrt_2_over_pi = 0.79788456080286535588;
 constexpr double cubic = 0.044715;
@@ -23,16 +22,7 @@ struct GeluErf {
   static constexpr Result result = Result::floating;
   template <class A>
   TANDEM_FN A point(A x) const {
-    return x * A(0.5) * (A(1) + math::erf(x * A(sqrt_half)));
-  }
-};
-
-struct GeluTanh {
-  static constexpr Result result = Result::floating;
-  template <class A>
-  TANDEM_FN A point(A x) const {
-    const A inner = A(sqrt_2_over_pi) * (x + A(cubic) * x * x * x);
-    return A(0.5) * x * (A(1) + math::tanh(inner));
+    return x * math::normal(x).cdf;
   }
 };
 
@@ -40,9 +30,17 @@ struct GeluErfGrad {
   static constexpr Result result = Result::floating;
   template <class A>
   TANDEM_FN A point(A dy, A x) const {
-    const A cdf = A(0.5) * (A(1) + math::erf(x * A(sqrt_half)));
-    const A pdf = A(density_at_0) * math::exp(x * x * A(-0.5));
-    return dy * (cdf + x * pdf);
+    const math::Normal<A> n = math::normal(x);
+    return dy * (n.cdf + x * n.density);
+  }
+};
+
+// (1 + tanh(z)) / 2 = sigmoid(2 z), which does not cancel for negative z.
+struct GeluTanh {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(A x) const {
+    return x * math::sigmoid(A(2 * sqrt_2_over_pi) * (x + A(cubic) * x * x * x));
   }
 };
 
@@ -50,9 +48,9 @@ struct GeluTanhGrad {
   static constexpr Result result = Result::floating;
   template <class A>
   TANDEM_FN A point(A dy, A x) const {
-    const A t = math::tanh(A(sqrt_2_over_pi) * (x + A(cubic) * x * x * x));
-    const A slope = A(sqrt_2_over_pi) * (A(1) + A(3 * cubic) * x * x);
-    return dy * (A(0.5) * (A(1) + t) + A(0.5) * x * (A(1) - t * t) * slope);
+    const A s = math::sigmoid(A(2 * sqrt_2_over_pi) * (x + A(cubic) * x * x * x));
+    const A slope = A(2 * sqrt_2_over_pi) * (A(1) + A(3 * cubic) * x * x);
+    return dy * (s + x * s * (A(1) - s) * slope);
   }
 };
 

@@ -55,25 +55,28 @@ Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
 
 Samples<KlDiv> KlDiv::samples() {
   using sample::positive;
+  const KlDiv mean, none{.reduction = "none"}, sum{.reduction = "sum"};
+  const KlDiv batchmean{.reduction = "batchmean"}, log{.log_target = true};
+  const KlDiv log_batchmean{.reduction = "batchmean", .log_target = true};
   return {
-      .ok = {{{}, {{{3, 5}}, positive({3, 5})}},
-             {{.reduction = "sum"}, {{{3, 5}}, positive({5})}},
-             {{.reduction = "batchmean"}, {{{3, 5}}, positive({3, 5})}},
-             {{.reduction = "none"}, {{{3, 5}}, positive({3, 5})}},
-             {{.log_target = true}, {{{3, 5}}, {{3, 5}}}},
-             {{.reduction = "batchmean", .log_target = true}, {{{3, 5}}, {{3, 5}}}},
-             {{}, {{{}}, positive({})}},
-             {{.reduction = "sum"}, {{{0, 2}}, {{0, 2}}}},
-             {{}, {{{0, 2}}, {{0, 2}}}, false},
-             {{}, {sample::strided({5, 4}), positive({5, 4})}},
-             {{.reduction = "none"},
+      .ok = {{mean, {{{3, 5}}, positive({3, 5})}},
+             {sum, {{{3, 5}}, positive({5})}},
+             {batchmean, {{{3, 5}}, positive({3, 5})}},
+             {none, {{{3, 5}}, positive({3, 5})}},
+             {log, {{{3, 5}}, {{3, 5}}}},
+             {log_batchmean, {{{3, 5}}, {{3, 5}}}},
+             {mean, {{{}}, positive({})}},
+             {sum, {{{0, 2}}, {{0, 2}}}},
+             {mean, {{{0, 2}}, {{0, 2}}}, false},
+             {mean, {sample::strided({5, 4}), positive({5, 4})}},
+             {none,
               {sample::listed({4}, {-1, -2, -3, -HUGE_VAL}), sample::listed({4}, {0, 1, 0.5, 1})},
               false}},
       .errors = {{{.reduction = "avg"},
                   {{{3}}, {{3}}},
                   "kl_div(reduction=avg, log_target=false): reduction must be mean, batchmean, "
                   "sum or none"},
-                 {{},
+                 {mean,
                   {{{3}}, {{4}}},
                   "kl_div(reduction=mean, log_target=false): shapes [3] and [4] do not "
                   "broadcast"}}};

@@ -13,7 +13,7 @@ struct Pow {
   static constexpr OnnxRule onnx{"Pow", 15};
   static constexpr Saves saves{.in = {0, 1}, .out = {0}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
@@ -35,13 +35,13 @@ struct Pow {
   static Samples<Pow> samples();
 };
 
-/// x * x. Errors: DTypeError for booleans.
+/// x * x. Booleans give i64.
 struct Square {
   static constexpr std::string_view name = "square";
   static constexpr std::string_view inputs = "x";
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr Result result = Result::same;
-  static constexpr std::tuple<> fields{};
+  static constexpr Fields<> fields{};
 
   template <class A>
   TANDEM_FN A point(A x) const {
