@@ -69,7 +69,8 @@ class Pass {
   }
   /// True the first time.
   bool claim(Node* n) {
-    if (ours(n)) return false;
+    // Once tracked aside, always: the other pass may end and free the node meanwhile.
+    if (ours(n) || (!foreign_.empty() && foreign_.contains(n))) return false;
     uint64_t nobody = 0;
     if (n->owner.compare_exchange_strong(nobody, id_, std::memory_order_acq_rel)) {
       claimed_.push_back(n);
@@ -205,7 +206,7 @@ void Pass::visit(Node* n, Tensors& captured) {
       if (Tensor changed = h.hook->call(g); changed.defined()) {
         require<ShapeError>(changed.shape() == g.shape(), "hook: returned shape ",
                             changed.shape(), " for a gradient of shape ", g.shape());
-        g = std::move(changed);
+        g = changed.dtype() == g.dtype() ? std::move(changed) : cast(changed, g.dtype());
       }
     }
   }
@@ -215,7 +216,11 @@ void Pass::visit(Node* n, Tensors& captured) {
     if (accumulate_) deliver(n, slot(n, 0));
     return;
   }
-  if (captures_.empty() || wanted(n)) propagate(n);
+  // An asked-for result is not taken further down unless another input lies there.
+  bool further = captures_.empty();
+  for (int i = 0; i < n->n_in && !further; ++i)
+    further = n->edges[i].node && wanted(n->edges[i].node);
+  if (further) propagate(n);
 }
 
 void Pass::propagate(Node* n) {
@@ -241,7 +246,7 @@ void Pass::propagate(Node* n) {
   }
   if (!options_.retain_graph && !options_.create_graph) {
     for (int i = 0; i < n->n_saved; ++i) n->saved[i] = SavedTensor();
-    n->released = n->n_saved > 0;
+    if (n->n_saved) n->released = true;
   }
   for (int i = 0; i < n->n_in && i < int(dx.size()); ++i) {
     const Edge& e = n->edges[i];

@@ -70,11 +70,16 @@ Tensor new_tensor(const Spec& spec) {
 }
 
 void delete_impl(TensorImpl* impl) noexcept {
-  if (impl->node) release_node(impl->node);
   if (impl->extras) {
-    if (Node* acc = impl->extras->accumulator.load()) forget_leaf(acc);
-    delete impl->extras;
+    if (Node* acc = impl->extras->accumulator.exchange(nullptr)) {
+      forget_leaf(acc);
+      // A backward pass of another thread may have taken a reference just before that; then the
+      // leaf is that pass's to delete.
+      if (impl->refs.load(std::memory_order_acquire) > 1 && !drop_ref(impl->refs)) return;
+    }
   }
+  if (impl->node) release_node(impl->node);
+  delete impl->extras;
   TensorImpl* base = impl->base;
   Storage* storage = impl->storage;
   impl->~TensorImpl();

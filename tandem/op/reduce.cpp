@@ -82,13 +82,28 @@ void reduce_launch(const ReduceKernel& k, const void* op, const Shape& axes, Inp
         const int64_t first = b / blocks * width + b % blocks * tile;
         const int64_t m = std::min(tile, width - b % blocks * tile);
         const char* base = data + offset_of(first, s.kept, s.kept_strides) * x_item;
-        for (int64_t r = 0; r < rows; ++r) {
-          const char* p = base + offset_of(r, s.reduced, s.reduced_strides) * x_item;
-          if (d != compute) {
-            gather(p, 1, buffer, m);
-            p = buffer;
+        auto add_rows = [&](int64_t from, int64_t to, char* into) {
+          for (int64_t r = from; r < to; ++r) {
+            const char* p = base + offset_of(r, s.reduced, s.reduced_strides) * x_item;
+            if (d != compute) {
+              gather(p, 1, buffer, m);
+              p = buffer;
+            }
+            fn.columns(op, p, m, into);
           }
-          fn.columns(op, p, m, acc + first * item);
+        };
+        // Many rows are folded in pieces: the rounding error grows with a piece, not with all.
+        const int64_t piece = rows <= 1024 ? rows : std::max<int64_t>(1024, rows / 1024);
+        if (piece == rows) {
+          add_rows(0, rows, acc + first * item);
+          continue;
+        }
+        alignas(64) char part[tile * 8];
+        for (int64_t r = 0; r < rows; r += piece) {
+          fn.ends(op, part, m, m, true);
+          add_rows(r, std::min(rows, r + piece), part);
+          for (int64_t j = 0; j < m; ++j)
+            fn.merge(op, part + j * item, 1, acc + (first + j) * item);
         }
       }
     });

@@ -182,6 +182,7 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
     impl->flags |= TensorImpl::needs_grad;
     ++owners;
   }
+  if (!owners) return release_node(node);  // no result can carry a gradient
   node->refs.store(owners, std::memory_order_relaxed);  // nobody else has seen it yet
 }
 

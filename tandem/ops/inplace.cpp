@@ -29,6 +29,44 @@ void take_history(const Tensor& to, const Tensor& from) {
   if (a->node) add_ref(a->node->refs);
 }
 
+/// The values and the history that `t` has now, in memory of their own.
+Tensor keep(const Tensor& t) {
+  Tensor copy = empty(t.spec());
+  if (t.device().type == DeviceType::cpu) copy_data(copy, t);
+  take_history(copy, t);
+  return copy;
+}
+
+bool is_leaf_with_gradient(const Tensor& t) {
+  return t.impl()->has(TensorImpl::needs_grad) && !t.impl()->node;
+}
+
+/// What the gradient will read of the target, or of its memory, is copied before the write.
+void keep_inputs(const OpInfo& info, const Tensor& target, Tensors& inputs) {
+  bool others = false;
+  for (size_t i = 1; i < inputs.size(); ++i) {
+    Tensor& t = inputs[i];
+    if (!t.defined()) continue;
+    others = others || t.impl()->has(TensorImpl::needs_grad);
+    if (info.saves.in.has(int(i)) && t.impl()->storage == target.impl()->storage &&
+        !is_leaf_with_gradient(t))
+      t = keep(t);
+  }
+  inputs[0] = others && info.saves.in.has(0) ? keep(target) : snapshot(target);
+}
+
+/// Saved inputs that were overwritten all the same carry the version from before the write, so that
+/// reading one is an error.
+void mark_overwritten(const OpInfo& info, const Tensor& out, int n, uint32_t before) {
+  const Node* node = out.impl()->node;
+  if (!node) return;
+  for (int i = 0, slot = 0; i < n; ++i) {
+    if (!info.saves.in.has(i)) continue;
+    SavedTensor& s = node->saved[slot++];
+    if (s.tensor.defined() && s.tensor.impl()->storage == out.impl()->storage) s.version = before;
+  }
+}
+
 int64_t element_offset(const Tensor& view, const Tensor& base) {
   return (view.impl()->data - base.impl()->data) / itemsize(view.dtype());
 }
@@ -41,9 +79,10 @@ Tensor base_of(const Tensor& view) {
 void check_writable(const OpInfo& info, const void* op, const Tensor& target) {
   const TensorImpl& t = *target.impl();
   const TensorImpl& owner = t.base ? *t.base : t;
-  const bool leaf = owner.has(TensorImpl::needs_grad) && !owner.node;
-  require<GradientError>(!leaf || !grad_enabled(), info.print(op), ": in-place write to ",
-                         t.base ? "a view of " : "",
+  const bool leaf = is_leaf_with_gradient(target);  // a view may have been made one
+  const bool of_leaf = owner.has(TensorImpl::needs_grad) && !owner.node;
+  require<GradientError>(!(leaf || of_leaf) || !grad_enabled(), info.print(op),
+                         ": in-place write to ", t.base && !leaf ? "a view of " : "",
                          "a leaf that requires a gradient; use NoGrad, or an op that makes a copy");
   for (int i = 0; i < t.spec.shape.size(); ++i)
     require<ShapeError>(t.strides[i] != 0 || t.spec.shape[i] <= 1, info.print(op),
@@ -87,7 +126,8 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
                       " cannot be written over ", target.dtype());
 
   Tensors inputs(in, in + n);
-  if (tape) inputs[0] = snapshot(target);
+  if (tape && (flags & TensorImpl::symbolic)) inputs[0] = snapshot(target);
+  else if (tape) keep_inputs(info, target, inputs);
   if (flags & TensorImpl::symbolic) {
     Tensor result;
     compute(info, op, inputs.data(), n, flags, &spec, &result, 1);
@@ -97,6 +137,7 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
   }
 
   Tensor out = alias(target);
+  const uint32_t before = target.version();
   bool direct = spec.dtype == target.dtype() && target.is_contiguous() && info.broadcasts;
   for (int i = 1; i < n; ++i) direct = direct && !overlaps_otherwise(in[i], target);
   if (target.device().type == DeviceType::cpu) {
@@ -114,6 +155,7 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
   if (!tape) return;
 
   record_node(info, op, inputs.data(), n, &out, 1);
+  mark_overwritten(info, out, n, before);
   if (target.impl()->has(TensorImpl::is_view)) {
     const Tensor base = base_of(target);
     require<GradientError>(base.is_contiguous(), info.print(op),
