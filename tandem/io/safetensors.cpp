@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <vector>
 
 #include "tandem/io/file.h"
@@ -175,7 +176,7 @@ Tensor make_tensor(const Source& s, uint64_t data, const std::string& name, cons
 }
 
 /// Fills what is asked for; the header is checked whole either way.
-void parse(const Source& s, std::map<std::string, Tensor>* tensors, Metadata* metadata) {
+void parse(const Source& s, NamedTensors* tensors, Metadata* metadata) {
   const uint64_t size = s.bytes.size();
   s.check(size >= 8, 0, "too short for a safetensors file (", size, " bytes)");
   const uint64_t length = s.number<uint64_t>(0);
@@ -215,7 +216,7 @@ void parse(const Source& s, std::map<std::string, Tensor>* tensors, Metadata* me
           " bytes that belong to no tensor");
   for (const auto* item : order) {
     Tensor t = make_tensor(s, data, item->first, item->second);
-    if (tensors) tensors->emplace(item->first, std::move(t));
+    if (tensors) tensors->emplace_back(item->first, std::move(t));
   }
   if (metadata) *metadata = std::move(reader.metadata);
 }
@@ -236,10 +237,10 @@ int rank(DType d) {
 
 }  // namespace
 
-std::map<std::string, Tensor> load_safetensors(const std::string& path) {
+NamedTensors load_safetensors(const std::string& path) {
   const auto file = MappedFile::open(path);
   const std::string name = cat("load_safetensors(", path, ")");
-  std::map<std::string, Tensor> tensors;
+  NamedTensors tensors;
   parse({file->bytes(), name, file}, &tensors, nullptr);
   return tensors;
 }
@@ -252,14 +253,14 @@ Metadata load_safetensors_metadata(const std::string& path) {
   return metadata;
 }
 
-std::map<std::string, Tensor> parse_safetensors(std::span<const uint8_t> bytes,
-                                                std::string_view name, Metadata* metadata) {
-  std::map<std::string, Tensor> tensors;
+NamedTensors parse_safetensors(std::span<const uint8_t> bytes, std::string_view name,
+                               Metadata* metadata) {
+  NamedTensors tensors;
   parse({bytes, name}, &tensors, metadata);
   return tensors;
 }
 
-void save_safetensors(const std::string& path, const std::map<std::string, Tensor>& tensors,
+void save_safetensors(const std::string& path, const NamedTensors& tensors,
                       const Metadata& metadata) {
   struct Item {
     const std::string* name;
@@ -271,9 +272,14 @@ void save_safetensors(const std::string& path, const std::map<std::string, Tenso
     require<ValueError>(name != metadata_key, what, ": this name is kept for the metadata");
     items.push_back({&name, detail::plain_tensor(t, what)});
   }
-  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
-    return rank(a.t.dtype()) < rank(b.t.dtype());
+  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    const int ra = rank(a.t.dtype()), rb = rank(b.t.dtype());
+    return ra != rb ? ra < rb : *a.name < *b.name;
   });
+  std::set<std::string_view> names;
+  for (const Item& item : items)
+    require<ValueError>(names.insert(*item.name).second, "save_safetensors(", path, "): the name ",
+                        *item.name, " comes twice");
   std::string header = "{";
   const auto comma = [&] {
     if (header.back() != '{') header += ',';

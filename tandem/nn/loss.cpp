@@ -5,6 +5,7 @@
 #include "tandem/ops/kl_div.h"
 #include "tandem/ops/l1_loss.h"
 #include "tandem/ops/mse_loss.h"
+#include "tandem/ops/nll_loss.h"
 #include "tandem/ops/smooth_l1_loss.h"
 
 namespace tandem::nn {

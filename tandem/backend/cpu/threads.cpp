@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "tandem/core/threads.h"
+
 #ifdef __linux__
 #include <sched.h>
 #endif
@@ -94,6 +96,7 @@ int default_threads() {
 }
 
 std::atomic<int> g_threads{0};  // 0: ask default_threads() at first use
+constinit thread_local bool g_single_thread __attribute__((tls_model("initial-exec"))) = false;
 
 }  // namespace
 
@@ -110,7 +113,7 @@ void set_num_threads(int n) noexcept {
 
 namespace detail {
 
-bool may_fork() noexcept { return num_threads() > 1 && omp_in_parallel() == 0; }
+bool may_fork() noexcept { return num_threads() > 1 && !g_single_thread && omp_in_parallel() == 0; }
 
 void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* body) {
   const int threads = num_threads();
@@ -151,3 +154,13 @@ OmpScope::~OmpScope() {
 }
 
 }  // namespace tandem::cpu
+
+namespace tandem {
+
+int num_threads() { return cpu::num_threads(); }
+void set_num_threads(int n) { cpu::set_num_threads(n); }
+
+SingleThread::SingleThread() : before_(cpu::g_single_thread) { cpu::g_single_thread = true; }
+SingleThread::~SingleThread() { cpu::g_single_thread = before_; }
+
+}  // namespace tandem

@@ -1,0 +1,103 @@
+#include "tandem/data/dataset.h"
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "tandem/op/copy.h"
+
+namespace tandem::data {
+
+namespace detail {
+
+namespace {
+Shape without_first(const Shape& s) {
+  Shape out = s;
+  out.erase(0);
+  return out;
+}
+Shape with_first(int64_t n, const Shape& s) {
+  Shape out = s;
+  out.insert(0, n);
+  return out;
+}
+}  // namespace
+
+Tensor gather_rows(const Tensor& t, std::span<const int64_t> indices) {
+  const Shape row = without_first(t.shape());
+  Tensor out = empty(with_first(int64_t(indices.size()), row), t.dtype());
+  const auto bytes = size_t(row.numel() * itemsize(t.dtype()));
+  const auto* from = static_cast<const char*>(t.raw_data());
+  auto* to = static_cast<char*>(out.raw_data());
+  for (const int64_t i : indices) {
+    check_index("TensorDataset", i, t.size(0));
+    if (bytes) std::memcpy(to, from + size_t(i) * bytes, bytes);
+    to += bytes;
+  }
+  return out;
+}
+
+Tensor row(const Tensor& t, int64_t i) {
+  check_index("TensorDataset", i, t.size(0));
+  const Shape shape = without_first(t.shape());
+  return tandem::detail::alias(t, shape, contiguous_strides(shape), i * shape.numel());
+}
+
+Tensor stack_samples(std::span<const Tensor> samples) {
+  require(!samples.empty(), "collate: there are no samples");
+  const Tensor& first = samples[0];
+  Tensor out = empty(with_first(int64_t(samples.size()), first.shape()), first.dtype());
+  const auto bytes = size_t(first.numel() * itemsize(first.dtype()));
+  auto* to = static_cast<char*>(out.raw_data());
+  for (size_t i = 0; i < samples.size(); ++i, to += bytes) {
+    const Tensor& s = samples[i];
+    require<ShapeError>(s.shape() == first.shape(), "collate: sample ", i,
+                        " of the batch has shape ", s.shape(), ", the first has ", first.shape());
+    require<DTypeError>(s.dtype() == first.dtype(), "collate: sample ", i, " of the batch is ",
+                        s.dtype(), ", the first is ", first.dtype());
+    const Tensor plain = tandem::detail::as_contiguous(s);
+    if (bytes) std::memcpy(to, plain.raw_data(), bytes);
+  }
+  return out;
+}
+
+std::vector<int64_t> split_lengths(int64_t size, std::span<const double> parts) {
+  double sum = 0;
+  bool whole = true;
+  for (const double p : parts) {
+    require(p >= 0, "random_split: a part of ", p, " is negative");
+    sum += p;
+    whole &= p == std::floor(p);
+  }
+  std::vector<int64_t> lengths;
+  if (whole && sum == double(size)) {
+    lengths.assign(parts.begin(), parts.end());
+    return lengths;
+  }
+  require(std::abs(sum - 1) < 1e-9, "random_split: the parts sum to ", sum,
+          "; lengths must sum to the size ", size, ", fractions to 1");
+  for (const double p : parts) lengths.push_back(int64_t(std::floor(p * double(size))));
+  // What rounding left over goes to the parts in turn, as in PyTorch.
+  const int64_t left = size - std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  for (int64_t i = 0; i < left; ++i) ++lengths[size_t(i) % lengths.size()];
+  return lengths;
+}
+
+std::vector<int64_t> permutation(int64_t n, Random& random) {
+  std::vector<int64_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  for (int64_t i = n - 1; i > 0; --i)
+    std::swap(order[size_t(i)], order[size_t(random.below(i + 1))]);
+  return order;
+}
+
+}  // namespace detail
+
+TensorDataset::TensorDataset(const Tensor& x, const Tensor& y)
+    : x_(tandem::detail::as_contiguous(x.detach())), y_(tandem::detail::as_contiguous(y.detach())) {
+  require<ShapeError>(x.dim() > 0 && y.dim() > 0 && x.size(0) == y.size(0),
+                      "TensorDataset: the first axes must be equal, got shapes ", x.shape(),
+                      " and ", y.shape());
+}
+
+}  // namespace tandem::data
