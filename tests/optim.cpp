@@ -1,5 +1,6 @@
 // Optimizers and schedules against what PyTorch does (tests/golden/make_optim.py).
 #include "tandem/io/npy.h"
+#include "tandem/nn/linear.h"
 #include "tandem/optim/adagrad.h"
 #include "tandem/optim/adam.h"
 #include "tandem/optim/clip.h"
@@ -406,6 +407,19 @@ TEST(Optim, StridedHalfAndMixedParametersFollowTheSameRule) {
     for (size_t i = 0; i < want.size(); ++i)
       EXPECT_NEAR(got[i], want[i], half == f16 ? 5e-3 : 4e-2) << name(half);
   }
+}
+
+TEST(Optim, AConvertedModuleTakesItsStateAlong) {
+  nn::Linear layer(3, 2);
+  optim::Adam o(layer);
+  for (const Tensor& p : layer.parameters()) p.set_grad(ones(p.shape()));
+  o.step();
+  layer.to(f64);
+  const std::vector<double> before = layer.weight.to_vector<double>();
+  o.step();
+  EXPECT_EQ(find(o.state_dict(), "state.0.weight.exp_avg").dtype(), f64);
+  const std::vector<double> after = layer.weight.to_vector<double>();
+  for (size_t i = 0; i < after.size(); ++i) EXPECT_NEAR(after[i], before[i] - 1e-3, 1e-9);
 }
 
 TEST(Optim, ManyLargeParametersEqualOneByOne) {

@@ -188,6 +188,12 @@ void Optimizer::step_group(Group& group) {
       for (size_t i = 0; i < states; ++i)
         slot.states.push_back(full(spec.shape, plan.fill, spec.dtype, spec.device));
     }
+    if (states && slot.states[0].impl()->spec.dtype != state_dtype(p.spec.dtype)) [[unlikely]]
+      for (Tensor& s : slot.states)
+        s = s.to(state_dtype(p.spec.dtype));  // the module was converted
+    require<ShapeError>(!states || slot.states[0].impl()->spec.shape == p.spec.shape, name_,
+                        ": parameter ", slot.name, " now has shape ", p.spec.shape,
+                        ", its state has ", states ? slot.states[0].shape() : Shape());
     if (g.has(TensorImpl::symbolic)) {
       step_symbolic(group, slot, gradient);
       continue;
