@@ -33,7 +33,7 @@ Tensors run_stack(std::string_view name, const Tensor& input, const Tensor& h0, 
     start[k] = given[k].defined() ? (single ? unsqueeze(given[k], 1) : given[k])
                                   : zeros({total, x.size(1), hidden}, x.dtype(), x.device());
     require<ShapeError>(start[k].shape() == Shape{total, x.size(1), hidden}, name, "(): the ",
-                        k ? "cell" : "hidden", " state has shape ", given[k].shape(), ", needs [",
+                        k ? "cell" : "hidden", " state has shape ", start[k].shape(), ", needs [",
                         total, ", ", x.size(1), ", ", hidden, "]");
   }
   std::vector<Tensor> last[2];
