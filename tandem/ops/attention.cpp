@@ -426,16 +426,20 @@ void ScaledDotProductAttentionGrad::cpu(Inputs in, Outputs out) const {
 Tensors ScaledDotProductAttentionGrad::vjp(const Saved& s, const Tensors& g) const {
   Tensors in;
   for (int i = 0; i < 8; ++i) in.push_back(s.in(i));
-  const DType d = g[0].dtype();
-  return detail::vjp_through(in, g, [&](const Tensors& v) {
+  const DType d = compute_type(g[0].dtype());
+  return detail::vjp_through(in, g, [&](const Tensors& given) {
+    Tensors v;  // in the compute type, as in the kernel
+    for (const Tensor& t : given)
+      v.push_back(t.defined() && is_floating(t.dtype()) ? cast(t, d) : t);
     const double by = scale.value_or(1 / std::sqrt(double(v[0].shape().back())));
     const Tensor scores = scores_in_ops(*this, v[0], v[1], v[7]);
     const Tensor lse = where(eq(v[4], Tensor(-infinity)), Tensor(infinity), v[4]);
-    const Tensor p = exp(scores - cast(unsqueeze(lse, -1), d));
-    const Tensor delta = sum(v[5] * v[3], {-1}, true) - cast(unsqueeze(v[6], -1), d);
+    const Tensor p = exp(scores - unsqueeze(lse, -1));
+    const Tensor delta = sum(v[5] * v[3], {-1}, true) - unsqueeze(v[6], -1);
     const Tensor ds = p * (matmul(v[5], transpose(v[2], -1, -2)) - delta) * Tensor(by);
-    return Tensors{matmul(ds, v[1]), matmul(transpose(ds, -1, -2), v[0]),
-                   matmul(transpose(p, -1, -2), v[5])};
+    return Tensors{cast(matmul(ds, v[1]), g[0].dtype()),
+                   cast(matmul(transpose(ds, -1, -2), v[0]), g[1].dtype()),
+                   cast(matmul(transpose(p, -1, -2), v[5]), g[2].dtype())};
   });
 }
 

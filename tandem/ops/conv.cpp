@@ -52,8 +52,7 @@ void check_conv_dtypes(const O& op, Specs in) {
     if (in.has(i))
       check<DTypeError>(in[i].dtype == d, op, "dtypes ", d, " and ", in[i].dtype,
                         " differ; cast one of them");
-  check<DTypeError>(is_floating(d) || d == i64, op, "dtype ", d,
-                    " has no convolution; cast to a floating type or i64");
+  check<DTypeError>(d != boolean, op, "booleans have no convolution; cast them");
 }
 
 template <class O>
@@ -113,8 +112,8 @@ ConvShape conv_shape(const O& op, const Shape& x, const Shape& w, int axes) {
           v(op.dilation), op.groups};
 }
 
-/// Sums run in f64 for f64 and i64, else in f32.
-DType compute_type(DType d) { return d == f64 || d == i64 ? f64 : f32; }
+/// Sums run in f64 for f64 and integers, else in f32.
+DType compute_type(DType d) { return d == f64 || is_integral(d) ? f64 : f32; }
 
 /// Calls f<T>(result) with memory of the compute type and moves the result to `out`.
 template <class F>
@@ -123,7 +122,11 @@ void compute_into(const Tensor& out, F&& f) {
   const Tensor to = out.dtype() == d ? out : empty(out.shape(), d);
   if (d == f64) f.template operator()<double>(to.data<double>());
   else f.template operator()<float>(to.data<float>());
-  if (!to.is_same(out)) detail::copy_data(out, to);
+  if (to.is_same(out)) return;
+  if (!is_integral(out.dtype())) return detail::copy_data(out, to);
+  const Tensor whole = empty(out.shape(), i64);  // from here small integers wrap around
+  detail::copy_data(whole, to);
+  detail::copy_data(out, whole);
 }
 
 template <class O>
@@ -222,7 +225,7 @@ Samples<Conv2d> Conv2d::samples() {
            "conv2d(stride=[0], padding=[0], dilation=[1], groups=1): stride must be at least 1"},
           {{},
            {sample::mask({2, 3, 5, 5}), sample::mask({4, 3, 3, 3}), none},
-           op + "dtype bool has no convolution; cast to a floating type or i64"}}};
+           op + "booleans have no convolution; cast them"}}};
 }
 
 Spec Conv2dInputGrad::infer(Specs in) const {

@@ -110,8 +110,8 @@ struct ConvTranspose2d {
 /// y[n, o, i, j] = bias[o] + sum of weight[o, c, a, b] x[n, c, i stride - padding + a dilation,
 /// ...] over a group's channels and the kernel; x outside its bounds is 0. x is [n, c, h, w] or
 /// [c, h, w], weight [oc, c / groups, kh, kw], the result [n, oc, floor((h + 2 padding - dilation
-/// (kh - 1) - 1) / stride) + 1, ...]. i64 is exact below 2^53. Errors: ShapeError, DTypeError,
-/// ValueError for attributes out of range.
+/// (kh - 1) - 1) / stride) + 1, ...]. Integers are exact below 2^53. Errors: ShapeError,
+/// DTypeError, ValueError for attributes out of range.
 inline Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                      const PerAxis& stride = 1, const PerAxis& padding = 0,
                      const PerAxis& dilation = 1, int64_t groups = 1) {

@@ -1,5 +1,6 @@
 #include "tandem/ops/linear.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "tandem/backend/cpu/gemm.h"
@@ -15,6 +16,7 @@
 namespace tandem {
 
 TANDEM_OP(Linear)
+TANDEM_OP(LinearGrad)
 TANDEM_OP(Addmm)
 TANDEM_OP(Outer)
 
@@ -42,25 +44,25 @@ void Linear::cpu(Inputs in, Outputs out) const {
   const Tensor& w = in[1];
   const bool has_bias = in.size() > 2 && in[2].defined();
   const int64_t k = w.shape().back(), n = w.dim() == 2 ? w.shape()[0] : 1;
-  Shape merged{in[0].numel() / std::max<int64_t>(k, 1), k};
-  if (k == 0) merged[0] = out[0].numel() / n;
-  const Tensor y = detail::alias(out[0], {merged[0], n}, {n, 1}, 0);
-  Tensor x = in[0];
-  if (x.dim() != 2) {
-    x = detail::as_contiguous(x);
-    x = detail::alias(x, merged, {k, 1}, 0);
-  }
   const int64_t ws = w.dim() == 2 ? w.strides()[0] : k, wc = w.strides()[w.dim() - 1];
-  const DType d = y.dtype();
-  if ((d == f32 || d == f64) && k > 0 && x.strides()[1] == 1 && wc == 1 && x.strides()[0] >= k &&
-      ws >= k) {
-    const Tensor bias = has_bias ? detail::as_contiguous(in[2]) : Tensor();
+  const int64_t rows = out[0].numel() / n;
+  const DType d = out[0].dtype();
+  const bool matrix = in[0].dim() == 2;
+  const int64_t ldx = matrix ? in[0].strides()[0] : k;
+  const bool in_place = matrix ? in[0].strides()[1] == 1 && ldx >= k : in[0].is_contiguous();
+  if ((d == f32 || d == f64) && k > 0 && in_place && wc == 1 && ws >= k &&
+      (!has_bias || in[2].is_contiguous())) {
     auto call = [&]<class T>() {
-      cpu::linear(merged[0], n, k, x.data<T>(), x.strides()[0], w.data<T>(), ws,
-                  has_bias ? bias.data<T>() : nullptr, y.data<T>(), n);
+      cpu::linear(rows, n, k, static_cast<const T*>(in[0].raw_data()), ldx,
+                  static_cast<const T*>(w.raw_data()), ws,
+                  has_bias ? static_cast<const T*>(in[2].raw_data()) : nullptr,
+                  static_cast<T*>(out[0].raw_data()), n);
     };
     return d == f32 ? call.operator()<float>() : call.operator()<double>();
   }
+  const Tensor y = detail::alias(out[0], {rows, n}, {n, 1}, 0);
+  Tensor x = in[0];
+  if (!matrix) x = detail::alias(detail::as_contiguous(x), {rows, k}, {k, 1}, 0);
   if (has_bias)
     detail::copy_data(
         y, detail::alias(in[2], y.shape(), {0, in[2].dim() ? in[2].strides()[0] : 0}, 0));
@@ -70,14 +72,13 @@ void Linear::cpu(Inputs in, Outputs out) const {
 Tensors Linear::vjp(const Saved& s, const Tensor& dy) const {
   const bool vector = s.shape(1).size() == 1;
   const Tensor g = vector ? unsqueeze(dy, -1) : dy;
-  const Tensor rows = s.needs(1) || s.needs(2) ? detail::merge_rows(g) : Tensor();
   Tensor dx, dw, db;
   if (s.needs(0)) dx = matmul(g, vector ? unsqueeze(s.in(1), 0) : s.in(1));
-  if (s.needs(1)) {
-    dw = matmul(transpose(rows, 0, 1), detail::merge_rows(s.in(0)));
-    if (vector) dw = squeeze(dw, 0);
+  if (s.needs(1) || s.needs(2)) {
+    const Tensors d = apply_all(LinearGrad{}, {s.in(0), g});
+    dw = vector ? squeeze(d[0], 0) : d[0];
+    db = vector ? squeeze(d[1], 0) : d[1];
   }
-  if (s.needs(2)) db = vector ? sum(dy) : sum(rows, {0});
   return {dx, dw, db};
 }
 
@@ -105,6 +106,87 @@ Samples<Linear> Linear::samples() {
                   {{{}}, {{4, 5}}, sample::absent()},
                   "linear(): x has shape [] and weight [4, 5]; x needs at least one axis, weight "
                   "one or two"}}};
+}
+
+std::array<Spec, 2> LinearGrad::infer(Specs in) const {
+  const Shape &x = in[0].shape, &dy = in[1].shape;
+  bool fits = x.size() > 0 && x.size() == dy.size();
+  for (int i = 0; fits && i + 1 < x.size(); ++i) fits = x[i] == dy[i];
+  check<ShapeError>(fits, *this, "x of shape ", x, " and dy of shape ", dy,
+                    " may differ in their last axis only");
+  detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
+  return {Spec{{dy.back(), x.back()}, in[0].dtype, in[0].device},
+          Spec{{dy.back()}, in[0].dtype, in[0].device}};
+}
+
+namespace {
+
+/// `t` as [rows, last], copied only when its axes do not merge.
+Tensor as_rows(const Tensor& t) {
+  if (t.dim() == 2) return t;
+  const int64_t last = t.shape().back(), rows = last ? t.numel() / last : 0;
+  return detail::alias(detail::as_contiguous(t), {rows, last}, {last, 1}, 0);
+}
+
+/// sums[j] = sum of x[i, j]: 64 rows at a time, so that rounding errors stay small.
+template <class T>
+void sum_rows(const T* x, int64_t rows, int64_t n, int64_t ld, T* sums) {
+  constexpr int64_t wide = 64, tall = 64;
+  simd([=] {
+    for (int64_t j0 = 0; j0 < n; j0 += wide) {
+      const int64_t w = std::min(wide, n - j0);
+      T total[wide] = {};
+      for (int64_t i0 = 0; i0 < rows; i0 += tall) {
+        T part[wide] = {};
+        for (int64_t i = i0; i < std::min(rows, i0 + tall); ++i) {
+          const T* row = x + i * ld + j0;
+#pragma omp simd
+          for (int64_t j = 0; j < w; ++j) part[j] += row[j];
+        }
+        for (int64_t j = 0; j < w; ++j) total[j] += part[j];
+      }
+      for (int64_t j = 0; j < w; ++j) sums[j0 + j] = total[j];
+    }
+  });
+}
+
+}  // namespace
+
+void LinearGrad::cpu(Inputs in, Outputs out) const {
+  const Tensor x = as_rows(in[0]), dy = as_rows(in[1]);
+  const int64_t rows = dy.shape()[0], n = dy.shape()[1];
+  detail::matrix_product(detail::alias(dy, {n, rows}, {dy.strides()[1], dy.strides()[0]}, 0), x,
+                         out[0]);
+  const DType d = dy.dtype();
+  if ((d == f32 || d == f64) && dy.strides()[1] == 1) {
+    const int64_t ld = dy.strides()[0];
+    if (d == f32) sum_rows(dy.data<float>(), rows, n, ld, out[1].data<float>());
+    else sum_rows(dy.data<double>(), rows, n, ld, out[1].data<double>());
+    return;
+  }
+  const Tensor wide = detail::as_contiguous(dy, d == f16 || d == bf16 ? f32 : f64);
+  const Tensor sums = empty({n}, wide.dtype());
+  if (wide.dtype() == f32) sum_rows(wide.data<float>(), rows, n, n, sums.data<float>());
+  else sum_rows(wide.data<double>(), rows, n, n, sums.data<double>());
+  detail::copy_data(out[1], sums);
+}
+
+Tensors LinearGrad::vjp(const Saved& s, const Tensors& g) const {
+  return {s.needs(0) ? matmul(s.in(1), g[0]) : Tensor(),
+          s.needs(1) ? linear(s.in(0), g[0], g[1]) : Tensor()};
+}
+
+Samples<LinearGrad> LinearGrad::samples() {
+  return {.ok = {{{}, {{{3, 5}}, {{3, 4}}}},
+                 {{}, {{{2, 3, 5}}, {{2, 3, 4}}}},
+                 {{}, {{{5}}, {{4}}}},
+                 {{}, {sample::strided({70, 5}), sample::strided({70, 4})}},
+                 {{}, {{{0, 5}}, {{0, 4}}}},
+                 {{}, {{{150, 3}}, {{150, 70}}}}},
+          .errors = {{{},
+                      {{{3, 5}}, {{2, 4}}},
+                      "linear_grad(): x of shape [3, 5] and dy of shape [2, 4] may differ in their "
+                      "last axis only"}}};
 }
 
 Spec Addmm::infer(Specs in) const {

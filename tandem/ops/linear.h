@@ -16,6 +16,20 @@ struct Linear {
   static Samples<Linear> samples();
 };
 
+/// The gradients of linear by weight and bias: dy^T x and the sum of dy over all rows.
+struct LinearGrad {
+  static constexpr std::string_view name = "linear_grad";
+  static constexpr std::string_view inputs = "x, dy";
+  static constexpr int outputs = 2;
+  static constexpr Saves saves{.in = {0, 1}, .out = {}};
+  static constexpr Fields<> fields{};
+
+  std::array<Spec, 2> infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensors& g) const;
+  static Samples<LinearGrad> samples();
+};
+
 /// y = beta input + alpha (x y); input broadcasts to [n, m]. beta = 0 does not read it.
 struct Addmm {
   static constexpr std::string_view name = "addmm";

@@ -23,15 +23,28 @@ struct Factor {
   int64_t ld = 1;
 };
 
-Factor as_factor(const Tensor& t) {
+/// False when the last two axes of `t` are neither row- nor column-major.
+bool read_in_place(const Tensor& t, bool& trans, int64_t& ld) {
   const int d = t.dim();
   const int64_t rows = t.shape()[d - 2], cols = t.shape()[d - 1];
   const int64_t rs = t.strides()[d - 2], cs = t.strides()[d - 1];
-  if ((cs == 1 || cols <= 1) && (rs >= std::max<int64_t>(cols, 1) || rows <= 1))
-    return {t, false, rows <= 1 ? std::max<int64_t>(cols, 1) : rs};
-  if ((rs == 1 || rows <= 1) && (cs >= std::max<int64_t>(rows, 1) || cols <= 1))
-    return {t, true, cols <= 1 ? std::max<int64_t>(rows, 1) : cs};
-  return {as_contiguous(t), false, std::max<int64_t>(cols, 1)};
+  if ((cs == 1 || cols <= 1) && (rs >= std::max<int64_t>(cols, 1) || rows <= 1)) {
+    trans = false;
+    ld = rows <= 1 ? std::max<int64_t>(cols, 1) : rs;
+    return true;
+  }
+  if ((rs == 1 || rows <= 1) && (cs >= std::max<int64_t>(rows, 1) || cols <= 1)) {
+    trans = true;
+    ld = cols <= 1 ? std::max<int64_t>(rows, 1) : cs;
+    return true;
+  }
+  return false;
+}
+
+Factor as_factor(const Tensor& t) {
+  Factor f{t};
+  if (read_in_place(t, f.trans, f.ld)) return f;
+  return {as_contiguous(t), false, std::max<int64_t>(t.shape().back(), 1)};
 }
 
 struct Batch {
@@ -111,6 +124,14 @@ void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double 
   const DType d = out.dtype();
   const int64_t m = out.shape()[out.dim() - 2], n = out.shape()[out.dim() - 1];
   const int64_t k = x.shape()[x.dim() - 1];
+  if (d == f32 && out.dim() == 2) [[likely]] {  // without a count of references
+    bool tx, ty;
+    int64_t ldx, ldy;
+    if (read_in_place(x, tx, ldx) && read_in_place(y, ty, ldy))
+      return cpu::gemm(tx, ty, m, n, k, float(alpha), static_cast<const float*>(x.raw_data()), ldx,
+                       static_cast<const float*>(y.raw_data()), ldy, float(beta),
+                       static_cast<float*>(out.raw_data()), n);
+  }
   const Factor fx = as_factor(x), fy = as_factor(y);
   if (out.dim() == 2) return run(d, fx, fy, m, n, k, alpha, beta, {}, 0, 0, out, 0);
 

@@ -28,6 +28,7 @@ struct Softmax {
   }
 
   Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
   Tensors vjp(const Saved& s, const Tensor& dy) const;
   static Samples<Softmax> samples();
 };
@@ -48,6 +49,7 @@ struct SoftmaxGrad {
   }
 
   Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
   Tensors vjp(const Saved& s, const Tensor& dy) const;
   static Samples<SoftmaxGrad> samples();
 };
@@ -71,6 +73,7 @@ struct LogSoftmax {
   }
 
   Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
   Tensors vjp(const Saved& s, const Tensor& dy) const;
   static Samples<LogSoftmax> samples();
 };
@@ -91,6 +94,7 @@ struct LogSoftmaxGrad {
   }
 
   Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
   Tensors vjp(const Saved& s, const Tensor& dy) const;
   static Samples<LogSoftmaxGrad> samples();
 };
