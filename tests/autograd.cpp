@@ -195,7 +195,7 @@ TEST(Autograd, OverwrittenSavedValuesNameBothOps) {
   const Tensor b = a * a;
   a.zero_();
   EXPECT_EQ(text_of<GradientError>([&] { b.sum().backward(); }),
-            "backward(): mul() needs its input 0 of shape [2], which copy_into has overwritten "
+            "backward(): mul() needs its input 1 of shape [2], which copy_into has overwritten "
             "(version 1, saved at 0)");
 }
 

@@ -54,6 +54,17 @@ TEST(Promotion, EqualsPyTorch) {
   EXPECT_EQ(compared, dtype_count * dtype_count - 2);
 }
 
+TEST(Promotion, ATensorWithoutAxesCountsByKindAsInPyTorch) {
+  const Tensor table = golden().at("promotion_0d");
+  for (int a = 0; a < dtype_count; ++a)
+    for (int b = 0; b < dtype_count; ++b) {
+      const Tensor x = ones({2}, DType(a)), y = ones({}, DType(b));
+      const auto want = DType(table.data<int8_t>()[a * dtype_count + b]);
+      EXPECT_EQ((x + y).dtype(), want) << name(DType(a)) << " with 0-d " << name(DType(b));
+      EXPECT_EQ((y * x).dtype(), want) << name(DType(a)) << " with 0-d " << name(DType(b));
+    }
+}
+
 TEST(Promotion, OfNumbersIsByKindAsInPyTorch) {
   const Tensor table = golden().at("promotion_number");
   for (int a = 0; a < dtype_count; ++a) {

@@ -1,6 +1,7 @@
 #include "tandem/ops/kl_div.h"
 
 #include "tandem/ops/add.h"
+#include "tandem/ops/div.h"
 #include "tandem/ops/exp.h"
 #include "tandem/ops/log.h"
 #include "tandem/ops/loss_reduce.h"
@@ -48,8 +49,9 @@ Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
   const Tensor p = log_target ? exp(target) : target;
   const Tensor g = expand(dy * scale, detail::loss_shape(s));
   Tensors dx(2);
+  // target / target is 1, and NaN at 0, as the derivative that PyTorch gives.
   if (s.needs(0)) dx[0] = neg(g * p);
-  if (s.needs(1)) dx[1] = log_target ? g * p * (target - x + 1) : g * (log(target) + 1 - x);
+  if (s.needs(1)) dx[1] = log_target ? g * p * (target - x + 1) : g * (log(target) + target / target - x);
   return dx;
 }
 

@@ -12,14 +12,17 @@ out = {}
 
 # --- promotion: code of the result, -1 where it is a dtype the library lacks -------------------
 table = np.full((9, 9), -1, np.int8)
+scalar = np.full((9, 9), -1, np.int8)  # the second has no axes
 number = np.full((9, 3), -1, np.int8)
 for i, a in enumerate(ORDER):
     for j, b in enumerate(ORDER):
         r = torch.result_type(torch.ones(2, dtype=a), torch.ones(2, dtype=b))
         table[i, j] = ORDER.index(r) if r in ORDER else -1
+        r = torch.result_type(torch.ones(2, dtype=a), torch.tensor(1, dtype=b))
+        scalar[i, j] = ORDER.index(r) if r in ORDER else -1
     for j, v in enumerate((2.5, 2, True)):
         number[i, j] = ORDER.index(torch.result_type(torch.ones(2, dtype=a), v))
-out["promotion"], out["promotion_number"] = table, number
+out["promotion"], out["promotion_0d"], out["promotion_number"] = table, scalar, number
 
 # --- half conversions --------------------------------------------------------------------------
 halves = np.arange(65536, dtype=np.uint16)

@@ -31,7 +31,14 @@ NO_COUNTERPART = {
 
 
 # Inputs that PyTorch does not differentiate by.
-CONSTANTS = {"binary_cross_entropy_with_logits": {2, 3}}
+CONSTANTS = {
+    "binary_cross_entropy_with_logits": {2, 3},
+    "batch_norm": {3, 4},
+    "nll_loss": {2},
+    "nll_loss_grad": {2},
+    "cross_entropy": {2},
+    "cross_entropy_grad": {3},
+}
 
 # Ours compute these in f32 for integers; PyTorch refuses or keeps integers that no user meets.
 FLOATING_ONLY = {"l1_loss", "mse_loss", "smooth_l1_loss", "kl_div"}
@@ -212,7 +219,189 @@ def adagrad_step(hyper, step, p, g, total, maximize=False):
     return new, total, step + 1
 
 
+def gradients_of(function, inputs, dy, which):
+    """As gradient_of, by several inputs; None for those that were left out."""
+    with torch.enable_grad():
+        given = [t if t is None or t.requires_grad or i not in which
+                 else t.detach().requires_grad_() for i, t in enumerate(inputs)]
+        out = function(*given)
+        pairs = [(o, d) for o, d in zip(out, dy) if d is not None and o.requires_grad]
+        asked = [i for i in which if given[i] is not None]
+        found = torch.autograd.grad([o for o, _ in pairs], [given[i] for i in asked],
+                                    [d for _, d in pairs], create_graph=True, allow_unused=True)
+        found = {i: torch.zeros_like(given[i]) if g is None else g for i, g in zip(asked, found)}
+    return [found.get(i) for i in which]
+
+
+def both(v):
+    return list(v) * 2 if len(v) == 1 else list(v)
+
+
+def conv2d_input_grad(dy, weight, size, groups, **a):
+    x = torch.zeros(*dy.shape[:-3], weight.shape[1] * groups, *both(size), dtype=dy.dtype)
+    return gradient_of(lambda v: F.conv2d(v, weight, groups=groups, **a), [x], dy, 0)
+
+
+def conv2d_weight_grad(x, dy, kernel, groups, **a):
+    weight = torch.zeros(dy.shape[-3], x.shape[-3] // groups, *both(kernel), dtype=dy.dtype)
+    return gradient_of(lambda v: F.conv2d(x, v, groups=groups, **a), [weight], dy, 0)
+
+
+def max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode):
+    return F.max_pool2d(x, kernel_size, stride or None, padding, dilation, ceil_mode,
+                        return_indices=True)
+
+
+def max_pool2d_grad(dy, indices, size):
+    size = both(size)
+    flat = torch.zeros(*dy.shape[:-2], size[0] * size[1], dtype=dy.dtype)
+    return flat.scatter_add(-1, indices.flatten(-2), dy.flatten(-2)).unflatten(-1, size)
+
+
+def avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    return F.avg_pool2d(x, kernel_size, stride or None, padding, ceil_mode, count_include_pad,
+                        divisor_override)
+
+
+def planes_like(dy, size):
+    return torch.zeros(*dy.shape[:-2], *both(size), dtype=dy.dtype)
+
+
+def adaptive_avg_pool2d(x, output_size):
+    return F.adaptive_avg_pool2d(x, [None if n < 0 else n for n in both(output_size)])
+
+
+def other_axes(x):
+    return [d for d in range(x.dim()) if d != 1]
+
+
+def batch_norm(x, weight=None, bias=None, mean=None, var=None, training=False, eps=1e-5):
+    y = F.batch_norm(x, mean if not training else None, var if not training else None, weight, bias,
+                     training, 0.0, eps)
+    if training:
+        return y, x.mean(other_axes(x)), x.var(other_axes(x), correction=0)
+    return y, mean.detach(), var.detach()
+
+
+def layer_norm(x, weight=None, bias=None, normalized_shape=(), eps=1e-5):
+    return F.layer_norm(x, normalized_shape, weight, bias, eps)
+
+
+def group_norm(x, weight=None, bias=None, num_groups=1, eps=1e-5):
+    return F.group_norm(x, num_groups, weight, bias, eps)
+
+
+def norm_grad(norm, parameter_shape):
+    def call(x, dy, weight=None, **a):
+        shape = parameter_shape(x, a)
+        w = torch.ones(shape, dtype=x.dtype) if weight is None else weight
+        bias = torch.zeros(shape, dtype=x.dtype)
+        return gradients_of(lambda *i: [norm(*i, **a)], [x, w, bias], [dy], [0, 1, 2])
+    return call
+
+
+def batch_norm_grad(x, dy, mean, var, dmean, dvar, weight=None, training=True, eps=1e-5):
+    # The formula of Ioffe and Szegedy, section 3, since mean and var are given.
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    axes, n = other_axes(x), x.numel() / max(x.shape[1], 1)
+    rstd = (var + eps).rsqrt().reshape(shape)
+    hat = (x - mean.reshape(shape)) * rstd
+    scale = rstd if weight is None else rstd * weight.reshape(shape)
+    dw, db = (dy * hat).sum(axes), dy.sum(axes)
+    if not training:
+        return dy * scale, dw, db
+    dx = scale * (dy - db.reshape(shape) / n - hat * dw.reshape(shape) / n)
+    dx = dx + dmean.reshape(shape) / n + dvar.reshape(shape) * 2 * (x - mean.reshape(shape)) / n
+    return dx, dw, db
+
+
+def attention_scores(q, k, mask, is_causal, scale):
+    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = q @ k.transpose(-1, -2) * factor
+    if is_causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        scores = scores.masked_fill(~seen, float("-inf"))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool \
+            else scores + mask
+    return scores, factor
+
+
+def attention(q, k, v, mask=None, is_causal=False, scale=None):
+    scores, _ = attention_scores(q, k, mask, is_causal, scale)
+    y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale)
+    return y, torch.logsumexp(scores, -1)
+
+
+def attention_grad(q, k, v, y, lse, dy, dlse, mask=None, is_causal=False, scale=None):
+    # Dao et al. 2022, algorithm 4, of the y and the rows' sums that are given.
+    scores, factor = attention_scores(q, k, mask, is_causal, scale)
+    p = torch.exp(scores - lse[..., None])
+    d = (dy * y).sum(-1, keepdim=True) - (0 if dlse is None else dlse[..., None])
+    ds = p * (dy @ v.transpose(-1, -2) - d)
+    return ds @ k * factor, ds.transpose(-1, -2) @ q * factor, p.transpose(-1, -2) @ dy
+
+
+def linear_grad(x, dy):
+    x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    return dy.T @ x, dy.sum(0)
+
+
+def recurrent(kind):
+    """One layer and direction over a sequence [T, N, I]: outputs, last states."""
+    def call(x, *rest, nonlinearity="tanh", reverse=False):
+        states = 2 if kind == "lstm" else 1
+        first = [t.unsqueeze(0) for t in rest[:states]]
+        if x.shape[0] == 0:  # PyTorch refuses an empty sequence
+            return [x.new_zeros(0, *rest[0].shape), *rest[:states]]
+        params = [p for p in rest[states:] if p is not None]
+        function = {"rnn": torch.rnn_relu if nonlinearity == "relu" else torch.rnn_tanh,
+                    "lstm": torch.lstm, "gru": torch.gru}[kind]
+        out = function(x.flip(0) if reverse else x, first if states == 2 else first[0], params,
+                       len(params) == 4, 1, 0.0, False, False, False)
+        y = out[0].flip(0) if reverse else out[0]
+        return [y, *[s.squeeze(0) for s in out[1:]]]
+    return call
+
+
+def recurrent_grad(kind, kept):
+    """Inputs of the layer, then y and what the layer kept, then the cotangents."""
+    states = 2 if kind == "lstm" else 1
+
+    def call(*inputs, **attrs):
+        n = 1 + states + 4
+        layer = list(inputs[:n])
+        dy = list(inputs[n + 1 + kept:]) + [None] * (1 + states)
+        return gradients_of(lambda *i: recurrent(kind)(*i, **attrs), layer, dy, list(range(n)))
+    return call
+
+
 CALLS = {
+    "conv2d_input_grad": conv2d_input_grad,
+    "conv2d_weight_grad": conv2d_weight_grad,
+    "max_pool2d": max_pool2d,
+    "max_pool2d_grad": max_pool2d_grad,
+    "avg_pool2d": avg_pool2d,
+    "avg_pool2d_grad": lambda dy, size, **a: gradient_of(
+        lambda v: avg_pool2d(v, **a), [planes_like(dy, size)], dy, 0),
+    "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "adaptive_avg_pool2d_grad": lambda dy, size: gradient_of(
+        lambda v: F.adaptive_avg_pool2d(v, dy.shape[-2:]), [planes_like(dy, size)], dy, 0),
+    "linear_grad": linear_grad,
+    "batch_norm": batch_norm,
+    "batch_norm_grad": batch_norm_grad,
+    "layer_norm": layer_norm,
+    "layer_norm_grad": norm_grad(layer_norm, lambda x, a: a["normalized_shape"]),
+    "group_norm": group_norm,
+    "group_norm_grad": norm_grad(group_norm, lambda x, a: [x.shape[1]]),
+    "scaled_dot_product_attention": attention,
+    "scaled_dot_product_attention_grad": attention_grad,
+    "rnn": recurrent("rnn"),
+    "lstm": recurrent("lstm"),
+    "gru": recurrent("gru"),
+    "rnn_grad": recurrent_grad("rnn", 1),
+    "lstm_grad": recurrent_grad("lstm", 2),
+    "gru_grad": recurrent_grad("gru", 1),
     "sgd_step": sgd_step,
     "adam_step": adam_step,
     "rmsprop_step": rmsprop_step,

@@ -183,8 +183,17 @@ def cumsum(x, dim, dtype=None):
     return "cumsum", [x], {"axis": dim}
 
 
+def check_no_ties(x, dim):
+    """The order of equal elements is free in PyTorch."""
+    if x.dim() and x.numel():
+        if (x.sort(dim).values.diff(dim=dim) == 0).any() or x.dtype == torch.bool:
+            raise Skip("equal elements: their order is free")
+
+
 @maps("sort")
 def sort(x, dim=-1, descending=False, stable=False):
+    if not stable:
+        check_no_ties(x, dim)
     return "sort", [x], {"axis": dim, "descending": descending, "stable": bool(stable)}
 
 
@@ -192,6 +201,7 @@ def sort(x, dim=-1, descending=False, stable=False):
 def topk(x, k, dim=-1, largest=True, sorted=True):
     if not sorted:
         raise Skip("the order of an unsorted topk is free")
+    check_no_ties(x, dim)
     return "topk", [x], {"k": k, "axis": dim, "largest": largest, "sorted": sorted}
 
 
@@ -301,7 +311,7 @@ MAPPING["index_select"] = lambda x, dim, index: ("index_select", [x, index], {"a
 
 @maps("index_add")
 def index_add(x, dim, index, src, alpha=1):
-    return "index_add", [x, index, src], {"axis": dim, "alpha": alpha}
+    return "index_add", [x, index, src], {"axis": dim, "alpha": float(alpha)}
 
 
 @maps("index_put")
@@ -328,7 +338,7 @@ def one_hot(x, num_classes=-1):
 
 
 @maps("nn.functional.embedding")
-def embedding(index, weight, padding_idx=None, max_norm=None, norm_type=2.0,
+def embedding(weight, index, padding_idx=None, max_norm=None, norm_type=2.0,
               scale_grad_by_freq=False, sparse=False):
     if max_norm is not None or scale_grad_by_freq or sparse:
         raise Skip("max_norm, scale_grad_by_freq and sparse do not exist")
@@ -390,7 +400,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
 @maps("nn.functional.batch_norm")
 def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     return "batch_norm", [x, weight, bias, mean, var], {
-        "training": training or mean is None, "momentum": momentum, "eps": eps}
+        "training": training or mean is None, "eps": eps}
 
 
 @maps("nn.functional.scaled_dot_product_attention")

@@ -11,6 +11,10 @@ struct Excuse {
 
 constexpr std::string_view draws =
     "PyTorch draws other numbers from a seed; the generator is held against published vectors";
+constexpr std::string_view integers = "integer convolutions are i64 only";
+constexpr std::string_view inner =
+    "takes what the forward pass kept, which a sample cannot draw consistently; the gradients of "
+    "the forward record run it";
 constexpr std::string_view wraps =
     "PyTorch wraps a negative 0-d number to u8 before comparing; here values are compared";
 
@@ -27,7 +31,15 @@ constexpr Excuse excuses[] = {
     {"le", "dtypes", 7, wraps},
     {"gt", "dtypes", 7, wraps},
     {"ge", "dtypes", 7, wraps},
-    {"masked_fill", "scalar_and_empty", -1, "its value is 0-d by rule"},
+    {"masked_fill", "scalar_and_empty", -1, "the value stays 0-d"},
+    {"rnn_grad", "golden", -1, inner},
+    {"lstm_grad", "golden", -1, inner},
+    {"gru_grad", "golden", -1, inner},
+    {"conv1d", "integers", -1, integers},
+    {"conv2d", "integers", -1, integers},
+    {"conv_transpose2d", "integers", -1, integers},
+    {"rnn", "integers", -1, "a recurrent layer is floating; PyTorch's relu layer takes integers"},
+    {"round", "integers", -1, "decimals of an integer are refused; PyTorch gives it back"},
     {"copy_into", "dtypes", -1, "an assignment keeps the dtype of what it writes to, by design"},
 };
 

@@ -123,6 +123,16 @@ inline Tensor make_cotangent(std::string_view op, int sample, int k, const Shape
   return make_input(InputSpec(shape, dtype), seed_of(op, sample, 1000 + k));
 }
 
+/// How many outputs of an op are results. The others are what its own gradient needs of the forward
+/// pass (the gates of recurrent layers); no gradient flows into them.
+inline int results_of(const OpInfo& info) {
+  constexpr std::pair<std::string_view, int> fewer[] = {
+      {"rnn", 2}, {"lstm", 3}, {"gru", 2}};
+  for (const auto& [op, n] : fewer)
+    if (op == info.name) return n;
+  return info.outputs;
+}
+
 /// Of attributes, shapes and values: says whether a golden still speaks of this sample.
 inline uint64_t checksum(const OpInfo& info, const void* op, const Tensors& in) {
   const std::string text = info.print(op);

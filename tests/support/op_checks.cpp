@@ -118,7 +118,7 @@ Tensors gradients(const Case& c, const Tensors& in) {
     }
   const Tensors out = run(c, given);
   std::vector<Tensor> roots, cotangents;
-  for (size_t k = 0; k < out.size(); ++k)
+  for (size_t k = 0; k < size_t(results_of(*c.info)); ++k)
     if (is_floating(out[k].dtype()) && out[k].requires_grad()) {
       roots.push_back(out[k]);
       cotangents.push_back(c.cotangent(int(k), out[k].spec()));

@@ -131,15 +131,18 @@ struct Forward final : Function {
   explicit Forward(const Case& kase) : c(kase), in(copies(kase.inputs())) {
     for (size_t i : f64_inputs(c)) variables.push_back(in[i]);
     NoGrad off;
-    for (const Tensor& t : run(c, in))
-      weights.push_back(is_floating(t.dtype()) ? c.cotangent(int(weights.size()), t.spec())
-                                               : Tensor());
+    for (const Tensor& t : run(c, in)) {
+      const int k = int(weights.size());
+      const bool counts = is_floating(t.dtype()) && k < results_of(*c.info);
+      weights.push_back(counts ? c.cotangent(k, t.spec()) : Tensor());
+    }
   }
   Tensors values() override {
     NoGrad off;
     Tensors out;
     for (const Tensor& t : run(c, in)) {
       out.push_back(Tensor());
+      if (weights.size() > out.size() - 1 && !weights[out.size() - 1].defined()) continue;
       if (!is_floating(t.dtype())) continue;
       out.back() = empty(t.shape(), f64);  // a view would change with its input
       detail::copy_data(out.back(), t);
@@ -157,7 +160,8 @@ struct Backward final : Function {
     NoGrad off;
     const Tensors out = run(c, in);
     for (size_t k = 0; k < out.size(); ++k) {
-      cotangents.push_back(out[k].dtype() == f64 ? c.cotangent(int(k), out[k].spec()) : Tensor());
+      const bool counts = out[k].dtype() == f64 && int(k) < results_of(*c.info);
+      cotangents.push_back(counts ? c.cotangent(int(k), out[k].spec()) : Tensor());
       if (cotangents.back().defined()) variables.push_back(cotangents.back());
     }
     for (size_t i : f64_inputs(c))
