@@ -34,6 +34,14 @@ struct TruncDiv {
   }
 };
 
+struct Truncate {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(A x) const {
+    return math::trunc(x);
+  }
+};
+
 struct FloorDiv {
   static constexpr Result result = Result::same;
   template <class A>
@@ -79,8 +87,12 @@ Spec Div::infer(Specs in) const {
 void Div::cpu(Inputs in, Outputs out) const {
   if (rounding_mode == "none") return detail::point_run(TrueDiv{}, in, out[0]);
   check_divisor(*this, in[1], out[0].dtype());
-  if (rounding_mode == "floor") detail::point_run(FloorDiv{}, in, out[0]);
-  else detail::point_run(TruncDiv{}, in, out[0]);
+  if (rounding_mode == "floor") return detail::point_run(FloorDiv{}, in, out[0]);
+  if (const DType d = out[0].dtype(); d != f16 && d != bf16)
+    return detail::point_run(TruncDiv{}, in, out[0]);
+  // The quotient is rounded to the narrow type first, as in PyTorch.
+  detail::point_run(TrueDiv{}, in, out[0]);
+  detail::point_run(Truncate{}, {&out[0], 1}, out[0]);
 }
 
 Tensors Div::vjp(const Saved& s, const Tensor& dy) const {

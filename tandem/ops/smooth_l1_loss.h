@@ -48,7 +48,7 @@ struct SmoothL1LossGrad {
   TANDEM_FN A point(A dy, A x, A target) const {
     const A d = x - target;
     const A sign = A(d > A(0)) - A(d < A(0));
-    const A slope = math::abs(d) < A(beta) ? d / A(beta) : sign;
+    const A slope = math::abs(d) >= A(beta) ? sign : d / A(beta);  // NaN stays NaN
     return dy * (slope * A(scale));
   }
 
