@@ -10,10 +10,10 @@ struct BasicBlock : nn::Module<BasicBlock> {
   nn::Conv2d conv1, conv2;
   nn::BatchNorm2d bn1, bn2;
   nn::Sequential downsample;
-  static constexpr auto fields = std::tuple{
-      field("conv1", &BasicBlock::conv1), field("bn1", &BasicBlock::bn1),
-      field("conv2", &BasicBlock::conv2), field("bn2", &BasicBlock::bn2),
-      field("downsample", &BasicBlock::downsample)};
+  static constexpr auto fields =
+      std::tuple{field("conv1", &BasicBlock::conv1), field("bn1", &BasicBlock::bn1),
+                 field("conv2", &BasicBlock::conv2), field("bn2", &BasicBlock::bn2),
+                 field("downsample", &BasicBlock::downsample)};
 
   BasicBlock(int64_t in, int64_t out, int64_t stride)
       : conv1(in, out, 3, {.stride = stride, .padding = 1, .bias = false}),

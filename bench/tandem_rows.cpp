@@ -35,8 +35,8 @@ void fill_parameters(M& model) {
   for (auto& [name, p] : model.named_parameters()) {
     const bool vector = p.dim() == 1;
     const double fan = vector ? 1 : double(p.numel() / p.size(0));
-    const bool scale_of_norm = vector && name.find("bn") != std::string::npos &&
-                               name.ends_with("weight");
+    const bool scale_of_norm =
+        vector && name.find("bn") != std::string::npos && name.ends_with("weight");
     p.copy_(filled(p.shape(), seed++, vector ? 0.1 : 1 / std::sqrt(fan), scale_of_norm ? 1 : 0));
   }
 }
@@ -119,7 +119,8 @@ Row adam() {
 }
 
 Row convolution(int64_t channels) {
-  const Tensor x = filled({16, channels, 56, 56}, 1), w = filled({channels, channels, 3, 3}, 2, 0.05);
+  const Tensor x = filled({16, channels, 56, 56}, 1),
+               w = filled({channels, channels, 3, 3}, 2, 0.05);
   const Tensor dy = filled({16, channels, 56, 56}, 3);
   Tensor xg = x, wg = w;
   xg.requires_grad_();
@@ -169,8 +170,14 @@ const std::map<std::string, std::function<Row()>>& rows() {
       {"add_tiny_nograd", [] { return tiny_add(false); }},
       {"add_tiny_grad", [] { return tiny_add(true); }},
       {"add_tiny_fwdbwd", tiny_chain},
-      {"mlp_tiny_step", [] { return mlp_step({4, 8, 8, 4}, 4); }},
-      {"two_layer_step", [] { return mlp_step({1000, 100, 10}, 64); }},
+      {"mlp_tiny_step",
+       [] {
+         return mlp_step({4, 8, 8, 4}, 4);
+       }},
+      {"two_layer_step",
+       [] {
+         return mlp_step({1000, 100, 10}, 64);
+       }},
       {"add_16m",
        [] {
          return elementwise([](const Tensor& x, const Tensor& y) { return x + y; }, {16 << 20});
@@ -192,7 +199,9 @@ const std::map<std::string, std::function<Row()>>& rows() {
       {"conv3x3_256_56_n16", [] { return convolution(256); }},
       {"cnn28_step_n128", cnn28},
       {"resnet18_step_n16",
-       [] { return train_step(std::make_shared<ResNet18>(), {16, 3, 224, 224}, 1000); }},
+       [] {
+         return train_step(std::make_shared<ResNet18>(), {16, 3, 224, 224}, 1000);
+       }},
       {"resnet18_infer_n1", resnet_infer},
   };
   return all;
@@ -211,7 +220,8 @@ double digest(const Tensor& t) {
   return s / double(v.size());
 }
 
-void answer(const std::string& name, int samples, double seconds, std::map<std::string, Row>& made) {
+void answer(const std::string& name, int samples, double seconds,
+            std::map<std::string, Row>& made) {
   auto it = made.find(name);
   double check = 0;
   if (it == made.end()) {

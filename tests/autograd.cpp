@@ -62,9 +62,10 @@ TEST(Autograd, AccumulatesIntoLeaves) {
 TEST(Autograd, AGradientIsGivenForManyElements) {
   const Tensor x = leaf({1, 2});
   const Tensor y = x * x;
-  EXPECT_EQ(text_of<GradientError>([&] { y.backward(); }),
-            "backward(): a gradient must be given for shape [2]; it may be left out for one element "
-            "only");
+  EXPECT_EQ(
+      text_of<GradientError>([&] { y.backward(); }),
+      "backward(): a gradient must be given for shape [2]; it may be left out for one element "
+      "only");
   y.backward(wrap(Doubles{1, 10}, {2}));
   EXPECT_EQ(values(x.grad()), (Doubles{2, 40}));
   EXPECT_EQ(text_of<ShapeError>([&] { (x * x).backward(zeros({3}, f64)); }),
@@ -217,9 +218,10 @@ TEST(Autograd, LeavesAreNotOverwritten) {
 
 TEST(Autograd, ExpandedMemoryIsNotWritten) {
   Tensor y = zeros({1, 3}).expand({2, 3});
-  EXPECT_EQ(text_of<ShapeError>([&] { y += 1.0; }),
-            "add(): in-place write to an expanded tensor of shape [2, 3] and strides [0, 1]: several "
-            "elements share memory");
+  EXPECT_EQ(
+      text_of<ShapeError>([&] { y += 1.0; }),
+      "add(): in-place write to an expanded tensor of shape [2, 3] and strides [0, 1]: several "
+      "elements share memory");
 }
 
 TEST(Autograd, GradientsKeepTheLeafsDtypeAndShape) {
@@ -261,9 +263,7 @@ struct SumAndProduct {
     b = y;
     return {x + y, x * y};
   }
-  Tensors backward(const Tensors& dy) {
-    return {dy[0] + dy[1] * b, dy[0] + dy[1] * a};
-  }
+  Tensors backward(const Tensors& dy) { return {dy[0] + dy[1] * b, dy[0] + dy[1] * a}; }
 };
 
 TEST(Custom, GradientsOfAnyOrder) {
@@ -454,10 +454,8 @@ TEST(Anomaly, NamesTheOpWhoseGradientIsNan) {
   Tensor x = wrap(Doubles{0, 1}, {2});
   x.requires_grad_();
   const Tensor y = x * wrap(Doubles{1, 2}, {2});
-  const std::string text =
-      text_of<GradientError>([&] { y.backward(wrap(Doubles{NAN, 1}, {2})); });
-  EXPECT_EQ(text,
-            "anomaly: mul() produced NaN in output 0 of shape [2], in the gradient of mul()");
+  const std::string text = text_of<GradientError>([&] { y.backward(wrap(Doubles{NAN, 1}, {2})); });
+  EXPECT_EQ(text, "anomaly: mul() produced NaN in output 0 of shape [2], in the gradient of mul()");
 }
 
 }  // namespace

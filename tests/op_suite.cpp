@@ -51,10 +51,10 @@ void expect(const Case& c, std::string_view check, std::string (*f)(const Case&)
   EXPECT_EQ(wrong, "") << c.text();
 }
 
-#define TANDEM_OP_CHECK(Suite, name, wanted, function)                  \
-  class Suite : public ::testing::TestWithParam<Case> {};               \
-  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Suite);                 \
-  TEST_P(Suite, name) { expect(GetParam(), #name, function); }          \
+#define TANDEM_OP_CHECK(Suite, name, wanted, function)         \
+  class Suite : public ::testing::TestWithParam<Case> {};      \
+  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Suite);        \
+  TEST_P(Suite, name) { expect(GetParam(), #name, function); } \
   INSTANTIATE_TEST_SUITE_P(ops, Suite, ::testing::ValuesIn(select(wanted)), case_name);
 
 bool good(const Case& c) { return c.sample.error.empty(); }

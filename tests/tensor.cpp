@@ -131,7 +131,9 @@ TEST(Wrap, AVectorIsMovedIn) {
   const Tensor t = wrap(std::move(v), {2, 3});
   EXPECT_EQ(t.data<float>(), data);
   EXPECT_EQ(to_string(t.spec()), "f32[2, 3]");
-  EXPECT_EQ(text_of<ShapeError>([] { wrap(std::vector<float>(5), {2, 3}); }),
+  EXPECT_EQ(text_of<ShapeError>([] {
+              wrap(std::vector<float>(5), {2, 3});
+            }),
             "wrap(): 5 values do not fill shape [2, 3]");
 }
 
@@ -197,9 +199,9 @@ TEST(Handle, CopiesShareAndCloneCopies) {
 
 TEST(Views, ShareMemory) {
   const Tensor t = cast(arange(24), f32).reshape({2, 3, 4});
-  for (const Tensor& v : {t.transpose(0, 2), t.permute({1, 0, 2}), t.select(1, 2),
-                          t.narrow(2, 1, 2), t.reshape({6, 4}), t.unsqueeze(0), t.flatten(),
-                          t.expand({5, 2, 3, 4})}) {
+  for (const Tensor& v :
+       {t.transpose(0, 2), t.permute({1, 0, 2}), t.select(1, 2), t.narrow(2, 1, 2),
+        t.reshape({6, 4}), t.unsqueeze(0), t.flatten(), t.expand({5, 2, 3, 4})}) {
     const char *first = static_cast<char*>(t.raw_data()), *data = static_cast<char*>(v.raw_data());
     EXPECT_GE(data, first);
     EXPECT_LT(data, first + 24 * 4);
@@ -243,7 +245,9 @@ TEST(Shapes, SizesByAxis) {
 TEST(Shapes, Broadcasting) {
   const Tensor a = cast(arange(3), f32).reshape({3, 1}), b = cast(arange(2), f32);
   EXPECT_EQ((a * 10.0 + b).to_vector<float>(), (std::vector<float>{0, 1, 10, 11, 20, 21}));
-  EXPECT_EQ(text_of<ShapeError>([&] { zeros({3, 2}) + zeros({3}); }),
+  EXPECT_EQ(text_of<ShapeError>([&] {
+              zeros({3, 2}) + zeros({3});
+            }),
             "add(): shapes [3, 2] and [3] do not broadcast");
 }
 

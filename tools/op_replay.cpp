@@ -190,8 +190,8 @@ Tensor tensor_of(const Json& j, const Arrays& arrays) {
   if (!j.contains("shape") && !j.contains("strides") && !j.contains("offset")) return t;
   t = detail::as_contiguous(t);
   const Shape shape = j.contains("shape") ? shape_of(j["shape"]) : t.shape();
-  const Strides strides = j.contains("strides") ? shape_of(j["strides"])
-                                                : contiguous_strides(shape);
+  const Strides strides =
+      j.contains("strides") ? shape_of(j["strides"]) : contiguous_strides(shape);
   const int64_t offset = j.value("offset", int64_t(0));
   if (strides.size() != shape.size())
     throw BadRequest(cat("strides ", strides, " do not fit shape ", shape));
@@ -289,8 +289,8 @@ Json read_requests(const std::string& path, const Arrays& arrays) {
     const auto beside = std::filesystem::path(path).replace_extension(".json");
     std::ifstream file(beside);
     if (!file)
-      throw BadRequest(cat(path, ": has no member request.json, and there is no file ",
-                           beside.string()));
+      throw BadRequest(
+          cat(path, ": has no member request.json, and there is no file ", beside.string()));
     text.assign(std::istreambuf_iterator<char>(file), {});
   }
   Json j = Json::parse(text);
@@ -401,11 +401,12 @@ void dump_op(const OpInfo& info, const std::filesystem::path& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Runs ops of Tandem's table on inputs from an .npz file and writes what they give "
-               "into another; docs/op_replay.md describes both.\nExit code: 0 every request was "
-               "served; 1 a request failed (its answer holds the error); 2 a bad file or "
-               "command line.",
-               "op_replay"};
+  CLI::App app{
+      "Runs ops of Tandem's table on inputs from an .npz file and writes what they give "
+      "into another; docs/op_replay.md describes both.\nExit code: 0 every request was "
+      "served; 1 a request failed (its answer holds the error); 2 a bad file or "
+      "command line.",
+      "op_replay"};
   std::string in, out, folder, only;
   bool list = false;
   app.add_option("IN", in, "requests: .npz with a member request.json, or IN.json beside it");

@@ -82,8 +82,14 @@ const std::map<std::string, std::function<Row()>> rows = {
     {"add_tiny_nograd@plain", [] { return tiny_add(false, false); }},
     {"add_tiny_grad@plain", [] { return tiny_add(true, false); }},
     {"add_tiny_fwdbwd@plain", tiny_chain},
-    {"mlp_tiny_step@cpp", [] { return mlp_step({4, 8, 8, 4}, 4); }},
-    {"two_layer_step@cpp", [] { return mlp_step({1000, 100, 10}, 64); }},
+    {"mlp_tiny_step@cpp",
+     [] {
+       return mlp_step({4, 8, 8, 4}, 4);
+     }},
+    {"two_layer_step@cpp",
+     [] {
+       return mlp_step({1000, 100, 10}, 64);
+     }},
 };
 
 double now() {

@@ -36,8 +36,7 @@ bool uniquely_owned(const Tensor& t) {
 /// map; a node shared with a pass of another thread is tracked aside.
 class Pass {
  public:
-  Pass(BackwardOptions options, bool accumulate)
-      : options_(options), accumulate_(accumulate) {
+  Pass(BackwardOptions options, bool accumulate) : options_(options), accumulate_(accumulate) {
     static std::atomic<uint64_t> passes{0};
     id_ = ++passes;
   }
@@ -95,8 +94,7 @@ class Pass {
 };
 
 void Pass::add_root(const Tensor& output, const Tensor& gradient) {
-  require<GradientError>(output.requires_grad(),
-                         "backward(): the output of shape ", output.shape(),
+  require<GradientError>(output.requires_grad(), "backward(): the output of shape ", output.shape(),
                          " has no history: no input required a gradient");
   Tensor g = gradient;
   if (!g.defined()) {
@@ -204,8 +202,8 @@ void Pass::visit(Node* n, Tensors& captured) {
       Tensor& g = slot(n, h.output_nr);
       if (!g.defined()) continue;
       if (Tensor changed = h.hook->call(g); changed.defined()) {
-        require<ShapeError>(changed.shape() == g.shape(), "hook: returned shape ",
-                            changed.shape(), " for a gradient of shape ", g.shape());
+        require<ShapeError>(changed.shape() == g.shape(), "hook: returned shape ", changed.shape(),
+                            " for a gradient of shape ", g.shape());
         g = changed.dtype() == g.dtype() ? std::move(changed) : cast(changed, g.dtype());
       }
     }
@@ -291,8 +289,8 @@ void Pass::deliver(Node* n, const Tensor& gradient) {
 
 void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients,
               BackwardOptions options) {
-  require(gradients.empty() || gradients.size() == outputs.size(), "backward(): ",
-          gradients.size(), " gradients for ", outputs.size(), " outputs");
+  require(gradients.empty() || gradients.size() == outputs.size(), "backward(): ", gradients.size(),
+          " gradients for ", outputs.size(), " outputs");
   Pass pass(options, true);
   for (size_t i = 0; i < outputs.size(); ++i)
     pass.add_root(outputs[i], gradients.empty() ? Tensor() : gradients[i]);

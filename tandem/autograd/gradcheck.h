@@ -4,10 +4,10 @@
 namespace tandem {
 
 struct GradcheckOptions {
-  double step = 1e-6;    ///< of the central difference
-  double atol = 1e-5;    ///< an entry may differ by atol + rtol * |numerical|
+  double step = 1e-6;  ///< of the central difference
+  double atol = 1e-5;  ///< an entry may differ by atol + rtol * |numerical|
   double rtol = 1e-3;
-  bool second = false;   ///< also checks the gradient of the gradient
+  bool second = false;  ///< also checks the gradient of the gradient
 };
 
 namespace detail {

@@ -122,8 +122,8 @@ void* take_from_system(Central& c, size_t bytes) {
     }
     drop_cached(c);
   }
-  throw OutOfMemory(cat("allocate: the system has no ", bytes, " bytes left, ", c.reserved,
-                        " are held"));
+  throw OutOfMemory(
+      cat("allocate: the system has no ", bytes, " bytes left, ", c.reserved, " are held"));
 }
 
 void count_use(Central& c, int64_t bytes) {

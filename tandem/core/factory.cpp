@@ -18,7 +18,8 @@ void fill(Tensor& t, Scalar value) {
 /// Runs f<T>(data) on the tensor's memory, where there is some.
 template <class F>
 Tensor filled(Tensor t, F&& f) {
-  if (t.device().type == DeviceType::cpu) visit(t.dtype(), [&]<class T>() { f.template operator()<T>(t); });
+  if (t.device().type == DeviceType::cpu)
+    visit(t.dtype(), [&]<class T>() { f.template operator()<T>(t); });
   return t;
 }
 
@@ -50,9 +51,9 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
   const double a = start.to_double(), b = end.to_double(), s = step.to_double();
   require(s != 0 && std::isfinite(a) && std::isfinite(b) && (b - a) / s >= 0, "arange(start=", a,
           ", end=", b, ", step=", s, "): step must lead from start to end");
-  const int64_t n = whole ? (end.to_int() - start.to_int() + step.to_int() - (s > 0 ? 1 : -1)) /
-                                step.to_int()
-                          : int64_t(std::ceil((b - a) / s));
+  const int64_t n =
+      whole ? (end.to_int() - start.to_int() + step.to_int() - (s > 0 ? 1 : -1)) / step.to_int()
+            : int64_t(std::ceil((b - a) / s));
   return filled(empty({n}, dtype.value_or(whole ? i64 : f32)), [&]<class T>(Tensor& t) {
     T* p = static_cast<T*>(t.raw_data());
     for (int64_t i = 0; i < n; ++i) {
@@ -79,7 +80,8 @@ Tensor linspace(double start, double end, int64_t steps, DType dtype) {
 Tensor eye(int64_t n, int64_t m, DType dtype) {
   const int64_t cols = m < 0 ? n : m;
   return filled(zeros({n, cols}, dtype), [&]<class T>(Tensor& t) {
-    for (int64_t i = 0; i < std::min(n, cols); ++i) static_cast<T*>(t.raw_data())[i * cols + i] = T(1);
+    for (int64_t i = 0; i < std::min(n, cols); ++i)
+      static_cast<T*>(t.raw_data())[i * cols + i] = T(1);
   });
 }
 

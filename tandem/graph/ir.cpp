@@ -32,8 +32,8 @@ void Graph::output(std::string name, const Tensor& t) {
 ValueId Graph::id_of(const Tensor& t) {
   if (t.is_symbolic()) {
     const TensorExtras& e = *t.impl()->extras;
-    require(e.recorder.get() == this,
-            "graph: a symbolic ", tandem::to_string(t.spec()), " of another graph was used");
+    require(e.recorder.get() == this, "graph: a symbolic ", tandem::to_string(t.spec()),
+            " of another graph was used");
     return e.value;
   }
   for (size_t i = 0; i < values_.size(); ++i)

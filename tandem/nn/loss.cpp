@@ -6,7 +6,6 @@
 #include "tandem/ops/l1_loss.h"
 #include "tandem/ops/mse_loss.h"
 #include "tandem/ops/nll_loss.h"
-#include "tandem/ops/nll_loss.h"
 #include "tandem/ops/smooth_l1_loss.h"
 
 namespace tandem::nn {

@@ -21,13 +21,14 @@ void refresh_views(const Tensor* in, int n) {
 }  // namespace
 
 namespace {
-[[gnu::always_inline]] inline unsigned look_at(const OpInfo& info, const void* op,
-                                               const Tensor* in, int n) {
+[[gnu::always_inline]] inline unsigned look_at(const OpInfo& info, const void* op, const Tensor* in,
+                                               int n) {
   if (n < info.min_inputs || n > info.max_inputs) [[unlikely]]
     wrong_arity(info, op, n);
   unsigned flags = 0;
   for (int i = 0; i < n; ++i) {
-    if (in[i].defined()) [[likely]] flags |= in[i].impl()->flags;
+    if (in[i].defined()) [[likely]]
+      flags |= in[i].impl()->flags;
     else if (i < info.min_inputs)
       throw ValueError(cat(info.print(op), ": input ", i, " of (", info.inputs, ") is undefined"));
   }

@@ -42,15 +42,42 @@ void scatter(const void* from, void* to, int64_t stride, int64_t n) {
 
 template <int I>
 struct type_at;
-template <> struct type_at<0> { using type = float; };
-template <> struct type_at<1> { using type = double; };
-template <> struct type_at<2> { using type = Half; };
-template <> struct type_at<3> { using type = BFloat16; };
-template <> struct type_at<4> { using type = int8_t; };
-template <> struct type_at<5> { using type = uint8_t; };
-template <> struct type_at<6> { using type = int32_t; };
-template <> struct type_at<7> { using type = int64_t; };
-template <> struct type_at<8> { using type = bool; };
+template <>
+struct type_at<0> {
+  using type = float;
+};
+template <>
+struct type_at<1> {
+  using type = double;
+};
+template <>
+struct type_at<2> {
+  using type = Half;
+};
+template <>
+struct type_at<3> {
+  using type = BFloat16;
+};
+template <>
+struct type_at<4> {
+  using type = int8_t;
+};
+template <>
+struct type_at<5> {
+  using type = uint8_t;
+};
+template <>
+struct type_at<6> {
+  using type = int32_t;
+};
+template <>
+struct type_at<7> {
+  using type = int64_t;
+};
+template <>
+struct type_at<8> {
+  using type = bool;
+};
 
 struct Conversions {
   GatherFn gather_to[dtype_count][dtype_count];

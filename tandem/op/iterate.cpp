@@ -8,8 +8,8 @@ LoopNest::LoopNest(const Shape& shape, std::span<const Tensor* const> tensors)
     : operands(int(tensors.size())) {
   std::array<Strides, max_operands> all;
   for (int k = 0; k < operands; ++k)
-    all[size_t(k)] = broadcast_strides(tensors[size_t(k)]->shape(), tensors[size_t(k)]->strides(),
-                                       shape);
+    all[size_t(k)] =
+        broadcast_strides(tensors[size_t(k)]->shape(), tensors[size_t(k)]->strides(), shape);
   // Axes in memory order of the first operand, so that a transposed result is walked along memory.
   int order[max_dims], n = 0;
   for (int i = 0; i < shape.size(); ++i)

@@ -262,8 +262,8 @@ Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
     }
     if (in[i].device != out.device && !in.is_number(i)) {
       if (!in.is_number(0))
-        throw DeviceError(cat(info.print(op), ": inputs are on ", out.device, " and ",
-                              in[i].device));
+        throw DeviceError(
+            cat(info.print(op), ": inputs are on ", out.device, " and ", in[i].device));
       out.device = in[i].device;
     }
   }
@@ -275,8 +275,7 @@ Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
 
 void copy_data(const Tensor& to, const Tensor& from) {
   const DType d = from.dtype();
-  if (to.is_contiguous() && from.is_contiguous() && d == to.dtype() &&
-      to.numel() == from.numel()) {
+  if (to.is_contiguous() && from.is_contiguous() && d == to.dtype() && to.numel() == from.numel()) {
     const int64_t item = itemsize(d);
     char* y = to.impl()->data;
     const char* x = from.impl()->data;

@@ -44,27 +44,27 @@ void row_launch(const RowKernel& k, const void* op, int64_t axis, Inputs in, Ten
   }
   const ScatterFn scatter = scatter_fn(compute, out.dtype());
   const int64_t bytes = n * itemsize(compute);
-  cpu::parallel_for(rows, std::max<int64_t>(1, parallel_grain / n), [&](int64_t begin,
-                                                                        int64_t end) {
-    const Tensor scratch = empty({(n_in + 1) * bytes}, u8);
-    char* buffer = static_cast<char*>(scratch.raw_data());
-    int64_t at[max_inputs + 1], run = -1;
-    for (int64_t row = begin; row < end; ++row) {
-      if (row / inner != run) nest.offsets(run = row / inner, at);
-      char* ptr[max_inputs + 1];
-      for (int i = 0; i <= n_in; ++i) {
-        const int64_t offset = at[i] + row % inner * nest.inner_stride(i);
-        char* p = operand[i].impl()->data + offset * itemsize(operand[i].dtype());
-        ptr[i] = direct[i] ? p : buffer + i * bytes;
-        if (!direct[i] && i > 0) gather[i](p, step[i], ptr[i], n);
-      }
-      fn(op, const_cast<const void* const*>(reinterpret_cast<void**>(ptr + 1)), ptr[0], n);
-      if (!direct[0]) {
-        const int64_t offset = at[0] + row % inner * nest.inner_stride(0);
-        scatter(ptr[0], out.impl()->data + offset * itemsize(out.dtype()), step[0], n);
-      }
-    }
-  });
+  cpu::parallel_for(
+      rows, std::max<int64_t>(1, parallel_grain / n), [&](int64_t begin, int64_t end) {
+        const Tensor scratch = empty({(n_in + 1) * bytes}, u8);
+        char* buffer = static_cast<char*>(scratch.raw_data());
+        int64_t at[max_inputs + 1], run = -1;
+        for (int64_t row = begin; row < end; ++row) {
+          if (row / inner != run) nest.offsets(run = row / inner, at);
+          char* ptr[max_inputs + 1];
+          for (int i = 0; i <= n_in; ++i) {
+            const int64_t offset = at[i] + row % inner * nest.inner_stride(i);
+            char* p = operand[i].impl()->data + offset * itemsize(operand[i].dtype());
+            ptr[i] = direct[i] ? p : buffer + i * bytes;
+            if (!direct[i] && i > 0) gather[i](p, step[i], ptr[i], n);
+          }
+          fn(op, const_cast<const void* const*>(reinterpret_cast<void**>(ptr + 1)), ptr[0], n);
+          if (!direct[0]) {
+            const int64_t offset = at[0] + row % inner * nest.inner_stride(0);
+            scatter(ptr[0], out.impl()->data + offset * itemsize(out.dtype()), step[0], n);
+          }
+        }
+      });
 }
 
 }  // namespace tandem::detail

@@ -35,8 +35,7 @@ struct Layout {
   }
 };
 
-Node* make_node(const OpInfo* info, const void* op, int n_in, int n_saved, int n_out,
-                int n_specs) {
+Node* make_node(const OpInfo* info, const void* op, int n_in, int n_saved, int n_out, int n_specs) {
   const bool attributes = info && info->size > 1;  // an empty record is one byte long
   const Layout at(n_in, n_saved, n_out, n_specs, attributes ? info->size : 0,
                   attributes ? info->align : 1);
@@ -182,7 +181,7 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
     impl->flags |= TensorImpl::needs_grad;
     ++owners;
   }
-  if (!owners) return release_node(node);  // no result can carry a gradient
+  if (!owners) return release_node(node);               // no result can carry a gradient
   node->refs.store(owners, std::memory_order_relaxed);  // nobody else has seen it yet
 }
 

@@ -41,17 +41,13 @@ Spec CopyInto::infer(Specs in) const {
   return in[0];
 }
 
-void CopyInto::cpu(Inputs in, Outputs out) const {
-  detail::copy_data(out[0], in[1]);
-}
+void CopyInto::cpu(Inputs in, Outputs out) const { detail::copy_data(out[0], in[1]); }
 
 Tensors CopyInto::vjp(const Saved&, const Tensor& dy) const { return {zeros_like(dy), dy}; }
 
 Samples<CopyInto> CopyInto::samples() {
   return {.ok = {{{}, {{{3, 5}}, {{5}}}}, {{}, {{{3, 5}}, {{3, 1}}}}, {{}, {{{2}}, {{}}}}},
-          .errors = {{{},
-                      {{{3}}, {{4}}},
-                      "copy_into(): shape [4] does not broadcast to [3]"}}};
+          .errors = {{{}, {{{3}}, {{4}}}, "copy_into(): shape [4] does not broadcast to [3]"}}};
 }
 
 }  // namespace tandem

@@ -99,8 +99,7 @@ bool overlaps_otherwise(const Tensor& t, const Tensor& target) {
 /// Symbolic values are never overwritten: the handle is pointed at the new one.
 void rebind(const OpInfo& info, const void* op, const Tensor& target, const Tensor& result) {
   require<NotImplemented>(target.is_symbolic() && !target.impl()->has(TensorImpl::is_view),
-                          info.print(op),
-                          ": in-place write of a symbolic value into ",
+                          info.print(op), ": in-place write of a symbolic value into ",
                           target.is_symbolic() ? "a symbolic view" : "a concrete tensor",
                           "; use an op that makes a copy");
   TensorExtras& e = *result.impl()->extras;

@@ -51,7 +51,8 @@ Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
   Tensors dx(2);
   // target / target is 1, and NaN at 0, as the derivative that PyTorch gives.
   if (s.needs(0)) dx[0] = neg(g * p);
-  if (s.needs(1)) dx[1] = log_target ? g * p * (target - x + 1) : g * (log(target) + target / target - x);
+  if (s.needs(1))
+    dx[1] = log_target ? g * p * (target - x + 1) : g * (log(target) + target / target - x);
   return dx;
 }
 

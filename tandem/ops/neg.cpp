@@ -14,10 +14,9 @@ Spec Neg::infer(Specs in) const {
 Tensors Neg::vjp(const Saved&, const Tensor& dy) const { return {neg(dy)}; }
 
 Samples<Neg> Neg::samples() {
-  return {.ok = {{{}, {{{3, 5}}}}, {{}, {{{}}}}, {{}, {{{0, 2}}}}, {{}, {{{5}, i32}}}},
-          .errors = {{{},
-                      {sample::mask({3})},
-                      "neg(): booleans have no negative; use logical_not"}}};
+  return {
+      .ok = {{{}, {{{3, 5}}}}, {{}, {{{}}}}, {{}, {{{0, 2}}}}, {{}, {{{5}, i32}}}},
+      .errors = {{{}, {sample::mask({3})}, "neg(): booleans have no negative; use logical_not"}}};
 }
 
 }  // namespace tandem

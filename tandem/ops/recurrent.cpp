@@ -123,11 +123,11 @@ void run_backward(const detail::RecurrentSize& s, bool reverse, Inputs in, Outpu
   const T* dy = a[has_c ? more + 3 : more + 2];
   const T* dh = a[has_c ? more + 4 : more + 3];
   const T* dc = has_c ? a[more + 5] : nullptr;
-  detail::recurrent_backward<Cell<T>, T>(
-      s, reverse, a[0], a[1], a[at.c0], a[at.w_ih], a[at.w_hh], a[more], a[more + 1], cells, dy, dh,
-      dc,
-      {r[0], r[1], r[at.c0], r[at.w_ih], r[at.w_hh], in[size_t(at.b_ih)].defined() ? r[at.b_ih] : nullptr,
-       in[size_t(at.b_hh)].defined() ? r[at.b_hh] : nullptr});
+  detail::recurrent_backward<Cell<T>, T>(s, reverse, a[0], a[1], a[at.c0], a[at.w_ih], a[at.w_hh],
+                                         a[more], a[more + 1], cells, dy, dh, dc,
+                                         {r[0], r[1], r[at.c0], r[at.w_ih], r[at.w_hh],
+                                          in[size_t(at.b_ih)].defined() ? r[at.b_ih] : nullptr,
+                                          in[size_t(at.b_hh)].defined() ? r[at.b_hh] : nullptr});
   r.finish();
 }
 

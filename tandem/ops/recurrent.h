@@ -7,9 +7,9 @@
 namespace tandem {
 
 // Recurrent layers over whole sequences: one layer, one direction a record. Inputs are time-major,
-// x [T, N, I]; states h0 (and c0) [N, H]; w_ih [G H, I], w_hh [G H, H], biases [G H], with PyTorch's
-// gate orders. Outputs: y [T, N, H], the last h (and c) [N, H], and what the gradient needs of each
-// step. `reverse` runs from the last step to the first; y keeps the order of x.
+// x [T, N, I]; states h0 (and c0) [N, H]; w_ih [G H, I], w_hh [G H, H], biases [G H], with
+// PyTorch's gate orders. Outputs: y [T, N, H], the last h (and c) [N, H], and what the gradient
+// needs of each step. `reverse` runs from the last step to the first; y keeps the order of x.
 //
 // The gradient records give the gradients of all inputs of the forward record at once.
 
@@ -40,8 +40,8 @@ struct RnnGrad {
 
   std::string nonlinearity = "tanh";
   bool reverse = false;
-  static constexpr auto fields = Fields{field("nonlinearity", &RnnGrad::nonlinearity),
-                                            field("reverse", &RnnGrad::reverse)};
+  static constexpr auto fields =
+      Fields{field("nonlinearity", &RnnGrad::nonlinearity), field("reverse", &RnnGrad::reverse)};
 
   std::array<Spec, 6> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -133,7 +133,7 @@ struct LstmResult {
   Tensor output, h_n, c_n;
   static constexpr auto fields =
       Fields{field("output", &LstmResult::output), field("h_n", &LstmResult::h_n),
-                 field("c_n", &LstmResult::c_n)};
+             field("c_n", &LstmResult::c_n)};
 };
 
 /// Stacked, possibly bidirectional layers. `params` holds w_ih, w_hh, b_ih, b_hh (or two, without

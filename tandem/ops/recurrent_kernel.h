@@ -172,8 +172,7 @@ struct RecurrentGradients {
 template <class Cell, class T>
 void recurrent_backward(const RecurrentSize& s, bool reverse, const T* x, const T* h0, const T* c0,
                         const T* w_ih, const T* w_hh, const T* y, const T* keep, const T* cells,
-                        const T* dy, const T* dh_n, const T* dc_n,
-                        const RecurrentGradients<T>& g) {
+                        const T* dy, const T* dh_n, const T* dc_n, const RecurrentGradients<T>& g) {
   const int64_t nh = s.batch * s.hidden, width = Cell::gates * s.hidden;
   const int64_t rows = s.steps * s.batch;
   std::vector<T> dgx(size_t(rows * width)), dgh(size_t(Cell::split ? rows * width : 0));

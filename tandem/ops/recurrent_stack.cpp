@@ -19,11 +19,11 @@ Tensors run_stack(std::string_view name, const Tensor& input, const Tensor& h0, 
   const int64_t directions = o.bidirectional ? 2 : 1, total = o.num_layers * directions;
   require(o.num_layers > 0, name, "(): num_layers is ", o.num_layers, ", needs at least 1");
   const int64_t per = total > 0 ? int64_t(params.size()) / total : 0;
-  require((per == 2 || per == 4) && per * total == int64_t(params.size()), name, "(): ",
-          int64_t(params.size()), " parameters for ", total,
+  require((per == 2 || per == 4) && per * total == int64_t(params.size()), name,
+          "(): ", int64_t(params.size()), " parameters for ", total,
           " layers and directions, needs 2 or 4 for each");
-  require<ShapeError>(input.dim() == 2 || input.dim() == 3, name, "(): x has shape ",
-                      input.shape(), ", needs 2 or 3 axes");
+  require<ShapeError>(input.dim() == 2 || input.dim() == 3, name, "(): x has shape ", input.shape(),
+                      ", needs 2 or 3 axes");
   const bool single = input.dim() == 2;  // one sequence without a batch axis
   Tensor x = single ? unsqueeze(input, 1) : o.batch_first ? transpose(input, 0, 1) : input;
   const int64_t hidden = params[1].size(1);

@@ -42,8 +42,7 @@ bool restride(const Shape& shape, const Strides& strides, const Shape& to, Strid
     int64_t run = shape[axis];
     const int64_t step = strides[axis];
     int first = axis;
-    while (first > 0 &&
-           (shape[first - 1] == 1 || run == 1 || strides[first - 1] == step * run)) {
+    while (first > 0 && (shape[first - 1] == 1 || run == 1 || strides[first - 1] == step * run)) {
       if (run == 1 && shape[first - 1] != 1) break;
       run *= shape[--first];
     }
@@ -71,26 +70,24 @@ bool Reshape::view(const Tensor& in, View& out) const {
 }
 
 void Reshape::cpu(Inputs in, Outputs out) const {
-  detail::copy_data(
-      detail::alias(out[0], in[0].shape(), contiguous_strides(in[0].shape()), 0), in[0]);
+  detail::copy_data(detail::alias(out[0], in[0].shape(), contiguous_strides(in[0].shape()), 0),
+                    in[0]);
 }
 
-Tensors Reshape::vjp(const Saved& s, const Tensor& dy) const {
-  return {reshape(dy, s.shape(0))};
-}
+Tensors Reshape::vjp(const Saved& s, const Tensor& dy) const { return {reshape(dy, s.shape(0))}; }
 
 Samples<Reshape> Reshape::samples() {
-  return {.ok = {{{{3, 4}}, {{{12}}}},
-                 {{{2, -1}}, {{{4, 3}}}},
-                 {{{4, 3}}, {sample::strided({3, 4})}},
-                 {{{}}, {{{1, 1}}}},
-                 {{{1}}, {{{}}}},
-                 {{{0, 5}}, {{{5, 0}}}},
-                 {{{2, 3, 2, 1}}, {{{6, 1, 2}}}}},
-          .errors = {{{{5, 2}},
-                      {{{3, 4}}},
-                      "reshape(shape=[5, 2]): shape [3, 4] of 12 elements does not fit"},
-                     {{{-1, -1}}, {{{4}}}, "reshape(shape=[-1, -1]): only one size can be -1"}}};
+  return {
+      .ok = {{{{3, 4}}, {{{12}}}},
+             {{{2, -1}}, {{{4, 3}}}},
+             {{{4, 3}}, {sample::strided({3, 4})}},
+             {{{}}, {{{1, 1}}}},
+             {{{1}}, {{{}}}},
+             {{{0, 5}}, {{{5, 0}}}},
+             {{{2, 3, 2, 1}}, {{{6, 1, 2}}}}},
+      .errors = {
+          {{{5, 2}}, {{{3, 4}}}, "reshape(shape=[5, 2]): shape [3, 4] of 12 elements does not fit"},
+          {{{-1, -1}}, {{{4}}}, "reshape(shape=[-1, -1]): only one size can be -1"}}};
 }
 
 namespace {
@@ -125,13 +122,12 @@ void Expand::cpu(Inputs in, Outputs out) const { detail::copy_data(out[0], in[0]
 Tensors Expand::vjp(const Saved& s, const Tensor& dy) const { return {sum_to(dy, s.shape(0))}; }
 
 Samples<Expand> Expand::samples() {
-  return {.ok = {{{{3, 5}}, {{{3, 1}}}},
-                 {{{2, 3, -1}}, {{{3, 4}}}},
-                 {{{4}}, {{{}}}},
-                 {{{0, 3}}, {{{1, 3}}}}},
-          .errors = {{{{4, 5}},
-                      {{{3, 5}}},
-                      "expand(shape=[4, 5]): shape [3, 5] cannot be expanded"}}};
+  return {
+      .ok = {{{{3, 5}}, {{{3, 1}}}},
+             {{{2, 3, -1}}, {{{3, 4}}}},
+             {{{4}}, {{{}}}},
+             {{{0, 3}}, {{{1, 3}}}}},
+      .errors = {{{{4, 5}}, {{{3, 5}}}, "expand(shape=[4, 5]): shape [3, 5] cannot be expanded"}}};
 }
 
 namespace {
@@ -187,10 +183,9 @@ Samples<Permute> Permute::samples() {
                  {{{-1, 0, 1}}, {sample::strided({2, 3, 4})}},
                  {{{}}, {{{}}}},
                  {{{1, 0}}, {{{0, 3}}}}},
-          .errors = {{{{0, 0}},
-                      {{{3, 5}}},
-                      "permute(axes=[0, 0]): axis 0 appears twice for shape [3, 5]"},
-                     {{{0}}, {{{3, 5}}}, "permute(axes=[0]): 1 axes for shape [3, 5]"}}};
+          .errors = {
+              {{{0, 0}}, {{{3, 5}}}, "permute(axes=[0, 0]): axis 0 appears twice for shape [3, 5]"},
+              {{{0}}, {{{3, 5}}}, "permute(axes=[0]): 1 axes for shape [3, 5]"}}};
 }
 
 Tensor transpose(const Tensor& x, int axis0, int axis1) {

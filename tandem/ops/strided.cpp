@@ -14,16 +14,16 @@ namespace {
 template <class O>
 void check_region(const O& op, const Shape& shape, const Shape& strides, int64_t offset,
                   int64_t n) {
-  check<ShapeError>(shape.size() == strides.size(), op, "strides ", strides,
-                    " do not match shape ", shape);
+  check<ShapeError>(shape.size() == strides.size(), op, "strides ", strides, " do not match shape ",
+                    shape);
   int64_t last = offset;
   for (int i = 0; i < shape.size(); ++i) {
     check<ShapeError>(shape[i] >= 0 && strides[i] >= 0, op, "negative size or stride in ", shape,
                       " and ", strides);
     last += (shape[i] - 1) * strides[i];
   }
-  check<IndexError>(offset >= 0 && (shape.numel() == 0 || last < n), op, "the region ends at element ",
-                    last, " of a tensor of ", n);
+  check<IndexError>(offset >= 0 && (shape.numel() == 0 || last < n), op,
+                    "the region ends at element ", last, " of a tensor of ", n);
 }
 
 Tensor region_of(const Tensor& contiguous, const Shape& shape, const Shape& strides,
@@ -46,8 +46,7 @@ bool AsStrided::view(const Tensor& in, View& out) const {
 }
 
 void AsStrided::cpu(Inputs in, Outputs out) const {
-  detail::copy_data(out[0],
-                    region_of(detail::as_contiguous(in[0]), shape, strides, offset));
+  detail::copy_data(out[0], region_of(detail::as_contiguous(in[0]), shape, strides, offset));
 }
 
 Tensors AsStrided::vjp(const Saved& s, const Tensor& dy) const {

@@ -42,9 +42,7 @@ Tensor Tensor::mean(const Shape& axes, bool keepdim) const {
 }
 Tensor Tensor::max() const { return amax(*this); }
 Tensor Tensor::min() const { return amin(*this); }
-Tensor Tensor::argmax(int axis, bool keepdim) const {
-  return tandem::argmax(*this, axis, keepdim);
-}
+Tensor Tensor::argmax(int axis, bool keepdim) const { return tandem::argmax(*this, axis, keepdim); }
 Tensor Tensor::exp() const { return tandem::exp(*this); }
 Tensor Tensor::pow(const Tensor& exponent) const { return tandem::pow(*this, exponent); }
 Tensor Tensor::log() const { return tandem::log(*this); }
@@ -78,9 +76,7 @@ Tensor Tensor::flatten(int start_axis, int end_axis) const {
 }
 Tensor Tensor::squeeze(int axis) const { return tandem::squeeze(*this, axis); }
 Tensor Tensor::unsqueeze(int axis) const { return tandem::unsqueeze(*this, axis); }
-Tensor Tensor::select(int axis, int64_t index) const {
-  return tandem::select(*this, axis, index);
-}
+Tensor Tensor::select(int axis, int64_t index) const { return tandem::select(*this, axis, index); }
 Tensor Tensor::narrow(int axis, int64_t start, int64_t length) const {
   return tandem::narrow(*this, axis, start, length);
 }

@@ -53,7 +53,7 @@ std::string difference(const Tensor& got, const Tensor& want, Tolerance tol) {
     for (int64_t i = 0; i < a.numel(); ++i) {
       const double x = a.data<double>()[i], y = b.data<double>()[i];
       const double bound = tol.relative * std::abs(y) + tol.normwise * largest + tol.absolute;
-      const bool same = std::isnan(x) || std::isnan(y)     ? std::isnan(x) && std::isnan(y)
+      const bool same = std::isnan(x) || std::isnan(y)   ? std::isnan(x) && std::isnan(y)
                         : std::isinf(x) || std::isinf(y) ? x == y
                                                          : std::abs(x - y) <= bound;
       if (!same && wrong++ == 0)
@@ -66,8 +66,7 @@ std::string difference(const Tensor& got, const Tensor& want, Tolerance tol) {
 }
 
 std::string difference(const Tensor& got, const Tensor& want) {
-  return difference(got, want,
-                    tolerance_of(want.defined() ? want.dtype() : f64));
+  return difference(got, want, tolerance_of(want.defined() ? want.dtype() : f64));
 }
 
 }  // namespace tandem::testing

@@ -126,8 +126,7 @@ inline Tensor make_cotangent(std::string_view op, int sample, int k, const Shape
 /// How many outputs of an op are results. The others are what its own gradient needs of the forward
 /// pass (the gates of recurrent layers); no gradient flows into them.
 inline int results_of(const OpInfo& info) {
-  constexpr std::pair<std::string_view, int> fewer[] = {
-      {"rnn", 2}, {"lstm", 3}, {"gru", 2}};
+  constexpr std::pair<std::string_view, int> fewer[] = {{"rnn", 2}, {"lstm", 3}, {"gru", 2}};
   for (const auto& [op, n] : fewer)
     if (op == info.name) return n;
   return info.outputs;

@@ -35,8 +35,7 @@ struct Function {
         *p += sign * step * by;
       }
       Tensors v;
-      for (const Tensor& t : values())
-        v.push_back(t.defined() ? detail::as_contiguous(t, f64) : t);
+      for (const Tensor& t : values()) v.push_back(t.defined() ? detail::as_contiguous(t, f64) : t);
       for (size_t i = 0; i < moves.size(); ++i) *moves[i].first = before[i];
       // A view of what was moved must not be restored with it.
       return v;
@@ -120,8 +119,7 @@ Tensors copies(const Tensors& in) {
 std::vector<size_t> f64_inputs(const Case& c) {
   std::vector<size_t> which;
   for (size_t i = 0; i < c.sample.in.size(); ++i)
-    if (c.sample.in[i].fill != InputSpec::absent && c.sample.in[i].dtype == f64)
-      which.push_back(i);
+    if (c.sample.in[i].fill != InputSpec::absent && c.sample.in[i].dtype == f64) which.push_back(i);
   return which;
 }
 
@@ -164,8 +162,7 @@ struct Backward final : Function {
       cotangents.push_back(counts ? c.cotangent(int(k), out[k].spec()) : Tensor());
       if (cotangents.back().defined()) variables.push_back(cotangents.back());
     }
-    for (size_t i : f64_inputs(c))
-      weights.push_back(c.cotangent(500 + int(i), in[i].spec()));
+    for (size_t i : f64_inputs(c)) weights.push_back(c.cotangent(500 + int(i), in[i].spec()));
   }
 
   /// First gradients; with `create` the given leaves stay attached.

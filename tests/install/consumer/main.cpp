@@ -1,6 +1,6 @@
 // A user's first program: a model, an optimizer, a loop, and an error caught by its type.
-#include <cstdio>
 #include <tandem/tandem.h>
+#include <cstdio>
 
 using namespace tandem;
 
