@@ -6,7 +6,9 @@
 #include "tandem/backend/cpu/conv.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
+#include "tandem/ops/flip.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
 #include "tandem/ops/sum.h"
 
 namespace tandem {
@@ -379,12 +381,35 @@ Spec ConvTranspose2d::infer(Specs in) const {
   return out;
 }
 
+namespace {
+
+/// How much longer than x the convolution's result is along spatial axis `i`: an output_padding of
+/// a stride or more makes room for further places, at which x counts as zero.
+template <class O>
+int64_t missing(const O& op, const Shape& x, const Shape& w, const Shape& y, int i) {
+  const int64_t reach = along(op.dilation, i) * (w[2 + i] - 1) + 1;
+  const int64_t room = y[y.size() - 2 + i] + 2 * along(op.padding, i) - reach;
+  return room / along(op.stride, i) + 1 - x[x.size() - 2 + i];
+}
+
+}  // namespace
+
 void ConvTranspose2d::cpu(Inputs in, Outputs out) const {
   if (out[0].numel() == 0) return;
   const ConvShape s = conv_shape(*this, out[0].shape(), in[1].shape(), 2);
   const bool has_bias = in.size() > 2 && in[2].defined();
+  Tensor from = in[0];
+  Shape full = from.shape();
+  for (int i = 0; i < 2; ++i)
+    full[full.size() - 2 + i] += missing(*this, in[0].shape(), in[1].shape(), out[0].shape(), i);
+  if (!(full == from.shape())) {
+    const Tensor padded = empty(full, from.dtype());
+    fill_zero(padded);
+    detail::copy_data(detail::alias(padded, from.shape(), padded.strides(), 0), from);
+    from = padded;
+  }
   compute_into(out[0], [&]<class T>(T* y) {
-    const Tensor x = detail::as_contiguous(in[0], dtype_of<T>);
+    const Tensor x = detail::as_contiguous(from, dtype_of<T>);
     const Tensor w = detail::as_contiguous(in[1], dtype_of<T>);
     if (x.numel() > 0) cpu::conv_backward_data(s, x.data<T>(), w.data<T>(), y);
     else std::fill_n(y, out[0].numel(), T(0));
@@ -399,9 +424,18 @@ void ConvTranspose2d::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors ConvTranspose2d::vjp(const Saved& s, const Tensor& dy) const {
+  const Shape &x = s.shape(0), &w = s.shape(1);
+  const int64_t h = missing(*this, x, w, dy.shape(), 0), v = missing(*this, x, w, dy.shape(), 1);
   Tensor dx, dw, db;
-  if (s.needs(0)) dx = conv_like(*this, dy, s.in(1));
-  if (s.needs(1)) dw = weight_grad(*this, dy, s.in(0), spatial(s.shape(1)));
+  if (s.needs(0)) {
+    dx = conv_like(*this, dy, s.in(1));
+    if (h > 0) dx = narrow(dx, -2, 0, x[x.size() - 2]);
+    if (v > 0) dx = narrow(dx, -1, 0, x[x.size() - 1]);
+  }
+  if (s.needs(1)) {
+    const Tensor from = h > 0 || v > 0 ? pad(s.in(0), {0, v, 0, h}) : s.in(0);
+    dw = weight_grad(*this, dy, from, spatial(w));
+  }
   if (s.needs(2)) db = bias_gradient(dy, 2);
   return {dx, dw, db};
 }
@@ -417,7 +451,9 @@ Samples<ConvTranspose2d> ConvTranspose2d::samples() {
                   {{{1, 4, 3, 3}}, {{4, 2, 2, 3}}, {{4}}}},
                  {{}, {{{3, 4, 5}}, {{3, 2, 3, 2}}, {{2}}}},
                  {{}, {sample::strided({2, 3, 4, 4}), {{3, 2, 2, 2}}, none}},
-                 {{}, {{{0, 3, 4, 4}}, {{3, 2, 2, 2}}, none}}},
+                 {{}, {{{0, 3, 4, 4}}, {{3, 2, 2, 2}}, none}},
+                 {{.stride = {3, 2}, .padding = {1, 2}, .output_padding = {2, 3}, .dilation = {4}},
+                  {{{1, 2, 3, 3}}, {{2, 1, 2, 3}}, {{1}}}}},
           .errors = {{{},
                       {{{2, 3, 4, 4}}, {{2, 3, 3, 3}}, none},
                       op + "x of shape [2, 3, 4, 4] has 3 channels; weight of shape "
