@@ -11,7 +11,8 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 
-# name: (required ratio over PyTorch eager, variants in torch_rows.py, in torch/torch_rows.cpp, unit)
+# name: (required ratio over PyTorch eager, variants in torch_rows.py, in torch/torch_rows.cpp,
+# unit)
 LAYOUTS = ["contiguous", "channels_last"]
 ROWS = {
     "add_tiny_nograd": (20, [], ["inference_mode", "plain"], "ns"),
@@ -74,7 +75,7 @@ def machine():
 
 
 def measure(row, players, rounds, seconds):
-    """players: label -> (worker, name). The medians of interleaved rounds, and the checked values."""
+    """players: label -> (worker, name). The medians of interleaved rounds, and checked values."""
     times, checks, errors = {k: [] for k in players}, {}, {}
     for r in range(rounds):
         for label, (worker, name) in players.items():
@@ -153,7 +154,8 @@ def main():
         best = min((k for k in eager if k in found), key=found.get)
         for label, value in checks.items():
             if abs(value - checks["tandem"]) > 1e-3 * abs(value) + 1e-7:
-                print(f"  {row}: Tandem gives {checks['tandem']}, {label} gives {value}", flush=True)
+                print(f"  {row}: Tandem gives {checks['tandem']}, {label} gives {value}",
+                      flush=True)
                 failed.append(row)
                 break
         s = SCALE[unit]
@@ -183,7 +185,8 @@ def main():
         more.append(f"- Peak memory of `{row}`: {peaks[0]:.0f} MiB, PyTorch {peaks[1]:.0f} MiB.")
     size = os.path.getsize(os.path.realpath(a.library)) / 2**20
     lib = pathlib.Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    more.append(f"- Library: {size:.1f} MiB; libtorch_cpu.so {os.path.getsize(lib) / 2**20:.0f} MiB.")
+    peer_size = os.path.getsize(lib) / 2**20
+    more.append(f"- Library: {size:.1f} MiB; libtorch_cpu.so {peer_size:.0f} MiB.")
     more.append(f"- Start of a program until its end: {start_up([a.tandem], env):.0f} ms, with "
                 f"PyTorch's C++ library {start_up([a.torch_cpp], env):.0f} ms.")
     print("\n".join(more))

@@ -24,7 +24,8 @@ holds() {
   fi
   last="$(tail -n 1 out.txt)"
   number="$(grep -oE '[-+0-9.e]+( %)?$' <<<"$last" | tr -d ' %')"
-  if awk -v x="$number" -v a="$least" -v b="$greatest" 'BEGIN { exit !(x != "" && x + 0 >= a + 0 && x + 0 <= b + 0) }'; then
+  if awk -v x="$number" -v a="$least" -v b="$greatest" \
+    'BEGIN { exit !(x != "" && x + 0 >= a + 0 && x + 0 <= b + 0) }'; then
     echo "ok $name: $last"
     passed=$((passed + 1))
   else
@@ -38,7 +39,8 @@ holds sum_abz 0 0
 while read -r name least greatest; do
   case "$name" in '#'* | '') continue ;; esac
   # The range of 20 seeds, widened by half of it on a logarithmic scale: ours is one more draw.
-  read -r a b < <(awk -v a="$least" -v b="$greatest" 'BEGIN { r = sqrt(b / a) * 1.2; print a / r, b * r }')
+  read -r a b < <(awk -v a="$least" -v b="$greatest" \
+    'BEGIN { r = sqrt(b / a) * 1.2; print a / r, b * r }')
   holds "$name" "$a" "$b"
 done <"$TANDEM_SOURCE/tests/examples.txt"
 holds tree_rnn 95 100

@@ -164,8 +164,8 @@ TANDEM_FN float pow(float x, float y) {
   z = z * r + 1.0;
   const double scale = std::bit_cast<double>((std::bit_cast<uint64_t>(shifted) + 1023u) << 52);
   double power = z * scale;
-  // What C says of 0, 1, infinities, negative numbers and NaN, one double at a time: g++ 12 does not
-  // vectorise conditions of mixed widths.
+  // What C says of 0, 1, infinities, negative numbers and NaN, one double at a time: g++ 12 does
+  // not vectorise conditions of mixed widths.
   const double end = (ax > 1.0 ? yd : -yd) > 0.0 ? HUGE_VAL : 0.0;
   power = ax == 0.0 ? end : power;
   power = ax == HUGE_VAL ? end : power;

@@ -38,8 +38,8 @@ probe = probe[:: 7]
 out["float_probe"] = probe
 with np.errstate(over="ignore"):
     out["float_to_half"] = probe.astype(np.float16).view(np.uint16).astype(np.int32)
-out["float_to_bf16"] = (torch.from_numpy(probe).bfloat16().view(torch.int16).numpy().astype(np.int32)
-                        & 0xFFFF)
+bf16_bits = torch.from_numpy(probe).bfloat16().view(torch.int16).numpy()
+out["float_to_bf16"] = bf16_bits.astype(np.int32) & 0xFFFF
 
 
 # --- views and in-place writes with gradients --------------------------------------------------

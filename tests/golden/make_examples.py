@@ -1,5 +1,5 @@
-"""Writes tests/examples.txt: the final losses that PyTorch reaches in the course's examples, least and
-greatest over 20 seeds. Tandem draws other random numbers, so its loss is held against that range.
+"""Writes tests/examples.txt: the final losses that PyTorch reaches in the course's examples, least
+and greatest over 20 seeds. Tandem draws other random numbers, so its loss is held against that range.
 
 Needs torch (tools/judges.sh makes an environment that has it).
 """
@@ -45,12 +45,14 @@ def two_layers():
 
 def sgd(x, y):
     model = two_layers()
-    return train(model, torch.optim.SGD(model.parameters(), 1e-4), nn.MSELoss(reduction="sum"), x, y)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+    return train(model, optimizer, nn.MSELoss(reduction="sum"), x, y)
 
 
 def adam(x, y):
     model = two_layers()
-    return train(model, torch.optim.Adam(model.parameters(), 1e-4), nn.MSELoss(reduction="sum"), x, y)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    return train(model, optimizer, nn.MSELoss(reduction="sum"), x, y)
 
 
 class ParallelBlock(nn.Module):
@@ -92,7 +94,8 @@ def main():
         "parallel_block": parallel,
         "two_layer_loader": loader,
     }
-    lines = ["# example, least and greatest final loss of PyTorch over 20 seeds (golden/make_examples.py)"]
+    lines = ["# example, least and greatest final loss of PyTorch over 20 seeds "
+             "(golden/make_examples.py)"]
     for names, run in runs.items():
         losses = []
         for seed in range(SEEDS):

@@ -102,7 +102,8 @@ def make_idx():
     put("idx", "u1_2x3x2.idx", idx(values((2, 3, 2), "u1")))
     plain = idx(values((3, 4), "u1"))
     put("gz", "one.gz", gzip.compress(plain, mtime=0))
-    put("gz", "two_members.gz", gzip.compress(plain[:9], mtime=0) + gzip.compress(plain[9:], mtime=0))
+    halves = [gzip.compress(half, mtime=0) for half in (plain[:9], plain[9:])]
+    put("gz", "two_members.gz", b"".join(halves))
     put("gz", "stored.gz", gzip.compress(plain, compresslevel=0, mtime=0))
 
 

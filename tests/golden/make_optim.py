@@ -103,7 +103,8 @@ def rates(opt, scheduler, steps, metrics=None):
 
 
 def sequential(opt):
-    parts = [S.LinearLR(opt, 0.1, total_iters=4), S.CosineAnnealingLR(opt, 9), S.StepLR(opt, 2, 0.7)]
+    parts = [S.LinearLR(opt, 0.1, total_iters=4), S.CosineAnnealingLR(opt, 9),
+             S.StepLR(opt, 2, 0.7)]
     return S.SequentialLR(opt, parts, [4, 13])
 
 

@@ -204,7 +204,8 @@ def rmsprop_step(hyper, step, p, g, a, s1=None, s2=None, centered=False, with_mo
     mean = s1 if centered else None
     buf = (s2 if centered else s1) if with_momentum else None
     new, (a, mean, buf) = optimizer_step(
-        torch.optim.RMSprop, step, p, g, {"square_avg": a, "grad_avg": mean, "momentum_buffer": buf},
+        torch.optim.RMSprop, step, p, g,
+        {"square_avg": a, "grad_avg": mean, "momentum_buffer": buf},
         lr=lr, alpha=alpha, eps=eps, weight_decay=decay, momentum=momentum if with_momentum else 0,
         centered=centered, maximize=maximize)
     states = [s for s in (mean, buf) if s is not None] + [None, None]

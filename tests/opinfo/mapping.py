@@ -1,7 +1,7 @@
 """How PyTorch's calls look as ops of the table.
 
-`MAPPING[name]` is a function with the parameters of PyTorch's call; it returns `(op, inputs, attrs)`
-or raises Skip with a reason. Names are those of PyTorch's OpInfo list.
+`MAPPING[name]` is a function with the parameters of PyTorch's call; it returns `(op, inputs,
+attrs)` or raises Skip with a reason. Names are those of PyTorch's OpInfo list.
 """
 
 import torch
