@@ -12,11 +12,11 @@ enum Word : int64_t { false_word, true_word, and_word, or_word };
 
 struct Tree {
   Word word;
-  std::unique_ptr<Tree> left, right;  // none: a leaf
+  std::shared_ptr<Tree> left, right;  // none: a leaf
 };
 
-std::unique_ptr<Tree> random_tree(data::Random& random, int depth) {
-  auto tree = std::make_unique<Tree>();
+std::shared_ptr<Tree> random_tree(data::Random& random, int depth) {
+  auto tree = std::make_shared<Tree>();
   if (depth == 0 || random.chance(0.3)) {
     tree->word = random.chance(0.5) ? true_word : false_word;
   } else {
