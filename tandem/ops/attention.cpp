@@ -232,16 +232,55 @@ void forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
   if (!direct) detail::copy_data(out[0], y_kept);
 }
 
+/// What the rows of a block of queries know of all their keys.
+template <class T>
+struct RowState {
+  T top[query_block], total[query_block], delta[query_block];
+};
+
+/// Takes a tile of scores and of dP = dy v^T into account; delta holds sum(exp(s - top) dP).
+template <class T>
+TANDEM_FN void absorb(RowState<T>& r, const T* p, const T* dp, int64_t rows, int64_t cols,
+                      int64_t ld) {
+  const CpuTeam team;
+  for (int64_t i = 0; i < rows; ++i) {
+    const T *s = p + i * ld, *d = dp + i * ld;
+    const T here = team.max(cols, [=](int64_t j) { return s[j]; });
+    const T most = here > r.top[i] ? here : r.top[i];
+    const T base = most == T(-infinity) ? T(0) : most;
+    const T keep = math::exp(r.top[i] - base);
+    r.total[i] =
+        r.total[i] * keep + team.sum(cols, [=](int64_t j) { return math::exp(s[j] - base); });
+    r.delta[i] = r.delta[i] * keep +
+                 team.sum(cols, [=](int64_t j) { return math::exp(s[j] - base) * d[j]; });
+    r.top[i] = most;
+  }
+}
+
+/// Turns scores into weights P and dP into the gradient of the scores, P (dP - delta).
+template <class T>
+TANDEM_FN void weigh(const RowState<T>& r, T* p, T* dp, int64_t rows, int64_t cols, int64_t ld) {
+  const CpuTeam team;
+  for (int64_t i = 0; i < rows; ++i) {
+    const T base = r.top[i] == T(-infinity) ? T(0) : r.top[i];
+    const T inverse = r.total[i] == 0 ? T(0) : 1 / r.total[i], delta = r.delta[i];
+    T *s = p + i * ld, *d = dp + i * ld;
+    team.each(cols, [=](int64_t j) {
+      const T w = math::exp(s[j] - base) * inverse;
+      s[j] = w;
+      d[j] = w * (d[j] - delta);
+    });
+  }
+}
+
 template <class T>
 void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
-  const Tensor specs[] = {in[0], in[1], in[2], in.size() > 7 ? in[7] : Tensor()};
+  const Tensor specs[] = {in[0], in[1], in[2], in.size() > 5 ? in[5] : Tensor()};
   const Sizes z = check_attention(op, Specs(specs, 4), 3);
-  const Matrices<T> q(in[0], z.lead), k(in[1], z.lead), v(in[2], z.lead), dy(in[5], z.lead),
-      y(in[3], z.lead);
-  const Mask<T> masks(in, 7, z);
-  const Tensor lse_kept = detail::as_contiguous(in[4], dtype_of<T>);
-  const Tensor dlse_kept = detail::as_contiguous(in[6], dtype_of<T>);
-  const T *lse = lse_kept.data<T>(), *dlse = dlse_kept.data<T>();
+  const Matrices<T> q(in[0], z.lead), k(in[1], z.lead), v(in[2], z.lead), dy(in[3], z.lead);
+  const Mask<T> masks(in, 5, z);
+  const Tensor dlse_kept = detail::as_contiguous(in[4], dtype_of<T>);
+  const T* dlse = dlse_kept.data<T>();
   Tensor results[3];
   T* d[3];
   for (int i = 0; i < 3; ++i) {
@@ -251,49 +290,43 @@ void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
     std::fill_n(d[i], results[i].numel(), T(0));
   }
   const T scale = T(op.scale.value_or(1 / std::sqrt(double(z.e))));
-  const int64_t width = std::min(key_block, z.s);
+  const int64_t width = std::min(2 * key_block, z.s);
   cpu::parallel_for(z.lead.numel(), 1, [&](int64_t begin, int64_t end) {
-    const Tensor scratch = empty({query_block * (2 * width + 1)}, dtype_of<T>);
-    T *p = scratch.data<T>(), *ds = p + query_block * width, *delta = ds + query_block * width;
+    const Tensor scratch = empty({query_block * 2 * width}, dtype_of<T>);
+    T *p = scratch.data<T>(), *dp = p + query_block * width;
+    RowState<T> state;
     for (int64_t b = begin; b < end; ++b) {
       T *dq = d[0] + b * z.l * z.e, *dk = d[1] + b * z.s * z.e, *dv = d[2] + b * z.s * z.ev;
       const T* mask = masks[b];
       for (int64_t q0 = 0; q0 < z.l; q0 += query_block) {
         const int64_t rows = std::min(query_block, z.l - q0);
-        const T *qb = q[b] + q0 * q.ld, *gb = dy[b] + q0 * dy.ld, *yb = y[b] + q0 * y.ld;
-        simd([&] {
-          const CpuTeam team;
-          for (int64_t i = 0; i < rows; ++i) {
-            const T *g = gb + i * dy.ld, *o = yb + i * y.ld;
-            delta[i] =
-                team.sum(z.ev, [=](int64_t j) { return g[j] * o[j]; }) - dlse[b * z.l + q0 + i];
-          }
-        });
+        const T *qb = q[b] + q0 * q.ld, *gb = dy[b] + q0 * dy.ld;
         const int64_t visible = op.is_causal ? std::min(z.s, q0 + rows) : z.s;
+        auto tiles = [&](int64_t k0, int64_t cols) {
+          product<T>(false, true, rows, cols, z.e, scale, qb, q.ld, k[b] + k0 * k.ld, k.ld, T(0), p,
+                     width);
+          product<T>(false, true, rows, cols, z.ev, T(1), gb, dy.ld, v[b] + k0 * v.ld, v.ld, T(0),
+                     dp, width);
+          if (mask || (op.is_causal && k0 + cols > q0))
+            hide(p, rows, cols, width, q0, k0, mask, masks.row, masks.column, op.is_causal);
+        };
+        for (int64_t i = 0; i < rows; ++i)
+          state.top[i] = T(-infinity), state.total[i] = state.delta[i] = 0;
         for (int64_t k0 = 0; k0 < visible; k0 += width) {
           const int64_t cols = std::min(width, visible - k0);
-          const T *kb = k[b] + k0 * k.ld, *vb = v[b] + k0 * v.ld;
-          product<T>(false, true, rows, cols, z.e, scale, qb, q.ld, kb, k.ld, T(0), p, width);
-          product<T>(false, true, rows, cols, z.ev, T(1), gb, dy.ld, vb, v.ld, T(0), ds, width);
-          simd([&] {
-            const CpuTeam team;
-            if (mask || (op.is_causal && k0 + cols > q0))
-              hide(p, rows, cols, width, q0, k0, mask, masks.row, masks.column, op.is_causal);
-            for (int64_t i = 0; i < rows; ++i) {
-              const T known = lse[b * z.l + q0 + i];
-              const T base = known == T(-infinity) ? T(infinity) : known;
-              T *pi = p + i * width, *si = ds + i * width;
-              const T di = delta[i];
-              team.each(cols, [=](int64_t j) {
-                const T w = math::exp(pi[j] - base);
-                pi[j] = w;
-                si[j] = w * (si[j] - di);
-              });
-            }
-          });
-          product<T>(false, false, rows, z.e, cols, scale, ds, width, kb, k.ld, T(1), dq + q0 * z.e,
-                     z.e);
-          product<T>(true, false, cols, z.e, rows, scale, ds, width, qb, q.ld, T(1), dk + k0 * z.e,
+          tiles(k0, cols);
+          simd([&] { absorb(state, p, dp, rows, cols, width); });
+        }
+        for (int64_t i = 0; i < rows; ++i)
+          state.delta[i] = (state.total[i] == 0 ? T(0) : state.delta[i] / state.total[i]) -
+                           dlse[b * z.l + q0 + i];
+        for (int64_t k0 = 0; k0 < visible; k0 += width) {
+          const int64_t cols = std::min(width, visible - k0);
+          if (visible > width) tiles(k0, cols);  // a single tile is still there
+          simd([&] { weigh(state, p, dp, rows, cols, width); });
+          product<T>(false, false, rows, z.e, cols, scale, dp, width, k[b] + k0 * k.ld, k.ld, T(1),
+                     dq + q0 * z.e, z.e);
+          product<T>(true, false, cols, z.e, rows, scale, dp, width, qb, q.ld, T(1), dk + k0 * z.e,
                      z.e);
           product<T>(true, false, cols, z.ev, rows, T(1), p, width, gb, dy.ld, T(1), dv + k0 * z.ev,
                      z.ev);
@@ -344,16 +377,15 @@ void ScaledDotProductAttention::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const {
-  const Tensor y = s.out(0);
-  const Shape lead = leading(y.shape());
+  const Shape lead = leading(dy[0].shape());
   auto whole = [&](const Tensor& t) {
     const int n = t.dim();
     return leading(t.shape()) == lead ? t
                                       : expand(t, with(lead, t.shape()[n - 2], t.shape()[n - 1]));
   };
-  const Tensors d = apply_all(
-      ScaledDotProductAttentionGrad{is_causal, scale},
-      {whole(s.in(0)), whole(s.in(1)), whole(s.in(2)), y, s.out(1), dy[0], dy[1], s.in(3)});
+  const Tensors d =
+      apply_all(ScaledDotProductAttentionGrad{is_causal, scale},
+                {whole(s.in(0)), whole(s.in(1)), whole(s.in(2)), dy[0], dy[1], s.in(3)});
   Tensors dx(4);
   for (int i = 0; i < 3; ++i) dx[size_t(i)] = sum_to(d[size_t(i)], s.shape(i));
   if (!s.needs(3)) return dx;
@@ -403,15 +435,11 @@ Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
 }
 
 std::array<Spec, 3> ScaledDotProductAttentionGrad::infer(Specs in) const {
-  const Tensor none;
-  const Sizes z = check_attention(*this, in, 7);
+  const Sizes z = check_attention(*this, in, 5);
   const Shape rows = with(z.lead, z.l, z.ev);
-  for (int i : {3, 5})
-    check<ShapeError>(in[i].shape == rows, *this, i == 3 ? "y" : "dy", " has shape ", in[i].shape,
-                      ", not ", rows);
-  for (int i : {4, 6})
-    check<ShapeError>(in[i].shape == leading(rows, 1), *this, i == 4 ? "lse" : "dlse",
-                      " has shape ", in[i].shape, ", not ", leading(rows, 1));
+  check<ShapeError>(in[3].shape == rows, *this, "dy has shape ", in[3].shape, ", not ", rows);
+  check<ShapeError>(in[4].shape == leading(rows, 1), *this, "dlse has shape ", in[4].shape,
+                    ", not ", leading(rows, 1));
   for (int i = 0; i < 3; ++i)
     check<ShapeError>(leading(in[i].shape) == z.lead, *this,
                       "q, k and v must have the same leading axes");
@@ -425,41 +453,33 @@ void ScaledDotProductAttentionGrad::cpu(Inputs in, Outputs out) const {
 
 Tensors ScaledDotProductAttentionGrad::vjp(const Saved& s, const Tensors& g) const {
   Tensors in;
-  for (int i = 0; i < 8; ++i) in.push_back(s.in(i));
+  for (int i = 0; i < 6; ++i) in.push_back(s.in(i));
   const DType d = compute_type(g[0].dtype());
   return detail::vjp_through(in, g, [&](const Tensors& given) {
     Tensors v;  // in the compute type, as in the kernel
     for (const Tensor& t : given)
       v.push_back(t.defined() && is_floating(t.dtype()) ? cast(t, d) : t);
     const double by = scale.value_or(1 / std::sqrt(double(v[0].shape().back())));
-    const Tensor scores = scores_in_ops(*this, v[0], v[1], v[7]);
-    const Tensor lse = where(eq(v[4], Tensor(-infinity)), Tensor(infinity), v[4]);
-    const Tensor p = exp(scores - unsqueeze(lse, -1));
-    const Tensor delta = sum(v[5] * v[3], {-1}, true) - unsqueeze(v[6], -1);
-    const Tensor ds = p * (matmul(v[5], transpose(v[2], -1, -2)) - delta) * Tensor(by);
+    const Tensor p = weights_in_ops(scores_in_ops(*this, v[0], v[1], v[5]));
+    const Tensor dp = matmul(v[3], transpose(v[2], -1, -2));
+    const Tensor delta = sum(p * dp, {-1}, true) - unsqueeze(v[4], -1);
+    const Tensor ds = p * (dp - delta) * Tensor(by);
     return Tensors{cast(matmul(ds, v[1]), g[0].dtype()),
                    cast(matmul(transpose(ds, -1, -2), v[0]), g[1].dtype()),
-                   cast(matmul(transpose(p, -1, -2), v[5]), g[2].dtype())};
+                   cast(matmul(transpose(p, -1, -2), v[3]), g[2].dtype())};
   });
 }
 
 Samples<ScaledDotProductAttentionGrad> ScaledDotProductAttentionGrad::samples() {
   const InputSpec none = sample::absent();
-  return {.ok = {{{},
-                  {{{2, 3, 4}},
-                   {{2, 5, 4}},
-                   {{2, 5, 6}},
-                   {{2, 3, 6}},
-                   {{2, 3}},
-                   {{2, 3, 6}},
-                   {{2, 3}},
-                   none}},
+  return {.ok = {{{}, {{{2, 3, 4}}, {{2, 5, 4}}, {{2, 5, 6}}, {{2, 3, 6}}, {{2, 3}}, none}},
                  {{.is_causal = true, .scale = 0.5},
-                  {{{4, 3}}, {{5, 3}}, {{5, 3}}, {{4, 3}}, {{4}}, {{4, 3}}, {{4}}, none}},
-                 {{}, {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{3}}, {{3, 4}}, {{3}}, {{3, 5}}}}},
+                  {{{4, 3}}, {{5, 3}}, {{5, 3}}, {{4, 3}}, {{4}}, none}},
+                 {{}, {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{3}}, {{3, 5}}}},
+                 {{}, {{{70, 4}}, {{600, 4}}, {{600, 4}}, {{70, 4}}, {{70}}, none}, false}},
           .errors = {{{},
-                      {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{4}}, {{3, 4}}, {{3}}, none},
-                      "scaled_dot_product_attention_grad(is_causal=false, scale=none): lse has "
+                      {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 4}}, {{4}}, none},
+                      "scaled_dot_product_attention_grad(is_causal=false, scale=none): dlse has "
                       "shape [4], not [3]"}}};
 }
 

@@ -9,7 +9,7 @@ struct ScaledDotProductAttention {
   static constexpr std::string_view name = "scaled_dot_product_attention";
   static constexpr std::string_view inputs = "q, k, v, attn_mask?";
   static constexpr int outputs = 2;
-  static constexpr Saves saves{.in = {0, 1, 2, 3}, .out = {0, 1}};
+  static constexpr Saves saves{.in = {0, 1, 2, 3}, .out = {}};
 
   bool is_causal = false;
   std::optional<double> scale = {};
@@ -22,13 +22,13 @@ struct ScaledDotProductAttention {
   static Samples<ScaledDotProductAttention> samples();
 };
 
-/// The gradients of attention by q, k and v, whose leading axes are equal, given y, lse and their
-/// gradients.
+/// The gradients of attention by q, k and v, whose leading axes are equal. The weights are computed
+/// anew, a block at a time.
 struct ScaledDotProductAttentionGrad {
   static constexpr std::string_view name = "scaled_dot_product_attention_grad";
-  static constexpr std::string_view inputs = "q, k, v, y, lse, dy, dlse, attn_mask?";
+  static constexpr std::string_view inputs = "q, k, v, dy, dlse, attn_mask?";
   static constexpr int outputs = 3;
-  static constexpr Saves saves{.in = {0, 1, 2, 3, 4, 5, 6, 7}, .out = {}};
+  static constexpr Saves saves{.in = {0, 1, 2, 3, 4, 5}, .out = {}};
 
   bool is_causal = false;
   std::optional<double> scale = {};

@@ -1,7 +1,6 @@
 #pragma once
 #include "tandem/op/op.h"
 #include "tandem/op/point_op.h"
-#include "tandem/op/team.h"
 
 namespace tandem {
 
