@@ -334,12 +334,13 @@ def attention(q, k, v, mask=None, is_causal=False, scale=None):
     return y, torch.logsumexp(scores, -1)
 
 
-def attention_grad(q, k, v, y, lse, dy, dlse, mask=None, is_causal=False, scale=None):
-    # Dao et al. 2022, algorithm 4, of the y and the rows' sums that are given.
+def attention_grad(q, k, v, dy, dlse, mask=None, is_causal=False, scale=None):
+    # Dao et al. 2022, algorithm 4, with the gradient of the rows' logarithmic sums.
     scores, factor = attention_scores(q, k, mask, is_causal, scale)
-    p = torch.exp(scores - lse[..., None])
-    d = (dy * y).sum(-1, keepdim=True) - (0 if dlse is None else dlse[..., None])
-    ds = p * (dy @ v.transpose(-1, -2) - d)
+    p = torch.softmax(scores, -1)
+    dp = dy @ v.transpose(-1, -2)
+    d = (p * dp).sum(-1, keepdim=True) - (0 if dlse is None else dlse[..., None])
+    ds = p * (dp - d)
     return ds @ k * factor, ds.transpose(-1, -2) @ q * factor, p.transpose(-1, -2) @ dy
 
 
