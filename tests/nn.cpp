@@ -301,20 +301,31 @@ TEST(Module, NamesComeFromTheFieldLists) {
   EXPECT_THROW(moving.submodule("body.9"), IndexError);
 }
 
+struct Small : nn::Module<Small> {
+  nn::Sequential body{nn::Linear(3, 400), nn::ReLU(), Block()};
+  std::vector<nn::Linear> heads{nn::Linear(4, 2, {.bias = false})};
+  double rate = 0.5;
+  static constexpr auto fields = Fields{field("body", &Small::body), field("heads", &Small::heads),
+                                        field("rate", &Small::rate)};
+  Tensor forward(const Tensor& x) const { return body(x); }
+};
+
 TEST(Module, PrintsItsTreeWithCounts) {
-  const Net net;
+  Small net;
+  net.heads[0].requires_grad_(false);
   EXPECT_EQ(net.str(),
-            "Net(rate=0.5                                                     113\n"
-            "  (body): Sequential(                                             60\n"
-            "    (0): Linear(in_features=3, out_features=4)                    16\n"
-            "    (1): Lambda()\n"
-            "    (2): Block(                                                   36\n"
-            "      (left): Linear(in_features=4, out_features=4)               20\n"
-            "      (right): Linear(in_features=4, out_features=4, bias=none)   16\n"
+            "Small(rate=0.5                                                   1,644\n"
+            "  (body): Sequential(                                            1,636\n"
+            "    (0): Linear(in_features=3, out_features=400)                 1,600\n"
+            "    (1): ReLU()\n"
+            "    (2): Block(                                                     36\n"
+            "      (left): Linear(in_features=4, out_features=4)                 20\n"
+            "      (right): Linear(in_features=4, out_features=4, bias=none)     16\n"
             "    )\n"
-            "    (norm): BatchNorm1d(num_features=4, eps=1e-05, momentum=0.1, affine=true, "
-            "track_running_stats=true)    8\n"
-            "");
+            "  )\n"
+            "  (heads.0): Linear(in_features=4, out_features=2, bias=none)        8\n"
+            ")\n"
+            "1,644 parameters, 1,636 trainable, 6.42 KiB");
 }
 
 TEST(Module, TrainAndEvalReachEverySubmodule) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tandem/core/allocator.h"
+#include "tandem/core/set_data.h"
 #include "tandem/core/tensor_extras.h"
 
 namespace tandem {
@@ -26,8 +27,13 @@ SmallBlock* block_of(Storage* s) {
 
 void drop_storage(Storage* s) noexcept {
   if (!drop_ref(s->refs)) return;
-  if (s->block) release(block_of(s), s->block);
-  else delete_storage(s);
+  if (s->block) {
+    if (s->owner) [[unlikely]]
+      s->owner.reset();  // after set_data
+    release(block_of(s), s->block);
+  } else {
+    delete_storage(s);
+  }
 }
 
 }  // namespace
@@ -116,6 +122,35 @@ Tensor alias(const Tensor& t) {
   return a;
 }
 
+void set_data(const Tensor& t, const Tensor& value) {
+  TensorImpl& to = *t.impl();
+  const TensorImpl& from = *value.impl();
+  require<GradientError>(!to.node && !to.has(TensorImpl::symbolic),
+                         "set_data(): only leaves can get other data");
+  if (Storage* own = to.storage;
+      own && own->block && block_of(own) == reinterpret_cast<SmallBlock*>(&to)) {
+    // The header is part of the impl's block and stays; it keeps `value` as its memory's owner.
+    own->owner = std::make_shared<Tensor>(value);
+    own->data = from.storage->data;
+    own->bytes = from.storage->bytes;
+    ++own->version;
+  } else {
+    if (from.storage) add_ref(from.storage->refs);
+    if (own) drop_storage(own);
+    to.storage = from.storage;
+  }
+  if (to.base) Tensor::adopt(std::exchange(to.base, nullptr));  // the handle drops the reference
+  to.data = from.data;
+  to.spec = from.spec;
+  to.strides = from.strides;
+  to.numel = from.numel;
+  const uint8_t geometry = TensorImpl::contiguous;
+  to.flags = uint8_t((to.flags & ~(geometry | TensorImpl::is_view)) | (from.flags & geometry));
+  // The accumulator speaks of the old shape and dtype.
+  if (to.extras)
+    if (Node* acc = to.extras->accumulator.exchange(nullptr)) forget_leaf(acc);
+}
+
 void bump_version(const Tensor& t, const char* writer) {
   if (Storage* s = t.impl()->storage) {
     ++s->version;
@@ -146,8 +181,8 @@ void* Tensor::typed_data(DType dtype) const {
   const TensorImpl& t = checked();
   require<DTypeError>(t.spec.dtype == dtype, "data(): asked for ", dtype, " but the tensor is ",
                       to_string(t.spec));
-  require<GradientError>(!t.has(TensorImpl::symbolic),
-                         "data(): a symbolic ", to_string(t.spec), " has no value yet");
+  require<GradientError>(!t.has(TensorImpl::symbolic), "data(): a symbolic ", to_string(t.spec),
+                         " has no value yet");
   require<DeviceError>(t.spec.device.type == DeviceType::cpu, "data(): ", to_string(t.spec),
                        " is not in the memory of this process");
   return t.data;
@@ -173,7 +208,8 @@ Scalar Tensor::item_scalar() const {
 Tensor Tensor::from_number(Scalar number) {
   Tensor t = empty({}, number.kind());
   visit(number.kind(), [&]<class T>() {
-    if constexpr (std::is_same_v<T, double>) *reinterpret_cast<T*>(t.impl()->data) = number.to_double();
+    if constexpr (std::is_same_v<T, double>)
+      *reinterpret_cast<T*>(t.impl()->data) = number.to_double();
     else if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, bool>)
       *reinterpret_cast<T*>(t.impl()->data) = T(number.to_int());
   });
@@ -211,8 +247,8 @@ Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> o
   impl->numel = n;
   impl->strides = steps;
   if (!is_contiguous(shape, steps)) impl->flags &= uint8_t(~TensorImpl::contiguous);
-  impl->storage = detail::wrap_storage(data, size_t(n ? (last + 1) * itemsize(dtype) : 0),
-                                       std::move(owner));
+  impl->storage =
+      detail::wrap_storage(data, size_t(n ? (last + 1) * itemsize(dtype) : 0), std::move(owner));
   impl->data = impl->storage->data;
   return Tensor::adopt(impl);
 }

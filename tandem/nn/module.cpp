@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "tandem/core/factory.h"
-#include "tandem/nn/set_data.h"
+#include "tandem/core/set_data.h"
 
 namespace tandem::nn {
 namespace {
@@ -168,29 +168,6 @@ PathScope::~PathScope() {
   tandem::detail::module_path = before_;
 }
 
-// --- In-place conversion ----------------------------------------------------------------------
-
-void set_data(const Tensor& t, const Tensor& value) {
-  TensorImpl& to = *t.impl();
-  const TensorImpl& from = *value.impl();
-  require<GradientError>(!to.node && !to.has(TensorImpl::symbolic),
-                         "set_data(): only leaves can get other data");
-  if (from.storage) tandem::detail::add_ref(from.storage->refs);
-  if (to.storage && tandem::detail::drop_ref(to.storage->refs))
-    tandem::detail::delete_storage(to.storage);
-  if (to.base) Tensor::adopt(std::exchange(to.base, nullptr));  // the handle drops the reference
-  to.storage = from.storage;
-  to.data = from.data;
-  to.spec = from.spec;
-  to.strides = from.strides;
-  to.numel = from.numel;
-  const uint8_t geometry = TensorImpl::contiguous;
-  to.flags = uint8_t((to.flags & ~(geometry | TensorImpl::is_view)) | (from.flags & geometry));
-  // The accumulator speaks of the old shape and dtype.
-  if (to.extras)
-    if (Node* acc = to.extras->accumulator.exchange(nullptr)) tandem::detail::forget_leaf(acc);
-}
-
 }  // namespace detail
 
 // --- Lists ------------------------------------------------------------------------------------
@@ -272,7 +249,7 @@ void ModuleBase::convert(std::optional<DType> dtype, std::optional<Device> devic
   for_each_tensor(*this, [&](std::string_view, Tensor& t, Kind) {
     if (!t.defined() || !seen.insert(t.impl()).second) return;
     const Tensor g = t.grad();
-    detail::set_data(t, converted(t));
+    tandem::detail::set_data(t, converted(t));
     if (g.defined()) t.set_grad(converted(g));
   });
 }

@@ -36,7 +36,7 @@ struct Layout {
 };
 
 Node* make_node(const OpInfo* info, const void* op, int n_in, int n_saved, int n_out, int n_specs) {
-  const bool attributes = info && info->size > 1;  // an empty record is one byte long
+  const bool attributes = info != nullptr;  // one byte may be a single bool
   const Layout at(n_in, n_saved, n_out, n_specs, attributes ? info->size : 0,
                   attributes ? info->align : 1);
   char* block = static_cast<char*>(allocate(at.total));
@@ -61,7 +61,7 @@ Node* make_node(const OpInfo* info, const void* op, int n_in, int n_saved, int n
 void destroy_node(Node* n) noexcept {
   for (int i = 0; i < n->n_saved; ++i) n->saved[i].~SavedTensor();
   for (int i = 0; i < n->n_out; ++i) n->gradients[i].~Tensor();
-  if (n->info && n->info->destroy && n->info->size > 1) n->info->destroy(n->op);
+  if (n->info && n->info->destroy) n->info->destroy(n->op);
   delete n->extras;
   const uint32_t bytes = n->bytes;
   n->~Node();
