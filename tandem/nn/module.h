@@ -165,13 +165,17 @@ class TANDEM_API ModuleBase {
  private:
   std::vector<ModuleBase*> children_first();
 
+  /// An argument while hooks run: tensors are held, so that a hook can replace them.
+  template <class A>
+  using Held = std::conditional_t<std::is_same_v<std::decay_t<A>, Tensor>, Tensor, A&&>;
+
   template <class M, class... A>
   static decltype(auto) call_watched(M& m, A&&... args) {
     const detail::PathScope path(m);
     using R = decltype(m.forward(std::forward<A>(args)...));
-    std::tuple<std::decay_t<A>...> held(std::forward<A>(args)...);
+    std::tuple<Held<A>...> held(std::forward<A>(args)...);
     Tensors in, out;
-    auto forward = [&](auto&... a) -> R { return m.forward(std::move(a)...); };
+    auto forward = [&](Held<A>&... a) -> R { return m.forward(static_cast<Held<A>&&>(a)...); };
     auto each = [](auto& values, auto f) {
       auto one = [&](auto& v) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(v)>, Tensor>) f(v);
