@@ -20,7 +20,6 @@
 #include "tandem/ops/add.h"
 #include "tandem/ops/mse_loss.h"
 #include "tandem/ops/mul.h"
-#include "tandem/ops/mul.h"
 #include "tandem/ops/random.h"
 #include "tandem/ops/relu.h"
 #include "tandem/optim/adam.h"
