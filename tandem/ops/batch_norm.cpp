@@ -351,7 +351,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
                   double eps) {
   const Tensors y =
       apply_all(BatchNorm{training, eps}, {x, weight, bias, running_mean, running_var});
-  if (training && (running_mean.defined() || running_var.defined())) {
+  if (training && x.numel() > 0 && (running_mean.defined() || running_var.defined())) {
     NoGrad off;
     auto follow = [&](Tensor running, const Tensor& to) {
       if (!running.defined()) return;
