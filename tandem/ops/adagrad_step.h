@@ -29,9 +29,11 @@ struct AdagradStep {
   template <int states, class T>
   TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& s, T&, T&) {
     g *= c.sign;
-    g = c.decays ? g + c.decay * p : g;
-    s += g * g;
-    p += c.minus_lr * g / (std::sqrt(s) + c.eps);
+    const T x = p;
+    g = c.decays ? g + c.decay * x : g;
+    const T sum = s + g * g;
+    s = sum;
+    p = x + c.minus_lr * g / (std::sqrt(sum) + c.eps);
   }
 
   std::vector<Spec> infer(Specs in) const;

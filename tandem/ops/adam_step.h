@@ -24,37 +24,41 @@ struct AdamStep {
       Fields{field("maximize", &AdamStep::maximize), field("decoupled", &AdamStep::decoupled)};
 
   template <class T>
+  // All numbers: compilers do not vectorise a choice by a bool from outside the loop.
   struct Coefficients {
     T sign, decay, shrink, w1, b2, w2, root_correction, eps, minus_step;
-    bool decays, early;
   };
   template <class T>
   Coefficients<T> coefficients(const double* h, double step) const {
     const double lr = h[0], b1 = h[1], b2 = h[2], decay = h[4];
     const double c1 = 1 - std::pow(b1, step), c2 = 1 - std::pow(b2, step);
     return {T(maximize ? -1 : 1),
-            T(decay),
+            T(decoupled ? 0 : decay),
             T(decoupled ? 1 - lr * decay : 1),
             T(1 - b1),
             T(b2),
             T(1 - b2),
             T(std::sqrt(c2)),
             T(h[3]),
-            T(-lr / c1),
-            !decoupled && decay != 0,
-            1 - b1 < 0.5};
+            T(-lr / c1)};
   }
 
   template <int states, class T>
   TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& m, T& v, T& top) {
     g *= c.sign;
-    g = c.decays ? g + c.decay * p : g;
-    p *= c.shrink;
-    m = c.early ? m + c.w1 * (g - m) : g - (g - m) * (1 - c.w1);
-    v = v * c.b2 + c.w2 * g * g;
-    T used = v;
-    if constexpr (states > 2) used = top = top > v || top != top ? top : v;
-    p += c.minus_step * m / (std::sqrt(used) / c.root_correction + c.eps);
+    const T x = p, m0 = m;
+    g = c.decay != 0 ? g + c.decay * x : g;
+    const T m1 = c.w1 < T(0.5) ? m0 + c.w1 * (g - m0) : g - (g - m0) * (1 - c.w1);
+    const T v1 = v * c.b2 + c.w2 * g * g;
+    T used = v1;
+    if constexpr (states > 2) {
+      const T t = top;
+      used = t > v1 || t != t ? t : v1;
+      top = used;
+    }
+    m = m1;
+    v = v1;
+    p = x * c.shrink + c.minus_step * m1 / (std::sqrt(used) / c.root_correction + c.eps);
   }
 
   std::vector<Spec> infer(Specs in) const;

@@ -37,20 +37,26 @@ struct RmspropStep {
   template <int states, class T>
   TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& a, T& s1, T& s2) {
     g *= c.sign;
-    g = c.decays ? g + c.decay * p : g;
-    a = a * c.alpha + c.fresh * g * g;
-    const T mean = c.early ? s1 + c.fresh * (g - s1) : g - (g - s1) * (1 - c.fresh);
+    const T x = p;
+    g = c.decays ? g + c.decay * x : g;
+    const T square = a * c.alpha + c.fresh * g * g;
+    a = square;
     if constexpr (states == 1) {
-      p += c.minus_lr * g / (std::sqrt(a) + c.eps);
-    } else if constexpr (states == 2) {  // either the mean gradient or the buffer
-      const T root = std::sqrt(c.centered ? a - mean * mean : a) + c.eps;
-      const T moved = s1 * c.momentum + g / root;
-      p += c.centered ? c.minus_lr * g / root : c.minus_lr * moved;
+      p = x + c.minus_lr * g / (std::sqrt(square) + c.eps);
+      return;
+    }
+    const T before = s1;
+    const T mean = c.early ? before + c.fresh * (g - before) : g - (g - before) * (1 - c.fresh);
+    if constexpr (states == 2) {  // either the mean gradient or the buffer
+      const T root = std::sqrt(c.centered ? square - mean * mean : square) + c.eps;
+      const T moved = before * c.momentum + g / root;
       s1 = c.centered ? mean : moved;
-    } else {
+      p = x + (c.centered ? c.minus_lr * g / root : c.minus_lr * moved);
+    } else if constexpr (states == 3) {
+      const T moved = s2 * c.momentum + g / (std::sqrt(square - mean * mean) + c.eps);
       s1 = mean;
-      s2 = s2 * c.momentum + g / (std::sqrt(a - mean * mean) + c.eps);
-      p += c.minus_lr * s2;
+      s2 = moved;
+      p = x + c.minus_lr * moved;
     }
   }
 

@@ -21,26 +21,28 @@ struct SgdStep {
       Fields{field("nesterov", &SgdStep::nesterov), field("maximize", &SgdStep::maximize)};
 
   template <class T>
+  // All numbers: compilers do not vectorise a choice by a bool from outside the loop.
   struct Coefficients {
-    T sign, decay, momentum, keep, fresh, minus_lr;
-    bool decays, nesterov;
+    T sign, decay, momentum, keep, fresh, minus_lr, nesterov;
   };
   template <class T>
   Coefficients<T> coefficients(const double* h, double step) const {
     const bool first = step <= 1;
-    return {T(maximize ? -1 : 1),    T(h[3]),  T(h[1]),   T(first ? 0 : h[1]),
-            T(first ? 1 : 1 - h[2]), T(-h[0]), h[3] != 0, nesterov};
+    return {T(maximize ? -1 : 1),    T(h[3]),  T(h[1]),    T(first ? 0 : h[1]),
+            T(first ? 1 : 1 - h[2]), T(-h[0]), T(nesterov)};
   }
 
   template <int states, class T>
   TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& buf, T&, T&) {
     g *= c.sign;
-    g = c.decays ? g + c.decay * p : g;
+    const T x = p;
+    g = c.decay != 0 ? g + c.decay * x : g;
     if constexpr (states > 0) {
-      buf = buf * c.keep + c.fresh * g;
-      g = c.nesterov ? g + c.momentum * buf : buf;
+      const T moved = buf * c.keep + c.fresh * g;
+      buf = moved;
+      g = c.nesterov != 0 ? g + c.momentum * moved : moved;
     }
-    p += c.minus_lr * g;
+    p = x + c.minus_lr * g;
   }
 
   std::vector<Spec> infer(Specs in) const;

@@ -39,25 +39,16 @@ struct UpdateChunk {
 };
 
 template <class O, class T, int states, class C>
-TANDEM_FN void update_chunk(const C& c, const UpdateItem& item, int64_t begin, int64_t end) {
+TANDEM_FN void update_chunk(const C c, const UpdateItem& item, int64_t begin, int64_t end) {
   T* __restrict p = static_cast<T*>(item.p);
   const T* __restrict g = static_cast<const T*>(item.g);
-  T* __restrict a = static_cast<T*>(item.state[0]);
-  T* __restrict b = static_cast<T*>(item.state[1]);
-  T* __restrict d = static_cast<T*>(item.state[2]);
+  T* __restrict a = states > 0 ? static_cast<T*>(item.state[0]) : p;
+  T* __restrict b = states > 1 ? static_cast<T*>(item.state[1]) : p;
+  T* __restrict d = states > 2 ? static_cast<T*>(item.state[2]) : p;
+  // No local whose address is taken: compilers do not vectorise over those.
 #pragma omp simd
-  for (int64_t i = begin; i < end; ++i) {
-    T s[3] = {};
-    if constexpr (states > 0) s[0] = a[i];
-    if constexpr (states > 1) s[1] = b[i];
-    if constexpr (states > 2) s[2] = d[i];
-    T v = p[i];
-    O::template element<states>(c, v, g[i], s[0], s[1], s[2]);
-    p[i] = v;
-    if constexpr (states > 0) a[i] = s[0];
-    if constexpr (states > 1) b[i] = s[1];
-    if constexpr (states > 2) d[i] = s[2];
-  }
+  for (int64_t i = begin; i < end; ++i)
+    O::template element<states>(c, p[i], g[i], a[i], b[i], d[i]);
 }
 
 template <class O, class T, int states>

@@ -55,7 +55,9 @@ void Optimizer::add_group(const Parameters& parameters, std::initializer_list<do
   }
   auto group = std::make_unique<Group>();
   group->first = first;
-  for (const auto& [name, t] : parameters.list()) {
+  for (const auto& entry : parameters.list()) {
+    const std::string& name = entry.first;
+    const Tensor& t = entry.second;
     const size_t position = first + group->slots.size();
     auto check = [&](bool ok, std::string_view what) {
       require(ok, name_, ": parameter ", position, name.empty() ? "" : " ", name, " ", what);
