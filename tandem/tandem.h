@@ -91,6 +91,7 @@
 #include "tandem/ops/prod.h"
 #include "tandem/ops/random.h"
 #include "tandem/ops/reciprocal.h"
+#include "tandem/ops/recurrent.h"
 #include "tandem/ops/relu.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/round.h"
