@@ -57,10 +57,15 @@ struct FieldToJson {
 constexpr const char* type_names[] = {"bool",  "int",  "float", "str",
                                       "dtype", "ints", "int?",  "float?"};
 
+int64_t integer_of(const Json& j) {
+  if (!j.is_number_integer()) throw BadRequest(cat(j.dump(), " is no integer"));
+  return j.get<int64_t>();
+}
+
 Shape shape_of(const Json& j) {
   if (!j.is_array()) throw BadRequest(cat("a list of integers is wanted, not ", j.dump()));
   Shape s;
-  for (const Json& v : j) s.push_back(v.get<int64_t>());
+  for (const Json& v : j) s.push_back(integer_of(v));
   return s;
 }
 
@@ -70,7 +75,9 @@ class FieldSetter final : public FieldVisitor {
   explicit FieldSetter(const Json& attrs) : attrs_(attrs) {}
   size_t used = 0;
   void visit(std::string_view n, bool& v) override { set(n, v); }
-  void visit(std::string_view n, int64_t& v) override { set(n, v); }
+  void visit(std::string_view n, int64_t& v) override {
+    if (const Json* j = find(n)) v = integer_of(*j);
+  }
   void visit(std::string_view n, double& v) override {
     if (const Json* j = find(n)) v = number_of(*j);
   }
@@ -82,7 +89,7 @@ class FieldSetter final : public FieldVisitor {
     if (const Json* j = find(n)) v = shape_of(*j);
   }
   void visit(std::string_view n, std::optional<int64_t>& v) override {
-    if (const Json* j = find(n)) v = j->is_null() ? std::nullopt : std::optional(j->get<int64_t>());
+    if (const Json* j = find(n)) v = j->is_null() ? std::nullopt : std::optional(integer_of(*j));
   }
   void visit(std::string_view n, std::optional<double>& v) override {
     if (const Json* j = find(n)) v = j->is_null() ? std::nullopt : std::optional(number_of(*j));
@@ -195,12 +202,17 @@ Tensor tensor_of(const Json& j, const Arrays& arrays) {
   const int64_t offset = j.value("offset", int64_t(0));
   if (strides.size() != shape.size())
     throw BadRequest(cat("strides ", strides, " do not fit shape ", shape));
-  int64_t first = offset, last = offset;
+  constexpr int64_t most = int64_t(1) << 31;  // elements; keeps the sums below from overflowing
+  int64_t last = offset, elements = 1;
+  if (offset < 0 || offset > t.numel())
+    throw BadRequest(cat("offset ", offset, " leaves the ", t.numel(), " elements of the array"));
   for (int i = 0; i < shape.size(); ++i) {
-    if (shape[i] < 0) throw BadRequest(cat("shape ", shape, " has a negative size"));
-    (strides[i] < 0 ? first : last) += (shape[i] - 1) * strides[i];
+    if (shape[i] < 0 || shape[i] > most || strides[i] > most || strides[i] < 0 ||
+        (elements *= shape[i]) > most)
+      throw BadRequest(cat("shape ", shape, " or strides ", strides, " are out of range"));
+    last += (shape[i] - 1) * strides[i];
   }
-  if (shape.numel() > 0 && (first < 0 || last >= t.numel()))
+  if (shape.numel() > 0 && last >= t.numel())
     throw BadRequest(cat("shape ", shape, " with strides ", strides, " from ", offset,
                          " leaves the ", t.numel(), " elements of the array"));
   return detail::alias(t, shape, strides, shape.numel() > 0 ? offset : 0);
