@@ -16,21 +16,21 @@ struct AdagradStep {
   bool maximize = false;
   static constexpr auto fields = Fields{field("maximize", &AdagradStep::maximize)};
 
+  // All numbers: compilers do not vectorise a choice by a bool from outside the loop.
   template <class T>
   struct Coefficients {
     T sign, decay, eps, minus_lr;
-    bool decays;
   };
   template <class T>
   Coefficients<T> coefficients(const double* h, double step) const {
-    return {T(maximize ? -1 : 1), T(h[2]), T(h[3]), T(-h[0] / (1 + (step - 1) * h[1])), h[2] != 0};
+    return {T(maximize ? -1 : 1), T(h[2]), T(h[3]), T(-h[0] / (1 + (step - 1) * h[1]))};
   }
 
   template <int states, class T>
   TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& s, T&, T&) {
     g *= c.sign;
     const T x = p;
-    g = c.decays ? g + c.decay * x : g;
+    g = c.decay != 0 ? g + c.decay * x : g;
     const T sum = s + g * g;
     s = sum;
     p = x + c.minus_lr * g / (std::sqrt(sum) + c.eps);

@@ -23,8 +23,8 @@ struct AdamStep {
   static constexpr auto fields =
       Fields{field("maximize", &AdamStep::maximize), field("decoupled", &AdamStep::decoupled)};
 
-  template <class T>
   // All numbers: compilers do not vectorise a choice by a bool from outside the loop.
+  template <class T>
   struct Coefficients {
     T sign, decay, shrink, w1, b2, w2, root_correction, eps, minus_step;
   };

@@ -22,23 +22,22 @@ struct RmspropStep {
                                         field("with_momentum", &RmspropStep::with_momentum),
                                         field("maximize", &RmspropStep::maximize)};
 
+  // All numbers: compilers do not vectorise a choice by a bool from outside the loop.
   template <class T>
   struct Coefficients {
-    T sign, decay, alpha, fresh, eps, momentum, minus_lr;
-    bool decays, early, centered;
+    T sign, decay, alpha, fresh, eps, momentum, minus_lr, centered;
   };
   template <class T>
   Coefficients<T> coefficients(const double* h, double) const {
-    return {
-        T(maximize ? -1 : 1), T(h[3]), T(h[1]), T(1 - h[1]), T(h[2]), T(h[4]), T(-h[0]), h[3] != 0,
-        1 - h[1] < 0.5,       centered};
+    return {T(maximize ? -1 : 1), T(h[3]), T(h[1]), T(1 - h[1]), T(h[2]), T(h[4]), T(-h[0]),
+            T(centered)};
   }
 
   template <int states, class T>
   TANDEM_FN static void element(const Coefficients<T>& c, T& p, T g, T& a, T& s1, T& s2) {
     g *= c.sign;
     const T x = p;
-    g = c.decays ? g + c.decay * x : g;
+    g = c.decay != 0 ? g + c.decay * x : g;
     const T square = a * c.alpha + c.fresh * g * g;
     a = square;
     if constexpr (states == 1) {
@@ -46,12 +45,13 @@ struct RmspropStep {
       return;
     }
     const T before = s1;
-    const T mean = c.early ? before + c.fresh * (g - before) : g - (g - before) * (1 - c.fresh);
+    const T mean =
+        c.fresh < T(0.5) ? before + c.fresh * (g - before) : g - (g - before) * (1 - c.fresh);
     if constexpr (states == 2) {  // either the mean gradient or the buffer
-      const T root = std::sqrt(c.centered ? square - mean * mean : square) + c.eps;
+      const T root = std::sqrt(c.centered != 0 ? square - mean * mean : square) + c.eps;
       const T moved = before * c.momentum + g / root;
-      s1 = c.centered ? mean : moved;
-      p = x + (c.centered ? c.minus_lr * g / root : c.minus_lr * moved);
+      s1 = c.centered != 0 ? mean : moved;
+      p = x + (c.centered != 0 ? c.minus_lr * g / root : c.minus_lr * moved);
     } else if constexpr (states == 3) {
       const T moved = s2 * c.momentum + g / (std::sqrt(square - mean * mean) + c.eps);
       s1 = mean;

@@ -20,8 +20,8 @@ struct SgdStep {
   static constexpr auto fields =
       Fields{field("nesterov", &SgdStep::nesterov), field("maximize", &SgdStep::maximize)};
 
-  template <class T>
   // All numbers: compilers do not vectorise a choice by a bool from outside the loop.
+  template <class T>
   struct Coefficients {
     T sign, decay, momentum, keep, fresh, minus_lr, nesterov;
   };
