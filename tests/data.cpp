@@ -278,7 +278,10 @@ TEST(Loader, KnowsHowLongTheModelWaited) {
   EXPECT_EQ(starved.stats().batches, 4);
   EXPECT_EQ(starved.stats().samples, 4);
   DataLoader fed(counting(4), {.batch_size = 1, .threads = 1});
-  for (auto& [x, y] : fed) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  for (auto& batch : fed) {
+    EXPECT_EQ(batch.x.size(0), 1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
   EXPECT_LT(fed.stats().wait_share(), 0.5);
   EXPECT_GT(fed.stats().total_seconds, 0.08);
 }

@@ -1,7 +1,7 @@
 """Writes tests/examples.txt: the final losses that PyTorch reaches in the course's examples.
 
-Least and greatest over 20 seeds: Tandem draws other random numbers, so its loss is held against that
-range. Needs torch (tools/judges.sh makes an environment that has it).
+Least and greatest over 20 seeds: Tandem draws other random numbers, so its loss is held against
+that range. Needs torch (tools/judges.sh makes an environment that has it).
 """
 
 import pathlib
