@@ -59,6 +59,15 @@ inline std::string join(std::string_view name, std::string_view key) {
 template <class M>
 constexpr bool is_module = std::is_base_of_v<ModuleBase, M>;
 
+/// What a list in a field list may hold: tensors, modules, pointers to modules.
+template <class E>
+constexpr bool is_element() {
+  if constexpr (std::is_same_v<E, Tensor> || is_module<E>) return true;
+  else if constexpr (requires(E & e) { *e; })
+    return is_module<std::remove_cvref_t<decltype(*std::declval<E&>())>>;
+  else return false;
+}
+
 template <class M>
 void visit_member(ModuleVisitor& v, std::string_view name, M& m) {
   if constexpr (std::is_same_v<M, Tensor>) {
@@ -74,10 +83,7 @@ void visit_member(ModuleVisitor& v, std::string_view name, M& m) {
     if (m) visit_member(v, name, *m);
   } else if constexpr (requires {
                          m.size();
-                         m[0];
-                         requires std::is_same_v<std::remove_cvref_t<decltype(m[0])>, Tensor> ||
-                             is_module<std::remove_cvref_t<decltype(m[0])>> ||
-                             is_module<std::remove_cvref_t<decltype(*m[0])>>;
+                         requires is_element<std::remove_cvref_t<decltype(m[0])>>();
                        }) {
     for (size_t i = 0; i < m.size(); ++i) visit_member(v, join(name, cat(i)), m[i]);
   } else {
