@@ -85,10 +85,40 @@ bool beats(T a, T b) {
   return largest ? a > b : a < b;
 }
 
+/// The extreme by a vector loop, then its first place.
+template <bool largest, class T>
+int64_t scan_long(const T* x, int64_t n) {
+  T best = x[0];
+  int nan = 0;
+  simd([&] {
+    T m = x[0];
+    int bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (int64_t i = 0; i < n; ++i) bad |= x[i] != x[i];
+    if constexpr (largest) {
+#pragma omp simd reduction(max : m)
+      for (int64_t i = 0; i < n; ++i) m = x[i] > m ? x[i] : m;
+    } else {
+#pragma omp simd reduction(min : m)
+      for (int64_t i = 0; i < n; ++i) m = x[i] < m ? x[i] : m;
+    }
+    best = m;
+    nan = bad;
+  });
+  int64_t i = 0;
+  if (nan)
+    while (x[i] == x[i]) ++i;
+  else
+    while (x[i] != best) ++i;
+  return i;
+}
+
 /// Of x[outer, n, inner] the extreme along n: value (when wanted) and first index.
 template <bool largest, class T>
 void find(const T* x, int64_t outer, int64_t n, int64_t inner, T* value, int64_t* index) {
   auto scan = [&](const T* row, int64_t first, int64_t last) {
+    if constexpr (std::is_arithmetic_v<T>)
+      if (last - first >= 32) return first + scan_long<largest>(row + first, last - first);
     int64_t at = first;
     auto best = comparable(row[first]);
     for (int64_t j = first + 1; j < last; ++j) {
