@@ -55,8 +55,8 @@ namespace detail {
 TANDEM_API int64_t add_hook(const Tensor& t, std::shared_ptr<GradientHook> hook);
 }  // namespace detail
 
-/// Calls `f(gradient)` when the gradient of `t` is known in a backward pass; a Tensor that f returns
-/// replaces it. Gives a number for `remove_hook`.
+/// Calls `f(gradient)` when the gradient of `t` is known in a backward pass; a Tensor that f
+/// returns replaces it. Gives a number for `remove_hook`.
 template <class F>
 int64_t register_hook(const Tensor& t, F f) {
   struct Hook final : GradientHook {

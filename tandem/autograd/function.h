@@ -65,9 +65,7 @@ auto custom(F f, const T&... inputs) {
   else return out;
 }
 template <class F, class... T>
-  requires std::is_default_constructible_v<F>
-auto custom(const Tensor& first, const T&... rest) {
-  return custom(F{}, first, rest...);
-}
+requires std::is_default_constructible_v<F>
+auto custom(const Tensor& first, const T&... rest) { return custom(F{}, first, rest...); }
 
 }  // namespace tandem

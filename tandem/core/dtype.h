@@ -82,15 +82,42 @@ constexpr DType promote(DType a, DType b) {
 
 template <class T>
 struct dtype_of_t;
-template <> struct dtype_of_t<float> { static constexpr DType value = f32; };
-template <> struct dtype_of_t<double> { static constexpr DType value = f64; };
-template <> struct dtype_of_t<Half> { static constexpr DType value = f16; };
-template <> struct dtype_of_t<BFloat16> { static constexpr DType value = bf16; };
-template <> struct dtype_of_t<int8_t> { static constexpr DType value = i8; };
-template <> struct dtype_of_t<uint8_t> { static constexpr DType value = u8; };
-template <> struct dtype_of_t<int32_t> { static constexpr DType value = i32; };
-template <> struct dtype_of_t<int64_t> { static constexpr DType value = i64; };
-template <> struct dtype_of_t<bool> { static constexpr DType value = boolean; };
+template <>
+struct dtype_of_t<float> {
+  static constexpr DType value = f32;
+};
+template <>
+struct dtype_of_t<double> {
+  static constexpr DType value = f64;
+};
+template <>
+struct dtype_of_t<Half> {
+  static constexpr DType value = f16;
+};
+template <>
+struct dtype_of_t<BFloat16> {
+  static constexpr DType value = bf16;
+};
+template <>
+struct dtype_of_t<int8_t> {
+  static constexpr DType value = i8;
+};
+template <>
+struct dtype_of_t<uint8_t> {
+  static constexpr DType value = u8;
+};
+template <>
+struct dtype_of_t<int32_t> {
+  static constexpr DType value = i32;
+};
+template <>
+struct dtype_of_t<int64_t> {
+  static constexpr DType value = i64;
+};
+template <>
+struct dtype_of_t<bool> {
+  static constexpr DType value = boolean;
+};
 /// The DType of a C++ element type.
 template <class T>
 inline constexpr DType dtype_of = dtype_of_t<std::remove_const_t<T>>::value;

@@ -14,23 +14,50 @@ class TANDEM_API Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 /// Shapes that do not fit together, or a wrong number of dimensions.
-class TANDEM_API ShapeError : public Error { public: using Error::Error; };
+class TANDEM_API ShapeError : public Error {
+ public:
+  using Error::Error;
+};
 /// An element type that the op cannot take.
-class TANDEM_API DTypeError : public Error { public: using Error::Error; };
+class TANDEM_API DTypeError : public Error {
+ public:
+  using Error::Error;
+};
 /// Tensors on different devices, or a device that cannot do what was asked.
-class TANDEM_API DeviceError : public Error { public: using Error::Error; };
+class TANDEM_API DeviceError : public Error {
+ public:
+  using Error::Error;
+};
 /// An axis or an index out of range.
-class TANDEM_API IndexError : public Error { public: using Error::Error; };
+class TANDEM_API IndexError : public Error {
+ public:
+  using Error::Error;
+};
 /// An argument outside its domain.
-class TANDEM_API ValueError : public Error { public: using Error::Error; };
+class TANDEM_API ValueError : public Error {
+ public:
+  using Error::Error;
+};
 /// A misuse of gradients: no graph, freed buffers, a saved value that was overwritten.
-class TANDEM_API GradientError : public Error { public: using Error::Error; };
+class TANDEM_API GradientError : public Error {
+ public:
+  using Error::Error;
+};
 /// A file that cannot be read or written, or whose bytes break its format.
-class TANDEM_API IOError : public Error { public: using Error::Error; };
+class TANDEM_API IOError : public Error {
+ public:
+  using Error::Error;
+};
 /// Memory is exhausted or the cap set by `set_memory_limit` is reached.
-class TANDEM_API OutOfMemory : public Error { public: using Error::Error; };
+class TANDEM_API OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
 /// A valid request that this build or backend cannot serve.
-class TANDEM_API NotImplemented : public Error { public: using Error::Error; };
+class TANDEM_API NotImplemented : public Error {
+ public:
+  using Error::Error;
+};
 
 namespace detail {
 template <class E, class... A>

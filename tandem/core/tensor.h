@@ -87,8 +87,7 @@ class TANDEM_API Tensor {
   }
   /// A 0-d tensor that promotes like a C++ number: f32 + 2.0 stays f32.
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Tensor(T number) : Tensor(from_number(Scalar(number))) {}
+  requires std::is_arithmetic_v<T> Tensor(T number) : Tensor(from_number(Scalar(number))) {}
   Tensor(Scalar number) : Tensor(from_number(number)) {}
   /// Takes over one reference.
   static Tensor adopt(TensorImpl* impl) {
@@ -227,8 +226,8 @@ TANDEM_API Tensor empty(const Shape& shape, DType dtype = f32, Device device = {
 TANDEM_API Tensor empty(const Spec& spec);
 /// Memory that somebody else owns, kept alive by `owner` (may be null: then it must outlive the
 /// tensor). Strides count elements; an empty list means row-major.
-TANDEM_API Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner = {},
-                       const Strides& strides = {});
+TANDEM_API Tensor wrap(void* data, const Shape& shape, DType dtype,
+                       std::shared_ptr<void> owner = {}, const Strides& strides = {});
 /// Moves the vector in: no copy. Errors: ShapeError when the sizes differ.
 template <class T>
 Tensor wrap(std::vector<T> values, const Shape& shape) {

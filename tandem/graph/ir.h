@@ -24,8 +24,8 @@ struct Value {
   Tensor constant;
 };
 
-/// An SSA graph: every value is defined once, by an input, a captured tensor or a node. Building one
-/// is running ordinary code on the tensors that `input()` gives.
+/// An SSA graph: every value is defined once, by an input, a captured tensor or a node. Building
+/// one is running ordinary code on the tensors that `input()` gives.
 class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_this<Graph> {
  public:
   static std::shared_ptr<Graph> make() { return std::shared_ptr<Graph>(new Graph); }

@@ -74,7 +74,8 @@ void point_kernel(const void* op, const void* const* in, void* out, int64_t n) {
 }
 
 template <class O>
-concept PointOp = point_arity<O, float>() > 0;
+concept PointOp = point_arity<O, float>()
+> 0;
 /// Records whose result is floating compute in floating point; `integers = false` opts out others.
 template <class O>
 constexpr bool point_integers() {
@@ -88,8 +89,7 @@ constexpr PointFn point_integer_kernel() {
 }
 template <class O>
 inline constexpr PointKernel point_table{point_kernel<O, float>, point_kernel<O, double>,
-                                         point_integer_kernel<O>(),
-                                         O::result == Result::boolean};
+                                         point_integer_kernel<O>(), O::result == Result::boolean};
 
 /// Runs the point functor `f`, for records that choose between several by an attribute.
 template <class F>
@@ -118,7 +118,8 @@ constexpr int row_arity() {
   else return 0;
 }
 template <class O>
-concept RowOp = row_arity<O>() > 0;
+concept RowOp = row_arity<O>()
+> 0;
 
 template <class O, class T>
 void row_kernel(const void* op, const void* const* in, void* out, int64_t n) {
@@ -156,7 +157,9 @@ TANDEM_API void reduce_launch(const ReduceKernel& k, const void* op, const Shape
                               Tensor& out);
 
 template <class O>
-concept ReduceOp = requires { O::template fold_identity<float>(); };
+concept ReduceOp = requires {
+  O::template fold_identity<float>();
+};
 
 // Partial sums over many lanes keep the rounding error near that of pairwise summation and let
 // the compiler vectorise without reassociating.

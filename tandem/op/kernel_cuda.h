@@ -16,8 +16,7 @@ struct CudaTeam {
     __shared__ alignas(8) unsigned char raw[32 * sizeof(A)];
     A* part = reinterpret_cast<A*>(raw);
     const unsigned warps = (blockDim.x + 31) / 32;
-    for (int o = 16; o > 0; o /= 2)
-      value = combine(value, __shfl_xor_sync(0xffffffffu, value, o));
+    for (int o = 16; o > 0; o /= 2) value = combine(value, __shfl_xor_sync(0xffffffffu, value, o));
     __syncthreads();  // an earlier reduction may still be read
     if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
     __syncthreads();

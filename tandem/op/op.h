@@ -77,16 +77,17 @@ struct View {
 
 struct SampleSet;  // op/samples.h
 template <class O>
-struct Samples;    // op/samples.h
+struct Samples;  // op/samples.h
 
-/// A row of the op table: a record with its type erased. Derived by TANDEM_OP, never written by hand.
+/// A row of the op table: a record with its type erased. Derived by TANDEM_OP, never written by
+/// hand.
 struct OpInfo {
   std::string_view name;
   std::string_view inputs;  ///< "x, weight, bias?": ? marks optional, ... variadic
   OnnxRule onnx;
   Saves saves;
   int min_inputs, max_inputs, outputs;
-  bool broadcasts;      ///< gradients are summed back to the inputs' shapes by the tape
+  bool broadcasts;  ///< gradients are summed back to the inputs' shapes by the tape
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not
   uint32_t size, align;
@@ -137,9 +138,7 @@ struct Borrowed {
   Borrowed(const Tensor& t) : impl(t.impl()) {}
 };
 static_assert(sizeof(Borrowed) == sizeof(Tensor));
-inline const Tensor* handles(const Borrowed* list) {
-  return reinterpret_cast<const Tensor*>(list);
-}
+inline const Tensor* handles(const Borrowed* list) { return reinterpret_cast<const Tensor*>(list); }
 }  // namespace detail
 
 /// The only gate: infers, then runs the kernel, or appends a node when an input is symbolic, and

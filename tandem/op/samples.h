@@ -69,8 +69,8 @@ inline InputSpec absent() { return filled({}, InputSpec::absent); }
 struct Sample {
   std::shared_ptr<void> op;  ///< a copy of the record
   InputSpecs in;
-  std::string error;         ///< bad samples: the exact text
-  bool gradient = true;      ///< false at kinks and for extreme values
+  std::string error;     ///< bad samples: the exact text
+  bool gradient = true;  ///< false at kinks and for extreme values
 };
 
 /// What a record's `samples()` returns.

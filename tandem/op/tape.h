@@ -65,8 +65,7 @@ struct Modes {
   enum Bit : uint32_t { no_grad = 1, anomaly = 2 };
 };
 namespace detail {
-extern TANDEM_API constinit thread_local uint32_t modes
-    __attribute__((tls_model("initial-exec")));
+extern TANDEM_API constinit thread_local uint32_t modes __attribute__((tls_model("initial-exec")));
 extern TANDEM_API constinit thread_local const char* module_path
     __attribute__((tls_model("initial-exec")));
 /// Puts `outputs = info(inputs)` on the tape.
