@@ -12,4 +12,4 @@ if [ ! -x "$tool" ]; then
   echo "opinfo: skipped: the tools are not built ($tool)"
   exit 77
 fi
-exec "$python" "$folder/run.py" "$tool" --most "${TANDEM_OPINFO_SAMPLES:-25}"
+exec "$python" "$folder/run.py" "$tool" --most "${TANDEM_OPINFO_SAMPLES:-15}"
