@@ -85,7 +85,9 @@ TEST(Allocator, BlocksAreAlignedAndDoNotOverlap) {
   for (int64_t n : {1, 7, 16, 100, 1000, 1024, 5000, 100000, 3000000})
     for (int k = 0; k < 3; ++k) {
       kept.push_back(empty({n}, u8));
-      if (n > 1024) EXPECT_EQ(reinterpret_cast<uintptr_t>(kept.back().raw_data()) % 64, 0u) << n;
+      if (n > 1024) {
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(kept.back().raw_data()) % 64, 0u) << n;
+      }
       std::memset(kept.back().raw_data(), int(kept.size()), size_t(n));
     }
   for (size_t i = 0; i < kept.size(); ++i)

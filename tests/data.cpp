@@ -317,8 +317,11 @@ TEST(Transforms, MatchTheirFormulas) {
     const auto v = c.to_vector<int64_t>();
     ++corners[int(v[5])];  // row 1, column 1: what the window moved there
     // Zeros come only from the border: neighbours inside differ by one.
-    for (size_t at : {4u, 5u, 6u})
-      if (v[at] && v[at + 1]) EXPECT_EQ(v[at + 1], v[at] + 1);
+    for (size_t at : {4u, 5u, 6u}) {
+      if (v[at] && v[at + 1]) {
+        EXPECT_EQ(v[at + 1], v[at] + 1);
+      }
+    }
   }
   EXPECT_EQ(corners.size(), 9u);  // three places down, three across
   for (const auto& [value, count] : corners) EXPECT_NEAR(count, 111, 60) << value;

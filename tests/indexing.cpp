@@ -25,8 +25,9 @@ const Tensor& golden(const std::string& name) {
 void expect_same(const Tensor& got, const std::string& name) {
   const Tensor& want = golden(name);
   EXPECT_EQ(got.shape(), want.shape()) << name;
-  if (got.shape() == want.shape())
+  if (got.shape() == want.shape()) {
     EXPECT_EQ(got.to_vector<float>(), want.to_vector<float>()) << name;
+  }
 }
 
 Tensor weights(const Shape& shape) {

@@ -84,7 +84,8 @@ TEST_F(OpReplay, OnlyTheGradientsThatAreAskedFor) {
 TEST_F(OpReplay, StridedRepeatedAndScalarInputs) {
   EXPECT_EQ(replay(R"([{"op": "clone", "inputs":
                          [{"array": "x", "shape": [2, 2], "strides": [1, 3], "offset": 1}]},
-                       {"op": "clone", "inputs": [{"array": "x", "shape": [2, 2], "strides": [0, 1]}]},
+                       {"op": "clone", "inputs":
+                         [{"array": "x", "shape": [2, 2], "strides": [0, 1]}]},
                        {"op": "exp", "inputs": ["s"], "cotangents": ["s"]}])",
                    {{"x", tensor({0., 1., 2., 3., 4., 5.})}, {"s", full({}, 0.0, f64)}}),
             0);

@@ -157,9 +157,9 @@ TEST_P(Trajectory, EqualsPyTorchOver100Steps) {
 }
 INSTANTIATE_TEST_SUITE_P(Optim, Trajectory,
                          testing::Combine(testing::ValuesIn(cases), testing::Values(f32, f64)),
-                         [](const auto& info) {
-                           return std::string(std::get<0>(info.param)) +
-                                  (std::get<1>(info.param) == f64 ? "_f64" : "_f32");
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param)) +
+                                  (std::get<1>(test.param) == f64 ? "_f64" : "_f32");
                          });
 
 // A run that is saved in the middle and goes on in fresh objects ends in the same bits.
@@ -197,7 +197,7 @@ TEST_P(Resume, IsBitExact) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Optim, Resume, testing::ValuesIn(cases),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 // --- Schedules --------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ INSTANTIATE_TEST_SUITE_P(Optim, Schedule,
                          testing::Values("step", "multistep", "exponential", "cosine", "linear",
                                          "linear_default", "lambda", "sequential", "onecycle",
                                          "onecycle_options", "onecycle_adam"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(Optim, PlateauEqualsPyTorchExactly) {
   const std::vector<double> metrics = golden("metrics").to_vector<double>();

@@ -30,14 +30,14 @@ Tensor tensor(std::initializer_list<T> values) {
 }
 template <class T>
 Tensor tensor(std::initializer_list<std::initializer_list<T>> rows) {
-  std::vector<T> all;
+  std::vector<T> values;
   const size_t width = rows.size() ? rows.begin()->size() : 0;
   for (const auto& row : rows) {
     require<ShapeError>(row.size() == width, "tensor(): rows of ", width, " and ", row.size(),
                         " values");
-    all.insert(all.end(), row.begin(), row.end());
+    values.insert(values.end(), row.begin(), row.end());
   }
-  return wrap(std::move(all), Shape{int64_t(rows.size()), int64_t(width)});
+  return wrap(std::move(values), Shape{int64_t(rows.size()), int64_t(width)});
 }
 /// A copy of the values, as the given shape. Errors: ShapeError when the sizes differ.
 template <class T>

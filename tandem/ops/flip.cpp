@@ -353,8 +353,8 @@ Tensors Pad::vjp(const Saved& s, const Tensor& dy) const {
 }
 
 Samples<Pad> Pad::samples() {
-  auto with = [](Shape pad, const char* mode, double value = 0) {
-    return Pad{.pad = pad, .mode = mode, .value = value};
+  auto with = [](Shape amounts, const char* how, double filler = 0) {
+    return Pad{.pad = amounts, .mode = how, .value = filler};
   };
   return {.ok = {{with({1, 2}, "constant"), {{{3, 5}}}},
                  {with({1, 0, 0, 2}, "constant", 1.5), {{{2, 3, 5}}}},
@@ -399,8 +399,8 @@ Tensors PadGrad::vjp(const Saved&, const Tensor& dy) const {
 }
 
 Samples<PadGrad> PadGrad::samples() {
-  auto with = [](Shape shape, Shape pad, const char* mode) {
-    return PadGrad{.shape = shape, .pad = pad, .mode = mode};
+  auto with = [](Shape whole, Shape amounts, const char* how) {
+    return PadGrad{.shape = whole, .pad = amounts, .mode = how};
   };
   return {.ok = {{with({2, 3, 5}, {2, 1}, "reflect"), {{{2, 3, 8}}}},
                  {with({1, 2, 3, 4}, {1, 2, 2, 1}, "reflect"), {{{1, 2, 6, 7}}}},

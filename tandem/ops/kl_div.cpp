@@ -59,12 +59,12 @@ Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
 Samples<KlDiv> KlDiv::samples() {
   using sample::positive;
   const KlDiv mean, none{.reduction = "none"}, sum{.reduction = "sum"};
-  const KlDiv batchmean{.reduction = "batchmean"}, log{.log_target = true};
+  const KlDiv per_batch{.reduction = "batchmean"}, log{.log_target = true};
   const KlDiv log_batchmean{.reduction = "batchmean", .log_target = true};
   return {
       .ok = {{mean, {{{3, 5}}, positive({3, 5})}},
              {sum, {{{3, 5}}, positive({5})}},
-             {batchmean, {{{3, 5}}, positive({3, 5})}},
+             {per_batch, {{{3, 5}}, positive({3, 5})}},
              {none, {{{3, 5}}, positive({3, 5})}},
              {log, {{{3, 5}}, {{3, 5}}}},
              {log_batchmean, {{{3, 5}}, {{3, 5}}}},
