@@ -58,7 +58,7 @@ class Archive:
             where = {"shape": list(tensor.shape), "strides": list(tensor.stride()),
                      "offset": tensor.storage_offset()}
             tensor = torch.as_strided(tensor, (last + 1,), (1,), 0)
-        tensor = tensor.contiguous()
+        tensor = tensor.contiguous().clone()  # later samples may write into shared inputs
         if tensor.dtype == torch.bfloat16:
             self.arrays[name] = tensor.view(torch.int16).numpy().view(np.uint16)
             return {"array": name, "dtype": "bf16", **where}
@@ -152,6 +152,8 @@ class Case:
         return out, cotangents, grads
 
     def request(self, archive, ops):
+        self.args = moved(self.args, lambda t: t.detach().clone().requires_grad_(t.requires_grad)
+                          if t.is_contiguous() else t)
         x, args, kwargs = self.args
         try:
             name, inputs, attrs = MAPPING[self.op.name](x, *args, **kwargs)
