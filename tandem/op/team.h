@@ -10,6 +10,10 @@ namespace tandem {
 template <class T>
 using acc_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+// A program that includes this without OpenMP's simd mode reads the pragmas as unknown.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"
+
 /// One CPU thread with vector lanes. A row body asks it for reductions and loops over 0..n-1, so
 /// that the same text runs on a CUDA block (op/kernel_cuda.h).
 struct CpuTeam {
@@ -36,5 +40,7 @@ struct CpuTeam {
     for (int64_t i = 0; i < n; ++i) f(i);
   }
 };
+
+#pragma GCC diagnostic pop
 
 }  // namespace tandem
