@@ -3,7 +3,8 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/tools/lib.sh"
 
-PACKAGES=(g++ cmake ninja-build libdnnl-dev zlib1g-dev nlohmann-json3-dev dataset-fashion-mnist)
+PACKAGES=(g++ cmake ninja-build libdnnl-dev zlib1g-dev nlohmann-json3-dev libprotozero-dev
+  dataset-fashion-mnist)
 
 usage() {
   cat <<TEXT
@@ -13,7 +14,8 @@ Trains a small convolutional network on the 60,000 images of Fashion-MNIST:
   1. installs the Debian packages that are missing (apt-get; with sudo when not root):
      ${PACKAGES[*]}
   2. builds the library and the example in build/release
-  3. runs build/release/examples/fashion_mnist, which trains, saves, loads and predicts
+  3. runs build/release/examples/fashion_mnist, which trains, saves, loads and predicts;
+     its curves are left in runs/, which \`tensorboard --logdir runs\` shows
 
 The last line printed is \`test accuracy: NN.NN %\`. It can be run again: only what changed is
 built. Everything after the script's name is handed to the example.

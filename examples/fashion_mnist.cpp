@@ -80,7 +80,9 @@ int run(const Options& o) {
   optim::OneCycleLR scheduler(optimizer, 4e-3,
                               {.epochs = o.epochs, .steps_per_epoch = train.size()});
 
+  SummaryWriter writer;  // what `tensorboard --logdir runs` shows
   double seconds = 0;
+  int64_t step = 0;
   for (int64_t epoch = 0; epoch < o.epochs; ++epoch) {
     model.train();
     Progress progress(
@@ -95,9 +97,12 @@ int run(const Options& o) {
       scheduler.step();
 
       const auto n = double(x.size(0));
+      const auto loss_now = loss.item<double>(), right_now = accuracy(logits, y);
       seen += n;
-      loss_sum += loss.item<double>() * n;
-      right += accuracy(logits, y) * n;
+      loss_sum += loss_now * n;
+      right += right_now * n;
+      writer.add_scalar("loss/train", loss_now, step);
+      writer.add_scalar("accuracy/train", 100 * right_now, step++);
       progress.update(x.size(0), {{"loss", loss_sum / seen}, {"accuracy", 100 * right / seen}});
     }
     progress.finish();
@@ -111,6 +116,9 @@ int run(const Options& o) {
   Net loaded;
   loaded.load_state_dict(load_safetensors(o.weights));
   const double result = evaluate(loaded, test);
+  writer.add_scalar("accuracy/test", result, step);
+  writer.close();
+  std::printf("the curves are in %s: tensorboard --logdir runs\n", writer.folder().c_str());
 
   // Some predictions, with the pictures.
   const int64_t shown = 4;

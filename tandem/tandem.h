@@ -28,6 +28,7 @@
 #include "tandem/io/npy.h"
 #include "tandem/io/safetensors.h"
 #include "tandem/log/progress.h"
+#include "tandem/log/summary_writer.h"
 #include "tandem/nn/activation.h"
 #include "tandem/nn/attention.h"
 #include "tandem/nn/container.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes build/venv: PyTorch, NumPy and safetensors, the outsiders that tests are held against.
+# Makes build/venv: PyTorch, NumPy, TensorBoard and the other outsiders that tests are held against.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -41,7 +41,7 @@ need_command gcc readelf nm
 
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
-say "judges: making $venv (PyTorch, NumPy, safetensors)"
+say "judges: making $venv (PyTorch, NumPy, safetensors, TensorBoard, ONNX)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 if ! "$venv/bin/python" -m pip install --quiet --no-deps -r "$list" >"$log" 2>&1; then
   tail -n 5 "$log" >&2
@@ -49,9 +49,10 @@ if ! "$venv/bin/python" -m pip install --quiet --no-deps -r "$list" >"$log" 2>&1
   exit 77
 fi
 "$venv/bin/python" "$standins"
-"$venv/bin/python" -c 'import numpy, safetensors, torch; torch.ones(2).sum()' >"$log" 2>&1 || {
+use='import numpy, onnx, safetensors, tensorboard, torch; torch.ones(2).sum()'
+"$venv/bin/python" -c "$use" >"$log" 2>&1 || {
   tail -n 5 "$log" >&2
-  die "the PyTorch in $venv does not import"
+  die "the packages in $venv do not import"
 }
 printf '%s\n' "$wanted" >"$stamp"
 say "judges: ready in $venv"

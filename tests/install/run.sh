@@ -67,8 +67,8 @@ only_tandem_symbols() {
 }
 
 no_outsider_included() {
-  local found
-  found="$(grep -rnE '#\s*include\s*[<"](oneapi|dnnl|omp\.h|zlib|nlohmann|gtest|CLI)' "$1" || true)"
+  local found outsiders='oneapi|dnnl|omp\.h|zlib|nlohmann|protozero|gtest|CLI'
+  found="$(grep -rnE '#\s*include\s*[<"]('"$outsiders"')' "$1" || true)"
   printf '%s\n' "$found"
   [ -z "$found" ] && [ "$(find "$1" -name '*.h' | wc -l)" -gt 50 ]
 }
