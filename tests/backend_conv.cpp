@@ -15,7 +15,7 @@
 #include "tandem/backend/cpu/conv_direct.h"
 #include "tandem/backend/cpu/conv_im2col.h"
 #include "tandem/backend/cpu/conv_onednn.h"
-#include "tandem/backend/cpu/scratch.h"
+#include "tandem/backend/cpu/conv_winograd.h"
 #include "tandem/backend/cpu/threads.h"
 
 namespace {
@@ -51,6 +51,9 @@ const std::vector<ConvShape>& shapes() {
       {2, 10, 12, 12, 10, 4, 4, 2, 2, 1, 1},
       {1, 3, 8, 8, 2, 3, 3, 4, 5, 0, 1},
       {6, 32, 28, 28, 32, 3, 3, 1, 1, 1, 1},
+      {9, 17, 10, 26, 40, 3, 3, 1, 1, 2, 0},
+      {3, 24, 5, 3, 20, 3, 3},
+      {1, 64, 30, 70, 33, 3, 3, 1, 1, 0, 1},
   };
   return all;
 }
@@ -227,15 +230,15 @@ TEST(BackendConv, EveryLayoutOfOneDnn) {
       auto y = nans<float>(p.y.size()), dx = nans<float>(p.x.size()), dw = nans<float>(p.w.size());
       auto db = nans<float>(p.bias.size());
       if (const auto conv = OneDnnConv::make(ConvPass::forward, layout, s, true)) {
-        conv->run({x.data(), w.data(), y.data(), bias.data(), nullptr, 0});
+        conv->run({x.data(), w.data(), y.data(), bias.data()});
         expect_near(y, p.y_bias, what + " forward");
       }
       if (const auto conv = OneDnnConv::make(ConvPass::backward_data, layout, s, false)) {
-        conv->run({dy.data(), w.data(), dx.data(), nullptr, nullptr, 0});
+        conv->run({dy.data(), w.data(), dx.data()});
         expect_near(dx, p.dx, what + " backward data");
       }
       if (const auto conv = OneDnnConv::make(ConvPass::backward_weights, layout, s, true)) {
-        conv->run({x.data(), dy.data(), dw.data(), nullptr, db.data(), 0});
+        conv->run({x.data(), dy.data(), dw.data(), nullptr, db.data()});
         expect_near(dw, p.dw, what + " backward weights");
         expect_near(db, p.db, what + " bias gradient");
       }
@@ -245,7 +248,7 @@ TEST(BackendConv, EveryLayoutOfOneDnn) {
 }
 
 TEST(BackendConv, OwnKernelsWhereTheyApply) {
-  int direct_forward = 0, direct_data = 0, depthwise = 0;
+  int direct_forward = 0, direct_data = 0, depthwise = 0, tiled = 0;
   for (const ConvShape& s : shapes()) {
     const Problem p(s);
     const auto x = cast<float>(p.x), w = cast<float>(p.w), bias = cast<float>(p.bias),
@@ -278,36 +281,23 @@ TEST(BackendConv, OwnKernelsWhereTheyApply) {
       direct::backward_data(s, dy.data(), w.data(), dx.data());
       expect_near(dx, p.dx, name(s) + "direct backward data");
     }
+    if (winograd::applies(s)) {
+      ++tiled;
+      winograd::forward(s, x.data(), w.data(), bias.data(), y.data());
+      expect_near(y, p.y_bias, name(s) + "winograd forward");
+      winograd::forward(s, x.data(), w.data(), nullptr, y.data());
+      expect_near(y, p.y, name(s) + "winograd forward without bias");
+      winograd::backward_data(s, dy.data(), w.data(), dx.data());
+      expect_near(dx, p.dx, name(s) + "winograd backward data");
+      winograd::backward_weights(s, x.data(), dy.data(), dw.data());
+      expect_near(dw, p.dw, name(s) + "winograd backward weights");
+    }
     if (testing::Test::HasFatalFailure()) return;
   }
+  EXPECT_GE(tiled, 8);
   EXPECT_GE(direct_forward, 10);
   EXPECT_GE(direct_data, 5);
   EXPECT_GE(depthwise, 4);
-}
-
-TEST(BackendConv, KeptWeightsFollowTheVersion) {
-  const ConvShape s{2, 32, 16, 16, 32, 3, 3, 1, 1, 1, 1};
-  const Problem p(s);
-  const auto x = cast<float>(p.x), dy = cast<float>(p.dy);
-  auto w = cast<float>(p.w);
-  auto y = nans<float>(p.y.size()), dx = nans<float>(p.x.size());
-  for (int round = 0; round < 2; ++round) {
-    conv_forward(s, x.data(), w.data(), nullptr, y.data(), 7);
-    expect_near(y, p.y, "kept forward");
-    conv_backward_data(s, dy.data(), w.data(), dx.data(), 7);
-    expect_near(dx, p.dx, "kept backward data");
-  }
-  for (float& v : w) v = -v;
-  conv_forward(s, x.data(), w.data(), nullptr, y.data(), 8);
-  for (float& v : y) v = -v;
-  expect_near(y, p.y, "new version");
-  const size_t held = scratch_bytes();
-  release_conv_weights();
-  release_scratch();
-  EXPECT_LT(scratch_bytes(), held);
-  conv_forward(s, x.data(), w.data(), nullptr, y.data(), 8);
-  for (float& v : y) v = -v;
-  expect_near(y, p.y, "after release");
 }
 
 TEST(BackendConv, EmptyTensors) {
@@ -333,7 +323,7 @@ TEST(BackendConv, ManyCallersAtOnce) {
   std::vector<std::thread> callers;
   for (auto& y : results) {
     callers.emplace_back([&] {
-      for (int i = 0; i < 5; ++i) conv_forward(s, x.data(), w.data(), nullptr, y.data(), 9);
+      for (int i = 0; i < 5; ++i) conv_forward(s, x.data(), w.data(), nullptr, y.data());
     });
   }
   for (auto& caller : callers) caller.join();

@@ -9,6 +9,7 @@
 #include "tandem/backend/cpu/conv_direct.h"
 #include "tandem/backend/cpu/conv_im2col.h"
 #include "tandem/backend/cpu/conv_onednn.h"
+#include "tandem/backend/cpu/conv_winograd.h"
 #include "tandem/backend/cpu/threads.h"
 
 namespace tandem::cpu {
@@ -20,6 +21,7 @@ enum class Algorithm : uint8_t {
   plain,
   channels_last,
   blocked,
+  onednn_winograd,
   winograd,
   direct,
   depthwise,
@@ -86,7 +88,7 @@ double macs(const ConvShape& s) {
 
 // Algorithms worth a try, best guess first: without autotuning the first that exists is taken.
 struct Candidates {
-  Algorithm list[4];
+  Algorithm list[5];
   int count = 0;
 
   void add(Algorithm a) { list[count++] = a; }
@@ -129,13 +131,14 @@ Candidates candidates(const Key& key) {
     c.add(Algorithm::plain);
     return c;
   }
-  const bool winograd = key.winograd && s.kh == 3 && s.kw == 3 && s.stride_h == 1 &&
-                        s.stride_w == 1 && s.dil_h == 1 && s.dil_w == 1 && s.groups == 1 &&
-                        s.pad_h <= 1 && s.pad_w <= 1 && s.c >= 16 && s.oc >= 16;
+  const bool winograd = key.winograd && winograd::applies(s) && s.c >= 16 && s.oc >= 16;
   const bool many_tiles = s.n * s.out_h() * s.out_w() >= 4096 && s.c >= 32 && s.oc >= 32;
-  if (winograd && many_tiles) c.add(Algorithm::winograd);
-  c.add(Algorithm::blocked);
-  if (winograd && !many_tiles) c.add(Algorithm::winograd);
+  // Ours wants the coefficients of all filters in the second-level cache.
+  const bool few_filters = s.c * s.oc <= 128 * 128;
+  if (winograd && !many_tiles) c.add(Algorithm::blocked);
+  if (winograd && few_filters) c.add(Algorithm::winograd);
+  if (winograd) c.add(Algorithm::onednn_winograd);
+  if (!winograd || many_tiles) c.add(Algorithm::blocked);
   // Equal to blocked on big work, where each measurement is dear.
   if (!(winograd && many_tiles) && work < 1e10) c.add(Algorithm::channels_last);
   if (!(winograd && many_tiles)) c.add(Algorithm::im2col);
@@ -146,12 +149,12 @@ ConvLayout layout_of(Algorithm a) {
   switch (a) {
     case Algorithm::plain: return ConvLayout::plain;
     case Algorithm::channels_last: return ConvLayout::channels_last;
-    case Algorithm::winograd: return ConvLayout::winograd;
+    case Algorithm::onednn_winograd: return ConvLayout::winograd;
     default: return ConvLayout::blocked;
   }
 }
 
-bool is_onednn(Algorithm a) { return a <= Algorithm::winograd; }
+bool is_onednn(Algorithm a) { return a <= Algorithm::onednn_winograd; }
 
 // False when the algorithm does not exist for the shape.
 bool prepare(const Key& key, Algorithm algorithm, Plan& plan) {
@@ -168,6 +171,7 @@ void run_own(const Key& key, Algorithm algorithm, const ConvOperands& o) {
       return direct::depthwise_forward(s, o.a, o.b, o.bias, o.out);
     }
     if (algorithm == Algorithm::direct) return direct::forward(s, o.a, o.b, o.bias, o.out);
+    if (algorithm == Algorithm::winograd) return winograd::forward(s, o.a, o.b, o.bias, o.out);
     return im2col::forward(s, o.a, o.b, o.bias, o.out);
   }
   if (key.pass == ConvPass::backward_data) {
@@ -175,12 +179,15 @@ void run_own(const Key& key, Algorithm algorithm, const ConvOperands& o) {
       return direct::depthwise_backward_data(s, o.a, o.b, o.out);
     }
     if (algorithm == Algorithm::direct) return direct::backward_data(s, o.a, o.b, o.out);
+    if (algorithm == Algorithm::winograd) return winograd::backward_data(s, o.a, o.b, o.out);
     return im2col::backward_data(s, o.a, o.b, o.out);
   }
   if (algorithm == Algorithm::depthwise) {
     direct::depthwise_backward_weights(s, o.a, o.b, o.out);
   } else if (algorithm == Algorithm::direct) {
     direct::backward_weights(s, o.a, o.b, o.out);
+  } else if (algorithm == Algorithm::winograd) {
+    winograd::backward_weights(s, o.a, o.b, o.out);
   } else {
     im2col::backward_weights(s, o.a, o.b, o.out);
   }
@@ -287,24 +294,22 @@ bool empty_backward(const ConvShape& s, int64_t size, T* out) {
 }  // namespace
 
 void conv_forward(const ConvShape& shape, const float* x, const float* w, const float* bias,
-                  float* y, uint64_t weight_version) {
+                  float* y) {
   if (empty_forward(shape, bias, y)) return;
-  execute(ConvPass::forward, shape, bias != nullptr, {x, w, y, bias, nullptr, weight_version});
+  execute(ConvPass::forward, shape, bias != nullptr, {x, w, y, bias});
 }
 
 void conv_forward(const ConvShape& shape, const double* x, const double* w, const double* bias,
-                  double* y, uint64_t) {
+                  double* y) {
   if (!empty_forward(shape, bias, y)) im2col::forward(shape, x, w, bias, y);
 }
 
-void conv_backward_data(const ConvShape& shape, const float* dy, const float* w, float* dx,
-                        uint64_t weight_version) {
+void conv_backward_data(const ConvShape& shape, const float* dy, const float* w, float* dx) {
   if (empty_backward(shape, input_size(shape), dx)) return;
-  execute(ConvPass::backward_data, shape, false, {dy, w, dx, nullptr, nullptr, weight_version});
+  execute(ConvPass::backward_data, shape, false, {dy, w, dx});
 }
 
-void conv_backward_data(const ConvShape& shape, const double* dy, const double* w, double* dx,
-                        uint64_t) {
+void conv_backward_data(const ConvShape& shape, const double* dy, const double* w, double* dx) {
   if (!empty_backward(shape, input_size(shape), dx)) im2col::backward_data(shape, dy, w, dx);
 }
 
@@ -314,7 +319,7 @@ void conv_backward_weights(const ConvShape& shape, const float* x, const float* 
     if (db != nullptr) im2col::bias_gradient(shape, dy, db);
     return;
   }
-  execute(ConvPass::backward_weights, shape, db != nullptr, {x, dy, dw, nullptr, db, 0});
+  execute(ConvPass::backward_weights, shape, db != nullptr, {x, dy, dw, nullptr, db});
 }
 
 void conv_backward_weights(const ConvShape& shape, const double* x, const double* dy, double* dw,
@@ -327,11 +332,5 @@ void set_conv_autotune(bool on) noexcept { g_autotune.store(on, std::memory_orde
 bool conv_autotune() noexcept { return g_autotune.load(std::memory_order_relaxed); }
 void set_conv_winograd(bool on) noexcept { g_winograd.store(on, std::memory_order_relaxed); }
 bool conv_winograd() noexcept { return g_winograd.load(std::memory_order_relaxed); }
-
-void release_conv_weights() noexcept {
-  for (auto& [key, plan] : plans()) {
-    if (plan.onednn) plan.onednn->forget_weights();
-  }
-}
 
 }  // namespace tandem::cpu

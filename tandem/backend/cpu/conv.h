@@ -25,19 +25,17 @@ struct ConvShape {
 ///
 /// f32 picks among oneDNN (plain, channels-last, blocked, Winograd) and kernels of our own. The
 /// first call with a shape measures the candidates with the caller's buffers and keeps the winner
-/// for the life of the process. `weight_version` other than 0 allows the reordered weights to be
-/// kept: it must then be a number that stands for this content at this address and for no other,
-/// as a process-wide counter gives it.
+/// for the life of the process.
 TANDEM_API void conv_forward(const ConvShape& shape, const float* x, const float* w,
-                             const float* bias, float* y, uint64_t weight_version = 0);
+                             const float* bias, float* y);
 TANDEM_API void conv_forward(const ConvShape& shape, const double* x, const double* w,
-                             const double* bias, double* y, uint64_t weight_version = 0);
+                             const double* bias, double* y);
 
 /// dx = gradient of sum(y * dy) with respect to x.
 TANDEM_API void conv_backward_data(const ConvShape& shape, const float* dy, const float* w,
-                                   float* dx, uint64_t weight_version = 0);
+                                   float* dx);
 TANDEM_API void conv_backward_data(const ConvShape& shape, const double* dy, const double* w,
-                                   double* dx, uint64_t weight_version = 0);
+                                   double* dx);
 
 /// dw and db = gradients of sum(y * dy) with respect to w and bias; db may be null.
 TANDEM_API void conv_backward_weights(const ConvShape& shape, const float* x, const float* dy,
@@ -53,8 +51,5 @@ TANDEM_API bool conv_autotune() noexcept;
 /// an infinity or NaN in the input reaches every output of its 4 x 4 tile.
 TANDEM_API void set_conv_winograd(bool on) noexcept;
 TANDEM_API bool conv_winograd() noexcept;
-
-/// Frees the reordered weights kept for this thread's `weight_version`s.
-TANDEM_API void release_conv_weights() noexcept;
 
 }  // namespace tandem::cpu

@@ -3,7 +3,6 @@
 #include <cstring>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
-#include <vector>
 
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
@@ -15,10 +14,6 @@ namespace {
 using dnnl::memory;
 using Desc = memory::desc;
 using Tag = memory::format_tag;
-
-// Packed weights of at most this many (address, version) pairs are kept by one primitive: layers
-// of equal shape share it.
-constexpr size_t kKeptWeights = 32;
 
 constexpr size_t round_up(size_t n) { return (n + 63) / 64 * 64; }
 
@@ -45,12 +40,6 @@ struct Operand {
   const memory& arg() const { return moved ? inner : user; }
 };
 
-struct Packed {
-  const float* source;
-  uint64_t version;
-  KeptBlock block;
-};
-
 Desc any_of(const Desc& d, ConvLayout layout) {
   const auto type = memory::data_type::f32;
   if (layout == ConvLayout::plain) return Desc(d.dims(), type, Tag::nchw);
@@ -71,7 +60,6 @@ struct OneDnnConv::Impl {
   size_t pad_offset = 0;
   bool b_is_weights = true;
   bool has_bias = false;
-  std::vector<Packed> kept;
 
   // Sets up the operands; kinds are oneDNN's argument numbers.
   template <class PrimitiveDesc>
@@ -98,7 +86,6 @@ struct OneDnnConv::Impl {
 
   bool build(ConvPass pass, ConvLayout layout, const ConvShape& s);
   void run(const ConvOperands& o);
-  void bring_weights(const ConvOperands& o, char* scratch);
 };
 
 bool OneDnnConv::Impl::build(ConvPass pass, ConvLayout layout, const ConvShape& s) {
@@ -155,33 +142,6 @@ bool OneDnnConv::Impl::build(ConvPass pass, ConvLayout layout, const ConvShape& 
                 DNNL_ARG_DIFF_BIAS);
 }
 
-void OneDnnConv::Impl::bring_weights(const ConvOperands& o, char* scratch) {
-  if (o.weight_version == 0 || !b_is_weights) {
-    b.inner.set_data_handle(scratch + b.offset);
-    b.reorder.execute(stream, b.user, b.inner);
-    return;
-  }
-  for (const Packed& p : kept) {
-    if (p.source == o.b && p.version == o.weight_version) {
-      b.inner.set_data_handle(p.block.data());
-      return;
-    }
-  }
-  Packed* slot = nullptr;
-  for (Packed& p : kept) {
-    if (p.source == o.b) slot = &p;  // an older version of the same weights
-  }
-  if (slot == nullptr) {
-    if (kept.size() >= kKeptWeights) kept.erase(kept.begin());
-    kept.push_back({o.b, 0, KeptBlock(b.inner.get_desc().get_size())});
-    slot = &kept.back();
-  }
-  slot->version = 0;
-  b.inner.set_data_handle(slot->block.data());
-  b.reorder.execute(stream, b.user, b.inner);
-  slot->version = o.weight_version;
-}
-
 void OneDnnConv::Impl::run(const ConvOperands& o) {
   const OmpScope threads;
   const Scratch block(scratch_bytes);
@@ -197,7 +157,10 @@ void OneDnnConv::Impl::run(const ConvOperands& o) {
     a.inner.set_data_handle(scratch + a.offset);
     a.reorder.execute(stream, a.user, a.inner);
   }
-  if (b.moved) bring_weights(o, scratch);
+  if (b.moved) {
+    b.inner.set_data_handle(scratch + b.offset);
+    b.reorder.execute(stream, b.user, b.inner);
+  }
   if (out.moved) out.inner.set_data_handle(scratch + out.offset);
   primitive.execute(stream, args);
   if (out.moved) out.reorder.execute(stream, out.inner, out.user);
@@ -226,7 +189,5 @@ void OneDnnConv::run(const ConvOperands& operands) {
     throw Error(cat("conv2d: oneDNN failed: ", e.what()));
   }
 }
-
-void OneDnnConv::forget_weights() noexcept { impl_->kept.clear(); }
 
 }  // namespace tandem::cpu

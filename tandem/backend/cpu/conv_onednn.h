@@ -25,7 +25,6 @@ struct ConvOperands {
   float* out;
   const float* bias = nullptr;
   float* bias_grad = nullptr;
-  uint64_t weight_version = 0;
 };
 
 /// One convolution pass ready to run on the thread that made it.
@@ -37,7 +36,6 @@ class OneDnnConv {
   ~OneDnnConv();
 
   void run(const ConvOperands& operands);
-  void forget_weights() noexcept;
 
   struct Impl;
   explicit OneDnnConv(std::unique_ptr<Impl> impl);

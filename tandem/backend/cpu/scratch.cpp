@@ -152,12 +152,4 @@ Scratch::~Scratch() {
   static_cast<Block*>(block_)->busy = false;
 }
 
-KeptBlock::KeptBlock(size_t bytes) : block_(new_block(bytes)) {}
-
-KeptBlock::~KeptBlock() {
-  if (block_ != nullptr) delete_block(static_cast<Block*>(block_));
-}
-
-void* KeptBlock::data() const noexcept { return static_cast<Block*>(block_)->data; }
-
 }  // namespace tandem::cpu

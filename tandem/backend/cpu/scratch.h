@@ -42,23 +42,4 @@ class TANDEM_API Scratch {
   void* block_ = nullptr;
 };
 
-/// Memory from the same source that is kept by its owner, on any thread. Throws OutOfMemory.
-class TANDEM_API KeptBlock {
- public:
-  explicit KeptBlock(size_t bytes);
-  ~KeptBlock();
-  KeptBlock(KeptBlock&& other) noexcept : block_(other.block_) { other.block_ = nullptr; }
-  KeptBlock& operator=(KeptBlock&& other) noexcept {
-    void* const mine = block_;
-    block_ = other.block_;
-    other.block_ = mine;
-    return *this;
-  }
-
-  void* data() const noexcept;
-
- private:
-  void* block_;
-};
-
 }  // namespace tandem::cpu

@@ -1,0 +1,279 @@
+#include "tandem/backend/cpu/conv_winograd.h"
+
+#include <algorithm>
+
+#include "tandem/backend/cpu/conv_direct.h"
+#include "tandem/backend/cpu/conv_winograd_kernels.h"
+#include "tandem/backend/cpu/gemm_kernels.h"
+#include "tandem/backend/cpu/scratch.h"
+#include "tandem/backend/cpu/threads.h"
+
+namespace tandem::cpu::winograd {
+namespace {
+
+constexpr int64_t kTile = 4;           // outputs of a tile along one axis
+constexpr int64_t kCoefficients = 36;  // of a tile
+// Coefficients of both sides that are held at once; the filters' take the rest of the cache.
+constexpr int64_t kBlockBytes = 384 << 10;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Distance of two coefficients: never a multiple of 4 KiB, which would map all 36 of them to the
+// same lines of the first-level cache.
+int64_t pitch_of(int64_t floats) { return floats % 1024 == 0 ? floats + 16 : floats; }
+
+// Rows of tiles, image after image, and the blocks of them that are worked on at a time.
+struct Plan {
+  int64_t c, oc;            // channels, filled up to whole vectors
+  int64_t down, across;     // tiles of an image
+  int64_t rows, per_block;  // rows of tiles of all images; of a block
+  int64_t blocks;
+  int64_t pitch_c, pitch_oc;  // of a block's coefficients
+
+  explicit Plan(const ConvShape& s) {
+    const int64_t width = winograd_kernels().width;
+    c = ceil_div(s.c, width) * width;
+    oc = ceil_div(s.oc, width) * width;
+    down = ceil_div(s.out_h(), kTile);
+    across = ceil_div(s.out_w(), kTile);
+    rows = s.n * down;
+    const int64_t row_bytes = across * kCoefficients * (c + oc) * int64_t{sizeof(float)};
+    per_block = std::clamp<int64_t>(kBlockBytes / row_bytes, 1, std::max<int64_t>(1, 64 / across));
+    per_block = std::min(per_block, rows);
+    blocks = ceil_div(rows, per_block);
+    pitch_c = pitch_of(per_block * across * c);
+    pitch_oc = pitch_of(per_block * across * oc);
+  }
+
+  int64_t segment() const { return std::min(per_block, down); }  // most rows within one image
+  int64_t first(int64_t block) const { return block * per_block; }
+  int64_t count(int64_t block) const { return std::min(per_block, rows - first(block)); }
+};
+
+size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
+
+// Some rows of the planes of an image as channels-last pixels with zeros around them.
+class Window {
+ public:
+  Window(int64_t channels, int64_t ld, int64_t h, int64_t w, int64_t pad_w, int64_t height,
+         int64_t width)
+      : channels_(channels),
+        ld_(ld),
+        h_(h),
+        w_(w),
+        pad_w_(pad_w),
+        width_(width),
+        memory_(bytes(height * width * ld)) {
+    std::fill_n(pixels(), height * width * ld, 0.0f);
+  }
+
+  float* pixels() const { return memory_.as<float>(); }
+  int64_t row() const { return width_ * ld_; }
+
+  // `rows` rows from `top`, some of which may lie outside.
+  void fill(const float* image, int64_t top, int64_t rows) {
+    const int64_t begin = std::clamp<int64_t>(-top, 0, rows);
+    const int64_t end = std::clamp<int64_t>(h_ - top, begin, rows);
+    std::fill_n(pixels(), begin * row(), 0.0f);
+    winograd_kernels().from_planes(end - begin, w_, channels_, image + (top + begin) * w_, h_ * w_,
+                                   pixels() + begin * row() + pad_w_ * ld_, row(), ld_);
+    std::fill_n(pixels() + end * row(), (rows - end) * row(), 0.0f);
+  }
+
+ private:
+  int64_t channels_, ld_, h_, w_, pad_w_, width_;
+  Scratch memory_;
+};
+
+// The coefficients of filters lie as [36][columns / nr][sums][nr], nr the columns of a register
+// tile: a product reads them one after the other.
+struct Filters {
+  int64_t sums, columns, nr;
+
+  Filters(int64_t k, int64_t n) : sums(k), columns(n), nr(gemm_kernels<float>().nr) {}
+
+  int64_t size() const { return kCoefficients * sums * columns; }
+  int64_t width(int64_t column) const { return std::min(nr, columns - column); }
+
+  // From filters whose 9 elements lie together, filter (k, n) at w + k * step_k + n * step_n.
+  void fill(const float* w, int64_t step_k, int64_t count, int64_t step_n, bool turned,
+            float* to) const {
+    const auto transpose = gemm_kernels<float>().transpose;
+    const auto filter = winograd_kernels().filter;
+    parallel_for(sums, std::max<int64_t>(1, 4096 / columns), [&](int64_t begin, int64_t end) {
+      const Scratch nine(bytes(9 * columns));
+      float* g = nine.as<float>();
+      for (int64_t k = begin; k < end; ++k) {
+        transpose(count, 9, w + k * step_k, step_n, g, columns);
+        for (int64_t n = 0; n < columns; n += nr) {
+          filter(width(n), g + n, columns, turned, to + n * sums + k * width(n), sums * columns);
+        }
+      }
+    });
+  }
+
+  // c[rows, columns] of coefficient i = a[rows, sums] times the filters.
+  void multiply(int64_t i, const float* filters, int64_t rows, const float* a, int64_t lda,
+                float* c) const {
+    const float* b = filters + i * sums * columns;
+    for (int64_t n = 0; n < columns; n += nr) {
+      gemm_kernels<float>().direct(rows, width(n), sums, a, lda, 1, b + n * sums, width(n), {},
+                                   c + n, columns);
+    }
+  }
+};
+
+// A block's rows of tiles within one image.
+struct Segment {
+  int64_t image, row, rows;  // first row of tiles, and how many
+  int64_t at;                // rows of the block before it
+};
+
+template <class F>
+void for_each_segment(const Plan& plan, int64_t block, F&& body) {
+  const int64_t first = plan.first(block), count = plan.count(block);
+  for (int64_t r = 0; r < count;) {
+    const int64_t row = (first + r) % plan.down;
+    const int64_t rows = std::min(plan.down - row, count - r);
+    body(Segment{(first + r) / plan.down, row, rows, r});
+    r += rows;
+  }
+}
+
+// Coefficients of a segment of x.
+void transform_source(const ConvShape& s, const Plan& plan, const Segment& g, const float* x,
+                      Window& window, float* v) {
+  window.fill(x + g.image * s.c * s.h * s.w, g.row * kTile - s.pad_h, g.rows * kTile + 2);
+  for (int64_t r = 0; r < g.rows; ++r) {
+    winograd_kernels().source(plan.across, window.pixels() + r * kTile * window.row(), window.row(),
+                              plan.c, v + (g.at + r) * plan.across * plan.c, plan.pitch_c);
+  }
+}
+
+Window source_window(const ConvShape& s, const Plan& plan) {
+  return {s.c, plan.c, s.h, s.w, s.pad_w, plan.segment() * kTile + 2, kTile * plan.across + 2};
+}
+
+// y[n, oc, ...] from x[n, c, ...] and the coefficients of the filters.
+void convolve(const ConvShape& s, const Plan& plan, const Filters& filters, const float* x,
+              const float* coefficients, const float* bias, float* y) {
+  const WinogradKernels& kernels = winograd_kernels();
+  const int64_t out_h = s.out_h(), out_w = s.out_w();
+  parallel_for(plan.blocks, 1, [&](int64_t begin, int64_t end) {
+    Window window = source_window(s, plan);
+    const Scratch in(bytes(kCoefficients * plan.pitch_c));
+    const Scratch out(bytes(kCoefficients * plan.pitch_oc));
+    const Scratch pixels(bytes(plan.segment() * kTile * out_w * plan.oc));
+    float *v = in.as<float>(), *m = out.as<float>(), *lines = pixels.as<float>();
+    for (int64_t block = begin; block < end; ++block) {
+      for_each_segment(plan, block,
+                       [&](const Segment& g) { transform_source(s, plan, g, x, window, v); });
+      for (int64_t i = 0; i < kCoefficients; ++i) {
+        filters.multiply(i, coefficients, plan.count(block) * plan.across, v + i * plan.pitch_c,
+                         plan.c, m + i * plan.pitch_oc);
+      }
+      for_each_segment(plan, block, [&](const Segment& g) {
+        const int64_t top = g.row * kTile;
+        const int64_t rows = std::min(g.rows * kTile, out_h - top);
+        for (int64_t r = 0; r < g.rows; ++r) {
+          kernels.result(plan.across, m + (g.at + r) * plan.across * plan.oc, plan.pitch_oc,
+                         plan.oc, bias, lines + r * kTile * out_w * plan.oc,
+                         std::min(kTile, rows - r * kTile), out_w);
+        }
+        kernels.to_planes(rows * out_w, s.oc, lines, plan.oc,
+                          y + (g.image * s.oc * out_h + top) * out_w, out_h * out_w);
+      });
+    }
+  });
+}
+
+}  // namespace
+
+bool applies(const ConvShape& s) {
+  return s.kh == 3 && s.kw == 3 && s.stride_h == 1 && s.stride_w == 1 && s.dil_h == 1 &&
+         s.dil_w == 1 && s.groups == 1 && s.pad_h <= 2 && s.pad_w <= 2;
+}
+
+void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y) {
+  const Plan plan(s);
+  const Filters filters(s.c, plan.oc);
+  const Scratch coefficients(bytes(filters.size()));
+  filters.fill(w, 9, s.oc, 9 * s.c, false, coefficients.as<float>());
+  const Scratch whole(bytes(plan.oc));  // the bias, filled up to whole vectors
+  if (bias != nullptr) {
+    std::fill(std::copy_n(bias, s.oc, whole.as<float>()), whole.as<float>() + plan.oc, 0.0f);
+    bias = whole.as<float>();
+  }
+  convolve(s, plan, filters, x, coefficients.as<float>(), bias, y);
+}
+
+void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx) {
+  const ConvShape t = direct::transposed(s);
+  const Plan plan(t);
+  const Filters filters(t.c, plan.oc);
+  const Scratch coefficients(bytes(filters.size()));
+  filters.fill(w, 9 * t.oc, t.oc, 9, true, coefficients.as<float>());
+  convolve(t, plan, filters, dy, coefficients.as<float>(), nullptr, dx);
+}
+
+void backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw) {
+  // The cut into partial sums depends on the shape alone: the same bits for any thread count.
+  constexpr int64_t most_parts = 16;
+  constexpr int64_t most_bytes = 64 << 20;
+  const GemmKernels<float>& gemm = gemm_kernels<float>();
+  const WinogradKernels& kernels = winograd_kernels();
+  const Plan plan(s);
+  const int64_t out_h = s.out_h(), out_w = s.out_w();
+  const int64_t position = s.c * plan.oc, size = kCoefficients * position;
+  const int64_t affordable = most_bytes / (size * int64_t{sizeof(float)});
+  const int64_t parts = std::min(plan.blocks, std::clamp<int64_t>(affordable, 1, most_parts));
+  const Scratch partial(bytes(parts * size));
+  float* const sums = partial.as<float>();
+  parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+    Window source = source_window(s, plan);
+    Window gradient(s.oc, plan.oc, out_h, out_w, 0, plan.segment() * kTile, kTile * plan.across);
+    const Scratch in(bytes(kCoefficients * plan.pitch_c));
+    const Scratch out(bytes(kCoefficients * plan.pitch_oc));
+    float *v = in.as<float>(), *m = out.as<float>();
+    for (int64_t part = begin; part < end; ++part) {
+      Epilogue<float> add{1.0f, 0.0f, nullptr};
+      const int64_t last = plan.blocks * (part + 1) / parts;
+      for (int64_t block = plan.blocks * part / parts; block < last; ++block) {
+        for_each_segment(plan, block, [&](const Segment& g) {
+          transform_source(s, plan, g, x, source, v);
+          gradient.fill(dy + g.image * s.oc * out_h * out_w, g.row * kTile, g.rows * kTile);
+          for (int64_t r = 0; r < g.rows; ++r) {
+            kernels.gradient(plan.across, gradient.pixels() + r * kTile * gradient.row(),
+                             gradient.row(), plan.oc, m + (g.at + r) * plan.across * plan.oc,
+                             plan.pitch_oc);
+          }
+        });
+        const int64_t tiles = plan.count(block) * plan.across;
+        for (int64_t i = 0; i < kCoefficients; ++i) {
+          gemm.direct(s.c, plan.oc, tiles, v + i * plan.pitch_c, 1, plan.c, m + i * plan.pitch_oc,
+                      plan.oc, add, sums + part * size + i * position, plan.oc);
+        }
+        add.beta = 1.0f;
+      }
+    }
+  });
+  parallel_for(s.c, std::max<int64_t>(1, 4096 / plan.oc), [&](int64_t begin, int64_t end) {
+    const Scratch nine(bytes(9 * plan.oc));
+    for (int64_t c = begin; c < end; ++c) {
+      for (int64_t i = 0; i < kCoefficients; ++i) {
+        float* total = sums + i * position + c * plan.oc;
+        for (int64_t part = 1; part < parts; ++part) {
+          const float* more = total + part * size;
+          for (int64_t o = 0; o < plan.oc; ++o) total[o] += more[o];
+        }
+      }
+      kernels.filter_gradient(sums + c * plan.oc, position, plan.oc, nine.as<float>());
+      for (int64_t o = 0; o < s.oc; ++o) {
+        for (int64_t k = 0; k < 9; ++k)
+          dw[(o * s.c + c) * 9 + k] = nine.as<float>()[k * plan.oc + o];
+      }
+    }
+  });
+}
+
+}  // namespace tandem::cpu::winograd
