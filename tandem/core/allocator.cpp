@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -30,6 +31,7 @@ namespace {
 
 constexpr size_t huge_page = size_t(2) << 20;
 constexpr size_t slab_bytes = 64 << 10;
+constexpr int64_t cache_slack = int64_t(256) << 20;  // unused bytes that are always kept
 constexpr int small_classes = int(small_limit / block_align) + 1;
 
 /// Sizes above 4 KiB are rounded up: quarter steps of a power of two, then whole 2 MiB pages.
@@ -90,6 +92,18 @@ void drop_cached(Central& c) {
     c.reserved -= int64_t(bytes);
   }
   c.cached_large.clear();
+}
+
+/// Sizes that never come again, as of batches of varying length, must not pile up: unused blocks
+/// beyond twice what was ever in use at once go back, largest first.
+void trim(Central& c) {
+  const int64_t allowed = 2 * c.peak + cache_slack;
+  while (c.reserved - c.in_use > allowed && !c.cached_large.empty()) {
+    const auto last = std::prev(c.cached_large.end());
+    free_system(last->second, last->first);
+    c.reserved -= int64_t(last->first);
+    c.cached_large.erase(last);
+  }
 }
 
 /// Memory from the system, with the lock held. A mapping of 2 MiB or more is aligned to huge pages
@@ -193,7 +207,13 @@ void release_slow(void* p, size_t bytes) noexcept {
   }
   const size_t size = round_large(bytes);
   c.in_use -= int64_t(size);
-  c.cached_large.emplace(size, p);
+  try {
+    c.cached_large.emplace(size, p);
+  } catch (...) {  // no memory for the list's own entry
+    free_system(p, size);
+    c.reserved -= int64_t(size);
+  }
+  trim(c);
 }
 
 }  // namespace detail

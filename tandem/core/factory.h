@@ -1,4 +1,6 @@
 #pragma once
+#include <algorithm>
+
 #include "tandem/core/tensor.h"
 
 namespace tandem {
@@ -22,27 +24,31 @@ TANDEM_API Tensor linspace(double start, double end, int64_t steps, DType dtype 
 /// The identity matrix [n, m] (m < 0: n).
 TANDEM_API Tensor eye(int64_t n, int64_t m = -1, DType dtype = f32);
 
+/// A copy of the values, as the given shape. Errors: ShapeError when the sizes differ.
+template <class T>
+Tensor tensor(std::span<const T> values, const Shape& shape) {
+  require<ShapeError>(int64_t(values.size()) == shape.numel(), "tensor(): ", values.size(),
+                      " values do not fill shape ", shape);
+  Tensor t = empty(shape, dtype_of<T>);
+  std::copy(values.begin(), values.end(), t.template data<T>());
+  return t;
+}
 /// A tensor of the given values: `tensor({1.f, 2.f})` is f32[2], `tensor({{1, 2}, {3, 4}})` is
 /// i32[2, 2], `tensor({1.0, 2.0})` is f64[2].
 template <class T>
 Tensor tensor(std::initializer_list<T> values) {
-  return wrap(std::vector<T>(values), Shape{int64_t(values.size())});
+  return tensor(std::span<const T>(values.begin(), values.size()), {int64_t(values.size())});
 }
 template <class T>
 Tensor tensor(std::initializer_list<std::initializer_list<T>> rows) {
-  std::vector<T> values;
   const size_t width = rows.size() ? rows.begin()->size() : 0;
+  Tensor t = empty({int64_t(rows.size()), int64_t(width)}, dtype_of<T>);
+  T* to = t.template data<T>();
   for (const auto& row : rows) {
     require<ShapeError>(row.size() == width, "tensor(): rows of ", width, " and ", row.size(),
                         " values");
-    values.insert(values.end(), row.begin(), row.end());
+    to = std::copy(row.begin(), row.end(), to);
   }
-  return wrap(std::move(values), Shape{int64_t(rows.size()), int64_t(width)});
+  return t;
 }
-/// A copy of the values, as the given shape. Errors: ShapeError when the sizes differ.
-template <class T>
-Tensor tensor(std::span<const T> values, const Shape& shape) {
-  return wrap(std::vector<T>(values.begin(), values.end()), shape);
-}
-
 }  // namespace tandem

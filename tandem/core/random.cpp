@@ -1,5 +1,7 @@
 #include "tandem/core/random.h"
 
+#include "tandem/core/modes.h"
+
 namespace tandem {
 namespace {
 
@@ -13,7 +15,12 @@ Tensor key_of(uint64_t seed, uint64_t offset) {
 
 }  // namespace
 
+namespace detail {
+Tensor captured_key(Generator& generator);  // implemented by op/, where recorders are known
+}
+
 Tensor Generator::next_key() {
+  if (detail::modes & Modes::capture) return detail::captured_key(*this);
   return key_of(seed(), offset_.fetch_add(1, std::memory_order_relaxed));
 }
 

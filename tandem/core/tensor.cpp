@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tandem/core/allocator.h"
+#include "tandem/core/modes.h"
 #include "tandem/core/set_data.h"
 #include "tandem/core/tensor_extras.h"
 
@@ -40,13 +41,9 @@ void drop_storage(Storage* s) noexcept {
 
 TensorImpl* new_impl() { return new (allocate(sizeof(TensorImpl))) TensorImpl; }
 
-Tensor new_tensor(const Spec& spec) {
-  const int dims = spec.shape.size();
-  int64_t n = 1;
-  bool overflow = false;
-  for (int i = 0; i < dims; ++i) overflow |= __builtin_mul_overflow(n, spec.shape[i], &n);
-  require<OutOfMemory>(!overflow && n < (int64_t(1) << 59), "allocate: shape ", spec.shape,
-                       " has too many elements");
+namespace {
+/// Row-major memory for `n` elements, the product of the spec's sizes.
+[[gnu::always_inline]] inline Tensor make_tensor(const Spec& spec, int64_t n) {
   TensorImpl* impl;
   const size_t bytes = size_t(n * itemsize(spec.dtype));
   if (bytes <= small_data && spec.device.type == DeviceType::cpu) [[likely]] {
@@ -58,22 +55,37 @@ Tensor new_tensor(const Spec& spec) {
     s->bytes = bytes;
     s->data = at + small_header;
     impl->storage = s;
+    impl->data = s->data;
   } else {
     Storage* s = new_storage(bytes, spec.device);
     impl = new_impl();
     impl->storage = s;
+    impl->data = s->data;
   }
-  impl->data = impl->storage->data;
+  if (modes & Modes::capture) [[unlikely]]
+    impl->flags |= TensorImpl::made_in_capture;
   impl->numel = n;
   impl->spec = spec;
-  impl->strides.resize(dims);
+  impl->strides = spec.shape;
   int64_t step = 1;
-  for (int i = dims - 1; i >= 0; --i) {
+  for (int i = spec.shape.size() - 1; i >= 0; --i) {
     impl->strides[i] = step;
     step *= spec.shape[i] > 0 ? spec.shape[i] : 1;
   }
   return Tensor::adopt(impl);
 }
+}  // namespace
+
+Tensor new_tensor(const Spec& spec) {
+  int64_t n = 1;
+  bool overflow = false;
+  for (int64_t d : spec.shape) overflow |= __builtin_mul_overflow(n, d, &n);
+  require<OutOfMemory>(!overflow && n < (int64_t(1) << 59), "allocate: shape ", spec.shape,
+                       " has too many elements");
+  return make_tensor(spec, n);
+}
+
+Tensor new_like(const TensorImpl& t) { return make_tensor(t.spec, t.numel); }
 
 void delete_impl(TensorImpl* impl) noexcept {
   if (impl->extras) {

@@ -41,7 +41,8 @@ struct TensorImpl {
     symbolic = 2,        ///< a value of a graph; there is no data
     wrapped_number = 4,  ///< was a C++ number: promotes by kind only
     contiguous = 8,
-    is_view = 16
+    is_view = 16,
+    made_in_capture = 32  ///< data that a function under capture made: a constant of its graph
   };
 
   std::atomic<uint32_t> refs{1};
@@ -241,6 +242,8 @@ Tensor wrap(std::vector<T> values, const Shape& shape) {
 namespace detail {
 /// `empty` for a spec that an op inferred: sizes are not checked again.
 TANDEM_API Tensor new_tensor(const Spec& spec);
+/// The same for the spec of a tensor that exists.
+TANDEM_API Tensor new_like(const TensorImpl& t);
 /// A tensor over `storage` (one reference is added) with its own geometry; no history.
 TANDEM_API Tensor alias(const Tensor& t, const Shape& shape, const Strides& strides,
                         int64_t offset);

@@ -2,33 +2,57 @@
 
 #include <algorithm>
 
+#include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/op/tape.h"
 
 namespace tandem::graph {
 
-ValueId Graph::add_value(const Spec& spec, std::string name) {
-  values_.push_back({spec, std::move(name), {}});
+std::shared_ptr<void> copy_record(const OpInfo& info, const void* op) {
+  void* memory = ::operator new(std::max<size_t>(info.size, 1));
+  info.copy(memory, op);
+  return {memory, [&info](void* p) {
+            if (info.destroy) info.destroy(p);
+            ::operator delete(p);
+          }};
+}
+
+ValueId Graph::add_value(const Spec& spec, std::string name, ValueKind kind) {
+  values_.push_back({spec, std::move(name), kind, {}, nullptr});
   return ValueId(values_.size()) - 1;
+}
+
+ValueId Graph::add_constant(const Tensor& t) {
+  const ValueId id = add_value(t.spec(), {}, ValueKind::constant);
+  values_[size_t(id)].tensor = t;
+  return id;
+}
+
+Tensor Graph::handle(ValueId id) {
+  Tensor t = detail::new_symbolic(value(id).spec);
+  detail::bind_symbolic(t, shared_from_this(), id);
+  return t;
 }
 
 Tensor Graph::input(std::string name, const Spec& spec) {
   for (const Value& v : values_)
     require(v.name != name, "Graph::input(): the name \"", name, "\" is taken");
-  Tensor t = detail::new_symbolic(spec);
-  const ValueId id = add_value(spec, std::move(name));
-  inputs_.push_back(id);
-  detail::bind_symbolic(t, shared_from_this(), id);
-  return t;
+  inputs_.push_back(add_value(spec, std::move(name), ValueKind::input));
+  return handle(inputs_.back());
 }
 
 void Graph::output(std::string name, const Tensor& t) {
   const ValueId id = id_of(t);
-  values_[size_t(id)].name = std::move(name);
+  Value& v = values_[size_t(id)];
+  if (v.name.empty() && v.kind == ValueKind::result) v.name = name;
   outputs_.push_back(id);
+  output_names_.push_back(std::move(name));
 }
 
-/// Concrete tensors become constants, each once.
+void Graph::name_state(const Tensor& t, std::string name) {
+  values_[size_t(capture(t))].name = std::move(name);
+}
+
 ValueId Graph::id_of(const Tensor& t) {
   if (t.is_symbolic()) {
     const TensorExtras& e = *t.impl()->extras;
@@ -36,35 +60,95 @@ ValueId Graph::id_of(const Tensor& t) {
             " of another graph was used");
     return e.value;
   }
-  for (size_t i = 0; i < values_.size(); ++i)
-    if (values_[i].constant.defined() && values_[i].constant.is_same(t)) return ValueId(i);
-  const ValueId id = add_value(t.spec(), {});
-  values_[size_t(id)].constant = t;
+  const ValueId id = capture(t);
+  for (const Assignment& a : assignments_)
+    if (a.state == id) return a.value;
+  return id;
+}
+
+/// What the function itself made never changes; everything else is state, one value a region.
+ValueId Graph::capture(const Tensor& t) {
+  const TensorImpl& impl = *t.impl();
+  if (impl.has(TensorImpl::made_in_capture) || impl.has(TensorImpl::wrapped_number)) {
+    const auto known = constants_.find(&impl);
+    if (known != constants_.end()) return known->second;
+    return constants_[&impl] = add_constant(t);
+  }
+  auto& same = captured_[{impl.storage, impl.data}];
+  for (ValueId id : same) {
+    const Tensor& have = value(id).tensor;
+    if (have.is_same(t) || (have.spec() == t.spec() && have.strides() == t.strides())) return id;
+  }
+  for (const Assignment& a : assignments_)
+    require<NotImplemented>(value(a.state).tensor.impl()->storage != impl.storage,
+                            "capture: ", tandem::to_string(t.spec()),
+                            " is a view, made outside the function, of a ",
+                            tandem::to_string(value(a.state).spec),
+                            " that the function has written; make the view inside");
+  const ValueId id = add_value(t.spec(), {}, ValueKind::state);
+  values_[size_t(id)].tensor = t;
+  same.push_back(id);
   return id;
 }
 
 void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
   Node n;
   n.info = &info;
-  n.op = std::shared_ptr<void>(::operator new(info.size), [&info](void* p) {
-    if (info.destroy) info.destroy(p);
-    ::operator delete(p);
-  });
-  info.copy(n.op.get(), op);
+  n.op = copy_record(info, op);
+  if (detail::module_path) n.path = detail::module_path;
   for (const Tensor& t : in) n.inputs.push_back(t.defined() ? id_of(t) : -1);
   for (Tensor& t : out) {
-    const ValueId id = add_value(t.spec(), {});
+    const ValueId id = add_value(t.spec());
     n.outputs.push_back(id);
     detail::bind_symbolic(t, shared_from_this(), id);
   }
   nodes_.push_back(std::move(n));
 }
 
+void Graph::assign(const Tensor& target, const Tensor& to) {
+  const ValueId state = capture(target), value = id_of(to);
+  for (const auto& [region, ids] : captured_)
+    for (ValueId id : ids)
+      require<NotImplemented>(
+          id == state || this->value(id).tensor.impl()->storage != target.impl()->storage,
+          "capture: an in-place write to ", tandem::to_string(target.spec()),
+          ", whose memory the function also reads as ", tandem::to_string(this->value(id).spec),
+          " through a view made outside");
+  for (Assignment& a : assignments_)
+    if (a.state == state) {
+      a.value = value;
+      return;
+    }
+  assignments_.push_back({state, value});
+}
+
+Tensor Graph::random_key(Generator& generator) {
+  const ValueId id = add_value({{2}, i64, {}}, {}, ValueKind::key);
+  values_[size_t(id)].generator = &generator;
+  return handle(id);
+}
+
+void Graph::gradient_changes(const Tensor& leaf) {
+  for (const GradientWrite& g : gradients_)
+    if (g.leaf.is_same(leaf)) return;
+  gradients_.push_back({leaf, leaf.grad(), -1});
+}
+
+void Graph::take_gradients() {
+  for (GradientWrite& g : gradients_) {
+    Tensor& now = detail::extras(*g.leaf.impl()).grad;
+    if (now.defined()) g.value = id_of(now);
+    now = g.before;
+  }
+}
+
 Tensors Graph::run(Inputs inputs) const {
   require(inputs.size() == inputs_.size(), "Graph::run(): ", inputs.size(), " inputs for ",
           inputs_.size());
   std::vector<Tensor> live(values_.size());
-  for (size_t i = 0; i < values_.size(); ++i) live[i] = values_[i].constant;
+  for (size_t i = 0; i < values_.size(); ++i)
+    live[i] =
+        values_[i].kind == ValueKind::key ? values_[i].generator->next_key() : values_[i].tensor;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Value& want = values_[size_t(inputs_[i])];
     require<DTypeError>(inputs[i].dtype() == want.spec.dtype, "Graph::run(): input \"", want.name,
@@ -82,41 +166,6 @@ Tensors Graph::run(Inputs inputs) const {
   Tensors results;
   for (ValueId id : outputs_) results.push_back(live[size_t(id)]);
   return results;
-}
-
-std::string to_string(const Graph& g) {
-  auto label = [&](ValueId id) {
-    if (id < 0) return std::string("none");
-    const std::string& name = g.value(id).name;
-    return name.empty() ? cat('%', id) : cat('%', name);
-  };
-  auto typed = [&](ValueId id) { return cat(label(id), ": ", to_string(g.value(id).spec)); };
-  auto list = [&](const std::vector<ValueId>& ids, auto&& text) {
-    std::string s;
-    for (ValueId id : ids) s += (s.empty() ? "" : ", ") + text(id);
-    return s;
-  };
-  std::string s = cat("graph(", list(g.inputs(), typed), ")\n");
-  std::vector<ValueId> shown;
-  for (const Node& n : g.nodes()) {
-    for (ValueId id : n.inputs) {
-      if (id < 0 || !g.value(id).constant.defined()) continue;
-      if (std::find(shown.begin(), shown.end(), id) != shown.end()) continue;
-      shown.push_back(id);
-      const Tensor& c = g.value(id).constant;
-      s += cat("  ", typed(id), " = constant(");
-      if (c.numel() == 1) detail::append(s, c.item<double>());
-      s += ")\n";
-    }
-    // "name(attributes)" with the inputs in front of the attributes.
-    const std::string call = n.info->print(n.op.get());
-    const size_t open = call.find('(') + 1;
-    const std::string inputs = list(n.inputs, label);
-    const bool attributes = call.size() > open + 1;
-    s += cat("  ", list(n.outputs, typed), " = ", call.substr(0, open), inputs,
-             attributes && !inputs.empty() ? ", " : "", call.substr(open), "\n");
-  }
-  return s + cat("  return ", list(g.outputs(), label), "\n");
 }
 
 }  // namespace tandem::graph

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "tandem/op/recorder.h"
@@ -15,47 +16,113 @@ struct Node {
   std::shared_ptr<void> op;
   std::vector<ValueId> inputs;  ///< -1: an optional input that was left out
   std::vector<ValueId> outputs;
+  std::string path;  ///< the module that ran it, "Net.encoder.0"; empty outside of modules
 };
 
-/// What is known of a value. `constant` is set for captured tensors.
+enum class ValueKind : uint8_t {
+  result,    ///< of a node
+  input,     ///< given to each run
+  constant,  ///< `tensor` never changes
+  state,     ///< `tensor` by reference: what it holds when a run begins
+  key        ///< i64[2] drawn from `generator` by each run
+};
+
 struct Value {
   Spec spec;
   std::string name;
-  Tensor constant;
+  ValueKind kind = ValueKind::result;
+  Tensor tensor;
+  Generator* generator = nullptr;
+};
+
+/// After a run the state value's tensor holds `value`.
+struct Assignment {
+  ValueId state, value;
+};
+
+/// After a run the gradient of `leaf` is `value`; -1 when it has none.
+struct GradientWrite {
+  Tensor leaf, before;
+  ValueId value = -1;
 };
 
 /// An SSA graph: every value is defined once, by an input, a captured tensor or a node. Building
-/// one is running ordinary code on the tensors that `input()` gives.
+/// one is running ordinary code on the tensors that `input()` gives, or under a CaptureScope.
+/// Concrete tensors that the code touches are captured by reference, and writing to them in place
+/// becomes an assignment at the end of a run.
 class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_this<Graph> {
  public:
   static std::shared_ptr<Graph> make() { return std::shared_ptr<Graph>(new Graph); }
 
   /// A symbolic tensor of that spec. Names must be unique; ValueError otherwise.
   Tensor input(std::string name, const Spec& spec);
-  /// Marks a value as a result. ValueError when `t` is no value of this graph.
+  /// Marks a value as a result; a concrete tensor is captured. ValueError when `t` is a value of
+  /// another graph.
   void output(std::string name, const Tensor& t);
+  /// Gives a captured tensor its name. It becomes state when it was unknown.
+  void name_state(const Tensor& t, std::string name);
 
   const std::vector<Node>& nodes() const { return nodes_; }
+  const std::vector<Value>& values() const { return values_; }
   const Value& value(ValueId id) const { return values_[size_t(id)]; }
   const std::vector<ValueId>& inputs() const { return inputs_; }
   const std::vector<ValueId>& outputs() const { return outputs_; }
+  const std::vector<std::string>& output_names() const { return output_names_; }
+  const std::vector<Assignment>& assignments() const { return assignments_; }
+  const std::vector<GradientWrite>& gradients() const { return gradients_; }
 
-  /// Runs the nodes in order on concrete inputs. Errors: ShapeError and DTypeError that name the
-  /// input whose spec differs.
+  /// The value that stands for `t` now. Errors: ValueError when `t` is a value of another graph.
+  ValueId id_of(const Tensor& t);
+  /// A symbolic handle to a value.
+  Tensor handle(ValueId id);
+
+  /// Runs the nodes in order on concrete inputs, without writing the assignments. Errors:
+  /// ShapeError and DTypeError that name the input whose spec differs.
   Tensors run(Inputs inputs) const;
 
   void record(const OpInfo& info, const void* op, Inputs in, Outputs out) override;
+  void assign(const Tensor& target, const Tensor& value) override;
+  Tensor random_key(Generator& generator) override;
+  void gradient_changes(const Tensor& leaf) override;
+  /// Ends the capture: symbolic gradients become GradientWrites, and every leaf gets back the
+  /// gradient that it had.
+  void take_gradients();
+
+  // --- What passes change --------------------------------------------------------------------
+  std::vector<Node>& edit_nodes() { return nodes_; }
+  std::vector<ValueId>& edit_outputs() { return outputs_; }
+  std::vector<Assignment>& edit_assignments() { return assignments_; }
+  std::vector<GradientWrite>& edit_gradients() { return gradients_; }
+  ValueId add_value(const Spec& spec, std::string name = {}, ValueKind kind = ValueKind::result);
+  ValueId add_constant(const Tensor& t);
 
  private:
+  /// One region of memory: handles that look at the same one are the same state.
+  struct Region {
+    const Storage* storage;
+    const char* data;
+    bool operator==(const Region&) const = default;
+  };
+  struct RegionHash {
+    size_t operator()(const Region& r) const {
+      return std::hash<const void*>{}(r.data) * 31 + std::hash<const void*>{}(r.storage);
+    }
+  };
   Graph() = default;
-  ValueId add_value(const Spec& spec, std::string name);
-  ValueId id_of(const Tensor& t);
+  ValueId capture(const Tensor& t);
 
   std::vector<Value> values_;
   std::vector<Node> nodes_;
   std::vector<ValueId> inputs_, outputs_;
+  std::vector<std::string> output_names_;
+  std::vector<Assignment> assignments_;
+  std::vector<GradientWrite> gradients_;
+  std::unordered_map<Region, std::vector<ValueId>, RegionHash> captured_;
+  std::unordered_map<const TensorImpl*, ValueId> constants_;
 };
 
+/// An owned copy of a record.
+TANDEM_API std::shared_ptr<void> copy_record(const OpInfo& info, const void* op);
 /// One line a node: "%3: f32[4, 8] = matmul(%0, %1)".
 TANDEM_API std::string to_string(const Graph& graph);
 

@@ -2,6 +2,7 @@
 
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
+#include "tandem/op/kernel.h"
 #include "tandem/op/recorder.h"
 #include "tandem/op/tape.h"
 
@@ -25,7 +26,7 @@ namespace {
                                                int n) {
   if (n < info.min_inputs || n > info.max_inputs) [[unlikely]]
     wrong_arity(info, op, n);
-  unsigned flags = 0;
+  unsigned flags = modes & Modes::capture ? TensorImpl::symbolic : 0;
   for (int i = 0; i < n; ++i) {
     if (in[i].defined()) [[likely]]
       flags |= in[i].impl()->flags;
@@ -80,9 +81,9 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
   }
   info.infer(op, Specs(in, n), specs);
   if (flags & TensorImpl::symbolic) [[unlikely]] {
-    std::shared_ptr<Recorder> recorder;
+    Recorder* recorder = capturing;
     for (int i = 0; i < n && !recorder; ++i)
-      if (in[i].defined() && in[i].is_symbolic()) recorder = in[i].impl()->extras->recorder;
+      if (in[i].defined() && in[i].is_symbolic()) recorder = in[i].impl()->extras->recorder.get();
     for (int i = 0; i < n_out; ++i) out[i] = new_symbolic(specs[i]);
     recorder->record(info, op, {in, size_t(n)}, {out, size_t(n_out)});
     return;
@@ -94,10 +95,39 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
     check_finite(info, op, out, n_out);
 }
 
+namespace {
+/// Elementwise on few row-major f32 operands of one spec: the usual case, and the one whose
+/// overhead is felt. False when it is not that; then nothing was done.
+[[gnu::always_inline]] inline bool plain_point(const OpInfo& info, const void* op, const Tensor* in,
+                                               int n, unsigned flags, Tensor& out) {
+  if (!info.point || (flags & (TensorImpl::symbolic | TensorImpl::wrapped_number)) ||
+      (modes & Modes::anomaly))
+    return false;
+  const TensorImpl& x = *in[0].impl();
+  if (!x.has(TensorImpl::contiguous) || x.spec.dtype != f32 || x.numel > point_grain ||
+      x.spec.device.type != DeviceType::cpu)
+    return false;
+  const void* data[max_point_inputs];
+  data[0] = x.data;
+  for (int i = 1; i < n; ++i) {
+    const TensorImpl& y = *in[i].impl();
+    if (!y.has(TensorImpl::contiguous) || !(y.spec == x.spec)) return false;
+    data[i] = y.data;
+  }
+  out = new_like(x);
+  info.point->f32(op, data, out.impl()->data, x.numel);
+  return true;
+}
+}  // namespace
+
 Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) {
   const unsigned flags = look_at(info, op, in, n);
-  Spec spec;
   Tensor out;
+  if (plain_point(info, op, in, n, flags, out)) {
+    if (wants_tape(flags)) record_plain_node(info, op, in, n, out);
+    return out;
+  }
+  Spec spec;
   compute(info, op, in, n, flags, &spec, &out, 1);
   if (wants_tape(flags) && is_floating(out.impl()->spec.dtype))
     record_node(info, op, in, n, &out, 1);
@@ -112,6 +142,9 @@ Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
   if (wants_tape(flags)) record_node(info, op, in, n, out.data(), info.outputs);
   return out;
 }
+
+Tensor captured_key(Generator& generator);
+Tensor captured_key(Generator& generator) { return capturing->random_key(generator); }
 
 Tensor new_symbolic(const Spec& spec) {
   TensorImpl* impl = new_impl();

@@ -15,6 +15,8 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
              Spec* specs, Tensor* out, int n_out);
 /// Throws GradientError when an output holds NaN; the text names op and module.
 void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out);
+/// record_node for one result whose spec all inputs have.
+void record_plain_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor& out);
 inline bool wants_tape(unsigned flags) {
   return (flags & TensorImpl::needs_grad) && grad_enabled();
 }

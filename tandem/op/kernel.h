@@ -22,6 +22,9 @@ struct PointKernel {
   PointFn f32, f64, i64;
   bool bool_out;
 };
+inline constexpr int max_point_inputs = 4;
+/// Elements below which a fork costs more than it gains.
+inline constexpr int64_t point_grain = 32768;
 TANDEM_API void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out);
 TANDEM_API Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result);
 
@@ -283,8 +286,12 @@ constexpr OpInfo make_op_info() {
   r.outputs = output_count<O>();
   if constexpr (requires { O::broadcasts; }) r.broadcasts = O::broadcasts;
   else r.broadcasts = PointOp<O>;
-  r.size = sizeof(O);
+  r.size = std::is_empty_v<O> ? 0 : sizeof(O);
   r.align = alignof(O);
+  if constexpr (
+      PointOp<O> && !requires(const O& o, Specs in) { o.infer(in); } &&
+      !requires(const O& o, Inputs i, Outputs u) { o.cpu(i, u); })
+    if (O::result != Result::boolean && r.min_inputs == r.max_inputs) r.point = &point_table<O>;
   r.infer = infer_thunk<O>;
   if constexpr (requires(const O& o, View& v) { o.view(Tensor(), v); }) r.view = view_thunk<O>;
   if constexpr (requires(const O& o, Inputs i, Outputs u) { o.cpu(i, u); } || PointOp<O> ||

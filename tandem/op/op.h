@@ -78,6 +78,9 @@ struct View {
 struct SampleSet;  // op/samples.h
 template <class O>
 struct Samples;  // op/samples.h
+namespace detail {
+struct PointKernel;  // op/kernel.h
+}
 
 /// A row of the op table: a record with its type erased. Derived by TANDEM_OP, never written by
 /// hand.
@@ -90,7 +93,9 @@ struct OpInfo {
   bool broadcasts;  ///< gradients are summed back to the inputs' shapes by the tape
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not
-  uint32_t size, align;
+  uint32_t size, align;                 ///< of the attributes; size 0: there are none
+  /// Elementwise records whose result has the spec of equal floating inputs; null for all others.
+  const detail::PointKernel* point;
   void (*infer)(const void* op, Specs in, Spec* out);
   bool (*view)(const void* op, const Tensor& in, View& out);
   void (*cpu)(const void* op, Inputs in, Outputs out);

@@ -15,9 +15,9 @@ const Isa isa = cpu::isa();
 
 namespace {
 
-constexpr int64_t tile = 1024;             // elements: operands and result stay in the L1 cache
-constexpr int64_t parallel_grain = 32768;  // elements below which a fork costs more than it gains
-constexpr int max_inputs = 4;
+constexpr int64_t tile = 1024;  // elements: operands and result stay in the L1 cache
+constexpr int64_t parallel_grain = point_grain;
+constexpr int max_inputs = max_point_inputs;
 // Results larger than the last-level cache are stored past it: that saves reading the lines first.
 constexpr int64_t streaming_bytes = int64_t(32) << 20;
 

@@ -1,20 +1,61 @@
 #pragma once
+#include "tandem/core/modes.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
+
+class Generator;
 
 /// A graph under construction: receives every op that touches one of its values.
 class Recorder {
  public:
   virtual ~Recorder() = default;
   /// Appends a node. `out` arrives with specs inferred and is given its value numbers. Concrete
-  /// inputs become captured constants.
+  /// inputs are captured by reference.
   virtual void record(const OpInfo& info, const void* op, Inputs in, Outputs out) = 0;
+  /// From here on the concrete `target` holds `value`; a run of the graph writes it there.
+  virtual void assign(const Tensor& target, const Tensor& value) = 0;
+  /// A random key that each run draws anew from `generator`, which must outlive the graph.
+  virtual Tensor random_key(Generator& generator) = 0;
+  /// The gradient of `leaf` is about to be replaced or dropped.
+  virtual void gradient_changes(const Tensor& leaf) = 0;
 };
 
 namespace detail {
 /// A symbolic tensor of this spec, not yet a value of any graph.
 TANDEM_API Tensor new_symbolic(const Spec& spec);
 TANDEM_API void bind_symbolic(const Tensor& t, std::shared_ptr<Recorder> recorder, int64_t value);
+
+/// While it lives, every op of this thread goes into `recorder`.
+class CaptureScope {
+ public:
+  explicit CaptureScope(Recorder& recorder) : modes_(modes), before_(capturing) {
+    capturing = &recorder;
+    modes |= Modes::capture;
+  }
+  ~CaptureScope() {
+    capturing = before_;
+    modes = modes_;
+  }
+  CaptureScope(const CaptureScope&) = delete;
+  CaptureScope& operator=(const CaptureScope&) = delete;
+
+ private:
+  uint32_t modes_;
+  Recorder* before_;
+};
+
+/// While it lives, ops of this thread run at once even inside a function under capture: for state
+/// that is made at first use and stays.
+class Uncaptured {
+ public:
+  Uncaptured() : before_(modes & Modes::capture) { modes &= ~uint32_t(Modes::capture); }
+  ~Uncaptured() { modes |= before_; }
+  Uncaptured(const Uncaptured&) = delete;
+  Uncaptured& operator=(const Uncaptured&) = delete;
+
+ private:
+  uint32_t before_;
+};
 }  // namespace detail
 }  // namespace tandem

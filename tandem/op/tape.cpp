@@ -9,10 +9,11 @@ namespace tandem {
 namespace detail {
 
 constinit thread_local uint32_t modes = 0;
+constinit thread_local Recorder* capturing = nullptr;
 constinit thread_local const char* module_path = nullptr;
 
 // The sets are small, and the baseline has no instruction for it.
-static int count_bits(uint32_t bits) {
+static inline int count_bits(uint32_t bits) {
   int n = 0;
   for (; bits; bits &= bits - 1) ++n;
   return n;
@@ -20,7 +21,8 @@ static int count_bits(uint32_t bits) {
 
 namespace {
 
-constexpr size_t round_up(size_t n, size_t align) { return (n + align - 1) / align * align; }
+/// `align` is a power of two.
+constexpr size_t round_up(size_t n, size_t align) { return (n + align - 1) & ~(align - 1); }
 
 /// Where the parts of a node lie behind its header. Edges and specs are written by the caller.
 struct Layout {
@@ -35,18 +37,18 @@ struct Layout {
   }
 };
 
-Node* make_node(const OpInfo* info, const void* op, int n_in, int n_saved, int n_out, int n_specs) {
-  const bool attributes = info != nullptr;  // one byte may be a single bool
+[[gnu::always_inline]] inline Node* make_node(const OpInfo* info, const void* op, int n_in,
+                                              int n_saved, int n_out, int n_specs) {
+  const bool attributes = info && info->size;
   const Layout at(n_in, n_saved, n_out, n_specs, attributes ? info->size : 0,
                   attributes ? info->align : 1);
   char* block = static_cast<char*>(allocate(at.total));
   Node* n = new (block) Node;
   n->bytes = uint32_t(at.total);
   n->info = info;
-  n->n_in = uint16_t(n_in);
+  n->n_in = n_in;
   n->n_out = uint16_t(n_out);
   n->n_saved = uint16_t(n_saved);
-  n->n_specs = uint16_t(n_specs);
   n->edges = reinterpret_cast<Edge*>(block + at.edges);
   n->saved = reinterpret_cast<SavedTensor*>(block + at.saved);
   n->gradients = reinterpret_cast<Tensor*>(block + at.gradients);
@@ -111,43 +113,66 @@ Tensor lock_leaf(Node& accumulator) {
   return leaf && try_ref(leaf->refs) ? Tensor::adopt(leaf) : Tensor();
 }
 
-Edge gradient_edge(const Tensor& t) {
-  TensorImpl* impl = t.impl();
-  Edge e;
-  e.dtype = impl->spec.dtype;
-  if (!impl->has(TensorImpl::needs_grad)) return e;
-  if (impl->has(TensorImpl::is_view)) refresh_view(t);
-  if (impl->node) {
-    e.node = impl->node;
-    e.output_nr = impl->output_nr;
-    add_ref(e.node->refs);
-    return e;
-  }
-  std::atomic<Node*>& slot = extras(*impl).accumulator;
+namespace {
+
+/// The accumulator of a leaf that wants a gradient, made at first use.
+Node* accumulator_of(TensorImpl& leaf) {
+  std::atomic<Node*>& slot = extras(leaf).accumulator;
   Node* acc = slot.load(std::memory_order_acquire);
   if (!acc) {
     Node* fresh = make_node(nullptr, nullptr, 0, 0, 1, 1);
-    fresh->leaf = impl;
-    new (fresh->specs) Spec(impl->spec);
+    fresh->leaf = &leaf;
+    new (fresh->specs) Spec(leaf.spec);
     if (slot.compare_exchange_strong(acc, fresh)) acc = fresh;
     else release_node(fresh);
   }
-  add_ref(acc->refs);
-  e.node = acc;
+  return acc;
+}
+
+[[gnu::always_inline]] inline void point_at_source(Edge& e, const Tensor& t) {
+  TensorImpl* impl = t.impl();
+  e.dtype = impl->spec.dtype;
+  if (!impl->has(TensorImpl::needs_grad)) return;
+  if (impl->has(TensorImpl::is_view)) [[unlikely]]
+    refresh_view(t);
+  if (impl->node) {
+    e.node = impl->node;
+    e.output_nr = impl->output_nr;
+  } else {
+    e.node = accumulator_of(*impl);
+  }
+  add_ref(e.node->refs);
+}
+
+}  // namespace
+
+Edge gradient_edge(const Tensor& t) {
+  Edge e;
+  point_at_source(e, t);
   return e;
 }
 
-void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor* out,
-                 int n_out) {
-  if (!info.differentiable) return;
-  const Spec& first = out[0].spec();
+namespace {
+
+/// `plain`: one result, whose spec all inputs have.
+template <bool plain>
+[[gnu::always_inline]] inline void record(const OpInfo& info, const void* op, const Tensor* in,
+                                          int n, Tensor* out, int n_out) {
+  const Spec& first = out[0].impl()->spec;
   // Inputs of the result's spec need no copy of it; a single result's spec is that of its gradient.
+  const auto differs = [&](int i) {
+    return !plain && in[i].defined() && !(in[i].impl()->spec == first);
+  };
   int n_specs = n_out;
-  for (int i = 0; i < n; ++i)
-    if (in[i].defined() && !(in[i].impl()->spec == first)) ++n_specs;
-  const uint32_t given = n < 32 ? (1u << n) - 1 : ~0u;
-  const int n_saved = count_bits(info.saves.in.bits & given) +
-                      count_bits(info.saves.out.bits & ((1u << n_out) - 1));
+  if (!plain)
+    for (int i = 0; i < n; ++i) n_specs += differs(i);
+  const bool saves = info.saves.in.bits | info.saves.out.bits;
+  int n_saved = 0;
+  if (saves) {
+    const uint32_t given = n < 32 ? (1u << n) - 1 : ~0u;
+    n_saved = count_bits(info.saves.in.bits & given) +
+              count_bits(info.saves.out.bits & ((1u << n_out) - 1));
+  }
 
   Node* node = make_node(&info, op, n, n_saved, n_out, n_specs);
   for (int i = 0; i < n_out; ++i) new (node->specs + i) Spec(out[i].impl()->spec);
@@ -155,24 +180,24 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
   for (int i = 0; i < n; ++i) {
     Edge* edge = new (node->edges + i) Edge;
     if (in[i].defined()) {
-      *edge = gradient_edge(in[i]);
-      if (n_specs > n_out && !(in[i].impl()->spec == first)) {
+      point_at_source(*edge, in[i]);
+      if (n_specs > n_out && differs(i)) {
         new (node->specs + spec++) Spec(in[i].impl()->spec);
         edge->spec_stored = true;
       }
     }
-    if (!info.saves.in.has(i)) continue;
+    if (!saves || !info.saves.in.has(i)) continue;
     if (in[i].defined()) node->saved[saved] = {in[i], in[i].version()};
     ++saved;
   }
-  if (module_path) {
+  if (module_path) [[unlikely]] {
     node->extras = new NodeExtras;
     node->extras->path = module_path;
   }
   uint32_t owners = 0;
   for (int i = 0; i < n_out; ++i) {
     // The tape keeps an output without its history: the history would keep the tape.
-    if (info.saves.out.has(i)) node->saved[saved++] = {alias(out[i]), out[i].version()};
+    if (saves && info.saves.out.has(i)) node->saved[saved++] = {alias(out[i]), out[i].version()};
     TensorImpl* impl = out[i].impl();
     if (!is_floating(impl->spec.dtype)) continue;
     if (impl->node) release_node(impl->node);
@@ -183,6 +208,17 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
   }
   if (!owners) return release_node(node);               // no result can carry a gradient
   node->refs.store(owners, std::memory_order_relaxed);  // nobody else has seen it yet
+}
+
+}  // namespace
+
+void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor* out,
+                 int n_out) {
+  if (info.differentiable) record<false>(info, op, in, n, out, n_out);
+}
+
+void record_plain_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor& out) {
+  if (info.differentiable) record<true>(info, op, in, n, &out, 1);
 }
 
 }  // namespace detail

@@ -2,6 +2,7 @@
 #include <memory>
 #include <vector>
 
+#include "tandem/core/modes.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/op/op.h"
 
@@ -41,7 +42,8 @@ struct NodeExtras {
 /// attributes in the same pooled block. A node without `info` delivers to a leaf.
 struct Node {
   mutable std::atomic<uint32_t> refs{1};
-  uint16_t n_in = 0, n_out = 0, n_saved = 0, n_specs = 0;
+  int32_t n_in = 0;
+  uint16_t n_out = 0, n_saved = 0;
   bool released = false;  ///< saved tensors were given back by backward()
   bool has_gradient = false;
   std::atomic<bool> locked{false};  ///< leaves: held while `leaf` is looked at
@@ -60,12 +62,7 @@ struct Node {
   void* op = nullptr;
 };
 
-/// Thread-local switches; zero is the usual case, so one test covers all of them.
-struct Modes {
-  enum Bit : uint32_t { no_grad = 1, anomaly = 2 };
-};
 namespace detail {
-extern TANDEM_API constinit thread_local uint32_t modes __attribute__((tls_model("initial-exec")));
 extern TANDEM_API constinit thread_local const char* module_path
     __attribute__((tls_model("initial-exec")));
 /// Puts `outputs = info(inputs)` on the tape.

@@ -5,6 +5,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/op/copy.h"
+#include "tandem/op/recorder.h"
 #include "tandem/ops/update.h"
 
 namespace tandem::optim {
@@ -144,6 +145,7 @@ void Optimizer::zero_grad(bool set_to_none) {
   for (auto& g : groups_)
     for (Slot& s : g->slots) {
       TensorExtras* extras = s.param.impl()->extras;
+      if (tandem::detail::capturing) tandem::detail::capturing->gradient_changes(s.param);
       if (!extras || !extras->grad.defined()) continue;
       if (set_to_none) extras->grad = Tensor();
       else extras->grad = zeros_like(extras->grad);
@@ -169,6 +171,28 @@ void Optimizer::step() {
   for (auto& g : groups_) step_group(*g);
 }
 
+/// State is made at the first step, also while a function is recorded, and stays.
+void Optimizer::prepare(Slot& slot, const Plan& plan) {
+  const TensorImpl& p = *slot.param.impl();
+  const size_t states = plan.states.size();
+  const DType dtype = state_dtype(p.spec.dtype);
+  if (slot.counter && slot.states.size() == states &&
+      (!states || slot.states[0].impl()->spec.dtype == dtype))
+    return;
+  const tandem::detail::Uncaptured now;
+  if (!slot.counter) {
+    slot.step = zeros({}, f64);
+    slot.counter = slot.step.data<double>();
+  }
+  if (slot.states.size() != states) {
+    slot.states.clear();
+    *slot.counter = 0;
+    for (size_t i = 0; i < states; ++i)
+      slot.states.push_back(full(p.spec.shape, plan.fill, dtype, p.spec.device));
+  }
+  for (Tensor& s : slot.states) s = s.to(dtype);  // the module was converted
+}
+
 void Optimizer::step_group(Group& group) {
   const Plan& plan = group.plan;
   const size_t states = plan.states.size();
@@ -179,24 +203,11 @@ void Optimizer::step_group(Group& group) {
     if (!p.extras || !p.extras->grad.defined()) continue;
     const Tensor& gradient = p.extras->grad;
     const TensorImpl& g = *gradient.impl();
-    if (!slot.counter) {
-      slot.step = zeros({}, f64);
-      slot.counter = slot.step.data<double>();
-    }
-    if (slot.states.size() != states) [[unlikely]] {
-      slot.states.clear();
-      *slot.counter = 0;
-      const Spec spec{p.spec.shape, state_dtype(p.spec.dtype), p.spec.device};
-      for (size_t i = 0; i < states; ++i)
-        slot.states.push_back(full(spec.shape, plan.fill, spec.dtype, spec.device));
-    }
-    if (states && slot.states[0].impl()->spec.dtype != state_dtype(p.spec.dtype)) [[unlikely]]
-      for (Tensor& s : slot.states)
-        s = s.to(state_dtype(p.spec.dtype));  // the module was converted
+    prepare(slot, group.plan);
     require<ShapeError>(!states || slot.states[0].impl()->spec.shape == p.spec.shape, name_,
                         ": parameter ", slot.name, " now has shape ", p.spec.shape,
                         ", its state has ", states ? slot.states[0].shape() : Shape());
-    if (g.has(TensorImpl::symbolic)) {
+    if (g.has(TensorImpl::symbolic) || tandem::detail::capturing) {
       step_symbolic(group, slot, gradient);
       continue;
     }

@@ -107,6 +107,7 @@ class TANDEM_API Optimizer {
   void check_number(size_t i, double value) const;
   // Schedules may leave the range of an option, as PyTorch's do.
   void write_number(int group, std::string_view name, double value);
+  static void prepare(Slot& slot, const Plan& plan);
   void step_group(Group& group);
   void step_symbolic(Group& group, Slot& slot, const Tensor& gradient);
 

@@ -1,0 +1,24 @@
+#pragma once
+#include <cstdint>
+
+#include "tandem/core/export.h"
+
+namespace tandem {
+
+class Recorder;  // a graph under construction, op/recorder.h
+
+/// Thread-local switches; zero is the usual case, so one test covers all of them.
+struct Modes {
+  enum Bit : uint32_t {
+    no_grad = 1,
+    anomaly = 2,
+    capture = 4  ///< every op goes into `capturing`, whatever its inputs are
+  };
+};
+
+namespace detail {
+extern TANDEM_API constinit thread_local uint32_t modes __attribute__((tls_model("initial-exec")));
+extern TANDEM_API constinit thread_local Recorder* capturing
+    __attribute__((tls_model("initial-exec")));
+}  // namespace detail
+}  // namespace tandem

@@ -1,0 +1,195 @@
+#pragma once
+#include <array>
+#include <optional>
+#include <source_location>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "tandem/core/tensor.h"
+#include "tandem/op/fields.h"
+
+namespace tandem {
+
+namespace graph {
+class Graph;
+}
+
+struct CompileOptions {
+  /// More captures than this throw an Error that gives the reasons; 1 makes every recapture one.
+  int max_captures = 64;
+  /// The kernels of eager code in its order: results are bit for bit those of the plain function.
+  bool deterministic = false;
+};
+
+namespace detail {
+
+/// A type-erased look at an argument or a result: its tensors, and a key for everything else.
+class TANDEM_API Leaves {
+ public:
+  Tensors tensors;
+  std::string key;  ///< the values of arguments that are not tensors
+
+  void add(const Tensor& t) { tensors.push_back(t); }
+  template <class T>
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  void add(const T& v) { key.append(reinterpret_cast<const char*>(&v), sizeof v); }
+  void add(const std::string& s) { key += s + '\0'; }
+};
+
+template <class T>
+concept HasFields = requires {
+  T::fields;
+};
+template <class T>
+concept TupleLike = requires {
+  std::tuple_size<T>::value;
+};
+
+/// Calls f on every tensor, number and string inside `v`: tensors, lists, pairs, tuples, optionals,
+/// and structs with a `fields` list. The order is that of the declaration.
+template <class T, class F>
+void each_leaf(T& v, F& f) {
+  using U = std::remove_cv_t<T>;
+  if constexpr (std::is_same_v<U, Tensor> || std::is_arithmetic_v<U> || std::is_enum_v<U> ||
+                std::is_same_v<U, std::string>) {
+    f(v);
+  } else if constexpr (requires { v.has_value(); }) {
+    bool has = v.has_value();
+    f(has);
+    if (has) each_leaf(*v, f);
+  } else if constexpr (HasFields<U>) {
+    apply_fields([&](const auto&... field) { (each_leaf(v.*(field.ptr), f), ...); }, U::fields);
+  } else if constexpr (TupleLike<U>) {
+    std::apply([&](auto&... e) { (each_leaf(e, f), ...); }, v);
+  } else {
+    static_assert(
+        requires { v.begin(); },
+        "compile() takes tensors, numbers, strings, lists, "
+        "pairs, tuples, optionals and structs with fields");
+    int64_t n = int64_t(v.size());
+    f(n);
+    for (auto& e : v) each_leaf(e, f);
+  }
+}
+
+/// What is not a template of a compiled function.
+class TANDEM_API CompiledFunction {
+ public:
+  /// Runs the function on symbolic tensors: fills `results`, gives the number of its result.
+  struct Trace {
+    virtual void run(const Tensors& inputs, Tensors& results) = 0;
+
+   protected:
+    ~Trace() = default;
+  };
+  CompiledFunction(CompileOptions options, std::source_location where);
+  ~CompiledFunction();
+  CompiledFunction(const CompiledFunction&) = delete;
+  CompiledFunction& operator=(const CompiledFunction&) = delete;
+
+  /// The results for `inputs`, and which capture gave them (0, 1, ...).
+  std::pair<Tensors, size_t> call(const Leaves& inputs, Trace& trace);
+  int captures() const;
+  std::vector<std::string> reasons() const;
+  std::shared_ptr<const graph::Graph> graph(size_t capture) const;
+  std::string explain() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace detail
+
+/// A function captured as a graph at its first call and replayed from then on; made by compile().
+template <class F>
+class Compiled {
+ public:
+  Compiled(F f, CompileOptions options, std::source_location where)
+      : f_(std::move(f)),
+        core_(std::make_shared<detail::CompiledFunction>(options, where)),
+        results_(std::make_shared<std::vector<std::shared_ptr<void>>>()) {}
+
+  template <class... A>
+  auto operator()(A&&... arguments) {
+    using R = std::remove_cvref_t<std::invoke_result_t<F&, A&...>>;
+    std::tuple<std::remove_cvref_t<A>...> own(arguments...);
+    detail::Leaves in;
+    auto look = [&](auto& leaf) { in.add(leaf); };
+    detail::each_leaf(own, look);
+    struct Tracer final : detail::CompiledFunction::Trace {
+      Compiled& self;
+      std::tuple<std::remove_cvref_t<A>...>& own;
+      Tracer(Compiled& s, std::tuple<std::remove_cvref_t<A>...>& o) : self(s), own(o) {}
+      void run(const Tensors& inputs, Tensors& results) override {
+        auto symbolic = own;
+        size_t i = 0;
+        auto put = [&](auto& leaf) {
+          if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>)
+            leaf = inputs[i++];
+        };
+        detail::each_leaf(symbolic, put);
+        if constexpr (std::is_void_v<R>) {
+          std::apply(self.f_, symbolic);
+          self.results_->push_back(nullptr);
+        } else {
+          auto result = std::make_shared<R>(std::apply(self.f_, symbolic));
+          auto take = [&](auto& leaf) {
+            if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>) {
+              results.push_back(leaf);
+              leaf = Tensor();
+            }
+          };
+          detail::each_leaf(*result, take);
+          self.results_->push_back(result);
+        }
+      }
+    } tracer(*this, own);
+    auto [out, which] = core_->call(in, tracer);
+    if constexpr (!std::is_void_v<R>) {
+      R result = *static_cast<const R*>((*results_)[which].get());
+      size_t i = 0;
+      auto put = [&](auto& leaf) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>) leaf = out[i++];
+      };
+      detail::each_leaf(result, put);
+      return result;
+    }
+  }
+
+  /// How many graphs were captured; a batch of another size is none.
+  int captures() const { return core_->captures(); }
+  /// Why each capture was made.
+  std::vector<std::string> reasons() const { return core_->reasons(); }
+  /// The captured graph. Errors: IndexError.
+  std::shared_ptr<const graph::Graph> graph(size_t capture = 0) const {
+    return core_->graph(capture);
+  }
+  /// The plans as text: steps, fused groups, bytes.
+  std::string explain() const { return core_->explain(); }
+
+ private:
+  F f_;
+  std::shared_ptr<detail::CompiledFunction> core_;
+  std::shared_ptr<std::vector<std::shared_ptr<void>>> results_;
+};
+
+/// Captures `f` at its first call: everything that it computes from its tensors, backward passes
+/// and optimizer steps included, becomes one optimised graph that later calls replay. What it reads
+/// from outside is read anew by every call; what it writes in place is written by every call.
+/// Arguments and results may be tensors, numbers, lists, tuples and structs with a `fields` list.
+/// A module: compile(model) runs its forward.
+/// Reading a value inside `f` is an error, since there is none yet.
+template <class F>
+auto compile(F&& f, CompileOptions options = {},
+             std::source_location where = std::source_location::current()) {
+  if constexpr (requires { f.state_dict(); }) {
+    auto call = [&f](const auto&... x) { return f(x...); };
+    return Compiled<decltype(call)>(std::move(call), options, where);
+  } else {
+    return Compiled<std::decay_t<F>>(std::forward<F>(f), options, where);
+  }
+}
+
+}  // namespace tandem

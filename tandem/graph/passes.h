@@ -1,0 +1,25 @@
+#pragma once
+#include "tandem/graph/ir.h"
+
+// Passes change a graph and keep what it computes. Each says what it does to the numbers.
+
+namespace tandem::graph {
+
+/// Throws Error with the node and the rule that it breaks: values defined once and before their
+/// use, specs that the record infers, the right number of inputs and outputs.
+TANDEM_API void verify(const Graph& graph);
+
+/// Drops nodes whose results nobody needs. Exact.
+TANDEM_API void eliminate_dead_code(Graph& graph);
+/// Equal records on equal inputs run once. Exact.
+TANDEM_API void eliminate_common_subexpressions(Graph& graph);
+/// Runs nodes whose inputs are constants. Exact.
+TANDEM_API void fold_constants(Graph& graph);
+/// Nodes that change nothing go: casts to the own type, copies over a whole tensor, products with
+/// one, sums with zero, reshapes to the own shape. Exact (x + 0 maps -0 to 0, x * 1 is exact).
+TANDEM_API void simplify(Graph& graph);
+
+/// All of them, verified after each in builds with assertions.
+TANDEM_API void optimize(Graph& graph, bool deterministic);
+
+}  // namespace tandem::graph

@@ -1,0 +1,92 @@
+#pragma once
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "tandem/graph/ir.h"
+
+namespace tandem::detail {
+struct UpdateItem;
+struct UpdateRule;
+}  // namespace tandem::detail
+
+namespace tandem::graph {
+
+/// One kernel of a plan with its operands bound.
+struct Step {
+  const Node* node = nullptr;
+  int first_input = 0, n_in = 0;    ///< in Plan::operands
+  int first_output = 0, n_out = 0;  ///< likewise
+  int update = -1;                  ///< the group of parameter updates that runs here
+};
+
+/// A graph bound to memory: kernels in order over one arena whose places were chosen once by the
+/// lifetimes of the values. Running it looks nothing up and asks the system for nothing. One thread
+/// at a time.
+class TANDEM_API Plan {
+ public:
+  explicit Plan(std::shared_ptr<const Graph> graph);
+  ~Plan();
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
+
+  /// Runs on inputs of the graph's specs, writes state and gradients, and gives fresh results.
+  Tensors run(Inputs inputs);
+
+  /// Bytes of the arena, and what its values would take without sharing.
+  int64_t arena_bytes() const { return arena_bytes_; }
+  int64_t value_bytes() const { return value_bytes_; }
+  /// A table of the steps: record, results, bytes, module.
+  std::string explain() const;
+
+ private:
+  struct Shell {
+    Tensor tensor;             ///< geometry, and a pointer that is moved
+    ValueId root = -1;         ///< whose memory it looks at; itself for most
+    int64_t offset = 0;        ///< in bytes, from the root's first element
+    int first = 0, last = -1;  ///< steps that need it
+  };
+  /// Memory from outside the arena, whose address may differ at each run.
+  struct Mobile {
+    ValueId value;
+    std::vector<std::pair<TensorImpl*, int64_t>> shells;
+    char* at = nullptr;
+  };
+  struct UpdateGroup {
+    const detail::UpdateRule* rule;
+    const Node* first;
+    Tensor hyper;
+    struct Member {
+      Tensor step, parameter;
+      ValueId gradient;
+      Tensor states[3];
+    };
+    std::vector<Member> members;
+    std::vector<detail::UpdateItem> items;
+    int states = 0;
+    DType dtype = f32;
+  };
+
+  void make_shells();
+  void bind_steps();
+  void group_updates();
+  void place();
+  Mobile& mobile(ValueId root);
+  void move(Mobile& m, char* to);
+  void run_updates(UpdateGroup& group);
+  void write_state();
+
+  std::shared_ptr<const Graph> graph_;
+  std::vector<Shell> shells_;
+  std::vector<Step> steps_;
+  std::vector<Tensor> operands_;
+  std::vector<Mobile> mobiles_;
+  std::vector<int> mobile_of_;  ///< by value; -1 for what lies in the arena
+  std::vector<UpdateGroup> groups_;
+  std::vector<bool> written_directly_;  ///< assignments that a group of updates makes in place
+  std::vector<Tensor> gradients_;       ///< one a GradientWrite
+  Tensor arena_;
+  int64_t arena_bytes_ = 0, value_bytes_ = 0;
+};
+
+}  // namespace tandem::graph

@@ -1,0 +1,141 @@
+#include "tandem/graph/compile.h"
+
+#include <gtest/gtest.h>
+
+#include "tandem/graph/ir.h"
+#include "tandem/tandem.h"
+
+namespace tandem {
+namespace {
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  return abs(a.to(f64) - b.to(f64)).max().item<double>();
+}
+
+TEST(Compile, InferenceIsCapturedOnce) {
+  int calls = 0;
+  const Tensor w = randn({3, 4});
+  auto f = compile([&](const Tensor& x) {
+    ++calls;
+    return relu(matmul(x, w) + 1.0);
+  });
+  for (int i = 0; i < 3; ++i) {
+    const Tensor x = randn({2, 3});
+    const Tensor y = f(x);
+    EXPECT_FALSE(y.is_symbolic());
+    EXPECT_EQ(largest_difference(y, relu(matmul(x, w) + 1.0)), 0);
+  }
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(f.captures(), 1);
+}
+
+struct Net {
+  nn::Sequential body{nn::Linear(6, 8), nn::BatchNorm1d(8), nn::ReLU(), nn::Dropout(0.3),
+                      nn::Linear(8, 3)};
+};
+
+/// A training step's visible effect: losses, parameters, statistics, gradients, optimizer state.
+TEST(Compile, TrainingStepEqualsEager) {
+  auto train = [](bool compiled) {
+    manual_seed(7);
+    Net net;
+    optim::Adam opt(net.body.parameters(), {.lr = 1e-2});
+    auto step = [&](const Tensor& x, const Tensor& y) {
+      Tensor loss = cross_entropy(net.body(x), y);
+      opt.zero_grad();
+      loss.backward();
+      opt.step();
+      return loss;
+    };
+    auto fast = compile(step);
+    std::vector<double> seen;
+    manual_seed(8);
+    for (int i = 0; i < 100; ++i) {
+      const Tensor x = randn({16, 6}), y = randint(3, {16});
+      if (i == 50) opt.set_lr(1e-3);
+      seen.push_back((compiled ? fast(x, y) : step(x, y)).item<double>());
+    }
+    if (compiled) EXPECT_EQ(fast.captures(), 1);
+    for (auto& [name, t] : net.body.state_dict())
+      for (double v : t.to_vector<double>()) seen.push_back(v);
+    for (auto& [name, t] : net.body.named_parameters())
+      for (double v : t.grad().to_vector<double>()) seen.push_back(v);
+    for (auto& [name, t] : opt.state_dict())
+      for (double v : t.to_vector<double>()) seen.push_back(v);
+    seen.push_back(double(default_generator().offset()));
+    return seen;
+  };
+  const auto eager = train(false), graph = train(true);
+  ASSERT_EQ(eager.size(), graph.size());
+  for (size_t i = 0; i < eager.size(); ++i) EXPECT_EQ(eager[i], graph[i]) << i;
+}
+
+TEST(Compile, StateChangedOutsideIsSeen) {
+  Tensor w = ones({3});
+  auto f = compile([&](const Tensor& x) { return x * w; });
+  const Tensor x = tensor({1.f, 2.f, 3.f});
+  EXPECT_EQ(f(x).sum().item<double>(), 6);
+  w.fill_(2);
+  EXPECT_EQ(f(x).sum().item<double>(), 12);
+  EXPECT_EQ(f.captures(), 1);
+}
+
+TEST(Compile, WritesToOutsideTensorsHappenAtEveryCall) {
+  Tensor total = zeros({});
+  auto f = compile([&](const Tensor& x) {
+    Tensor local = zeros({});
+    local += x.sum();
+    local += 1;
+    total += local;
+    return local;
+  });
+  const Tensor x = ones({4});
+  for (int i = 1; i <= 3; ++i) {
+    EXPECT_EQ(f(x).item<double>(), 5);
+    EXPECT_EQ(total.item<double>(), 5.0 * i);
+  }
+}
+
+TEST(Compile, RecapturesAreCountedAndExplained) {
+  auto f = compile([](const Tensor& x) { return x * 2; }, {.max_captures = 2});
+  f(ones({3}));
+  f(ones({3}, f64));
+  EXPECT_EQ(f.captures(), 2);
+  EXPECT_NE(f.reasons()[1].find("argument 0 is f64[3] instead of f32[3]"), std::string::npos)
+      << f.reasons()[1];
+  EXPECT_THROW(f(ones({3, 1})), Error);
+}
+
+TEST(Compile, ReadingAValueIsAnError) {
+  auto f = compile([](const Tensor& x) { return x.sum().item<float>() > 0 ? x : -x; });
+  EXPECT_THROW(f(ones({3})), GradientError);
+}
+
+TEST(Compile, ListsAndStructs) {
+  auto f = compile([](const std::vector<Tensor>& xs, double scale) {
+    return std::pair(xs[0] * scale, std::vector<Tensor>{xs[0] + xs[1], xs[1]});
+  });
+  const Tensor a = ones({2}), b = full({2}, 3);
+  auto [first, rest] = f(std::vector<Tensor>{a, b}, 2.0);
+  EXPECT_EQ(first.sum().item<double>(), 4);
+  EXPECT_EQ(rest[0].sum().item<double>(), 8);
+  EXPECT_EQ(rest[1].sum().item<double>(), 6);
+  EXPECT_EQ(f(std::vector<Tensor>{a, b}, 3.0).first.sum().item<double>(), 6);
+  EXPECT_EQ(f.captures(), 2);
+}
+
+TEST(Compile, GradientsOfArguments) {
+  auto f = compile([](const Tensor& x) {
+    Tensor loss = sum(x * x);
+    loss.backward();
+    return loss;
+  });
+  Tensor x = tensor({1.f, 2.f});
+  x.requires_grad_();
+  f(x);
+  f(x);
+  EXPECT_EQ(x.grad().to_vector<float>(), (std::vector<float>{4, 8}));
+}
+
+}  // namespace
+}  // namespace tandem
