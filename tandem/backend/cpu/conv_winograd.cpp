@@ -52,36 +52,35 @@ struct Plan {
 
 size_t bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
 
-// Some rows of the planes of an image as channels-last pixels with zeros around them.
+// Rows of a few planes of an image as channels-last pixels with zeros around them. One vector of
+// channels at a time: so many pixels fit into the first-level cache.
 class Window {
  public:
-  Window(int64_t channels, int64_t ld, int64_t h, int64_t w, int64_t pad_w, int64_t height,
-         int64_t width)
-      : channels_(channels),
-        ld_(ld),
+  Window(int64_t h, int64_t w, int64_t pad_w, int64_t height, int64_t width)
+      : vector_(winograd_kernels().width),
         h_(h),
         w_(w),
         pad_w_(pad_w),
         width_(width),
-        memory_(bytes(height * width * ld)) {
-    std::fill_n(pixels(), height * width * ld, 0.0f);
+        memory_(bytes(height * row())) {
+    std::fill_n(pixels(), height * row(), 0.0f);
   }
 
   float* pixels() const { return memory_.as<float>(); }
-  int64_t row() const { return width_ * ld_; }
+  int64_t row() const { return width_ * vector_; }
 
-  // `rows` rows from `top`, some of which may lie outside.
-  void fill(const float* image, int64_t top, int64_t rows) {
+  // `rows` rows from `top`, some of which may lie outside, of at most a vector of `planes`.
+  void fill(const float* planes, int64_t channels, int64_t top, int64_t rows) {
     const int64_t begin = std::clamp<int64_t>(-top, 0, rows);
     const int64_t end = std::clamp<int64_t>(h_ - top, begin, rows);
     std::fill_n(pixels(), begin * row(), 0.0f);
-    winograd_kernels().from_planes(end - begin, w_, channels_, image + (top + begin) * w_, h_ * w_,
-                                   pixels() + begin * row() + pad_w_ * ld_, row(), ld_);
+    winograd_kernels().from_planes(end - begin, w_, channels, planes + (top + begin) * w_, h_ * w_,
+                                   pixels() + begin * row() + pad_w_ * vector_, row());
     std::fill_n(pixels() + end * row(), (rows - end) * row(), 0.0f);
   }
 
  private:
-  int64_t channels_, ld_, h_, w_, pad_w_, width_;
+  int64_t vector_, h_, w_, pad_w_, width_;
   Scratch memory_;
 };
 
@@ -143,28 +142,62 @@ void for_each_segment(const Plan& plan, int64_t block, F&& body) {
 // Coefficients of a segment of x.
 void transform_source(const ConvShape& s, const Plan& plan, const Segment& g, const float* x,
                       Window& window, float* v) {
-  window.fill(x + g.image * s.c * s.h * s.w, g.row * kTile - s.pad_h, g.rows * kTile + 2);
-  for (int64_t r = 0; r < g.rows; ++r) {
-    winograd_kernels().source(plan.across, window.pixels() + r * kTile * window.row(), window.row(),
-                              plan.c, v + (g.at + r) * plan.across * plan.c, plan.pitch_c);
+  const WinogradKernels& kernels = winograd_kernels();
+  for (int64_t c = 0; c < s.c; c += kernels.width) {
+    window.fill(x + (g.image * s.c + c) * s.h * s.w, s.c - c, g.row * kTile - s.pad_h,
+                g.rows * kTile + 2);
+    for (int64_t r = 0; r < g.rows; ++r) {
+      kernels.source(plan.across, window.pixels() + r * kTile * window.row(), window.row(),
+                     v + (g.at + r) * plan.across * plan.c + c, plan.c, plan.pitch_c);
+    }
+  }
+}
+
+// Coefficients of a segment of dy.
+void transform_gradient(const ConvShape& s, const Plan& plan, const Segment& g, const float* dy,
+                        Window& window, float* m) {
+  const WinogradKernels& kernels = winograd_kernels();
+  for (int64_t o = 0; o < s.oc; o += kernels.width) {
+    window.fill(dy + (g.image * s.oc + o) * s.out_h() * s.out_w(), s.oc - o, g.row * kTile,
+                g.rows * kTile);
+    for (int64_t r = 0; r < g.rows; ++r) {
+      kernels.gradient(plan.across, window.pixels() + r * kTile * window.row(), window.row(),
+                       m + (g.at + r) * plan.across * plan.oc + o, plan.oc, plan.pitch_oc);
+    }
+  }
+}
+
+// A segment of y from its coefficients; `pixels` has room for one vector of channels.
+void transform_result(const ConvShape& s, const Plan& plan, const Segment& g, const float* m,
+                      const float* bias, float* pixels, float* y) {
+  const WinogradKernels& kernels = winograd_kernels();
+  const int64_t out_h = s.out_h(), out_w = s.out_w(), top = g.row * kTile;
+  const int64_t rows = std::min(g.rows * kTile, out_h - top);
+  for (int64_t o = 0; o < s.oc; o += kernels.width) {
+    for (int64_t r = 0; r < g.rows; ++r) {
+      kernels.result(plan.across, m + (g.at + r) * plan.across * plan.oc + o, plan.oc,
+                     plan.pitch_oc, bias == nullptr ? nullptr : bias + o,
+                     pixels + r * kTile * out_w * kernels.width, std::min(kTile, rows - r * kTile),
+                     out_w);
+    }
+    kernels.to_planes(rows * out_w, std::min(kernels.width, s.oc - o), pixels,
+                      y + ((g.image * s.oc + o) * out_h + top) * out_w, out_h * out_w);
   }
 }
 
 Window source_window(const ConvShape& s, const Plan& plan) {
-  return {s.c, plan.c, s.h, s.w, s.pad_w, plan.segment() * kTile + 2, kTile * plan.across + 2};
+  return {s.h, s.w, s.pad_w, plan.segment() * kTile + 2, kTile * plan.across + 2};
 }
 
 // y[n, oc, ...] from x[n, c, ...] and the coefficients of the filters.
 void convolve(const ConvShape& s, const Plan& plan, const Filters& filters, const float* x,
               const float* coefficients, const float* bias, float* y) {
-  const WinogradKernels& kernels = winograd_kernels();
-  const int64_t out_h = s.out_h(), out_w = s.out_w();
   parallel_for(plan.blocks, 1, [&](int64_t begin, int64_t end) {
     Window window = source_window(s, plan);
     const Scratch in(bytes(kCoefficients * plan.pitch_c));
     const Scratch out(bytes(kCoefficients * plan.pitch_oc));
-    const Scratch pixels(bytes(plan.segment() * kTile * out_w * plan.oc));
-    float *v = in.as<float>(), *m = out.as<float>(), *lines = pixels.as<float>();
+    const Scratch pixels(bytes(plan.segment() * kTile * s.out_w() * winograd_kernels().width));
+    float *v = in.as<float>(), *m = out.as<float>();
     for (int64_t block = begin; block < end; ++block) {
       for_each_segment(plan, block,
                        [&](const Segment& g) { transform_source(s, plan, g, x, window, v); });
@@ -173,15 +206,7 @@ void convolve(const ConvShape& s, const Plan& plan, const Filters& filters, cons
                          plan.c, m + i * plan.pitch_oc);
       }
       for_each_segment(plan, block, [&](const Segment& g) {
-        const int64_t top = g.row * kTile;
-        const int64_t rows = std::min(g.rows * kTile, out_h - top);
-        for (int64_t r = 0; r < g.rows; ++r) {
-          kernels.result(plan.across, m + (g.at + r) * plan.across * plan.oc, plan.pitch_oc,
-                         plan.oc, bias, lines + r * kTile * out_w * plan.oc,
-                         std::min(kTile, rows - r * kTile), out_w);
-        }
-        kernels.to_planes(rows * out_w, s.oc, lines, plan.oc,
-                          y + (g.image * s.oc * out_h + top) * out_w, out_h * out_w);
+        transform_result(s, plan, g, m, bias, pixels.as<float>(), y);
       });
     }
   });
@@ -223,7 +248,6 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
   const GemmKernels<float>& gemm = gemm_kernels<float>();
   const WinogradKernels& kernels = winograd_kernels();
   const Plan plan(s);
-  const int64_t out_h = s.out_h(), out_w = s.out_w();
   const int64_t position = s.c * plan.oc, size = kCoefficients * position;
   const int64_t affordable = most_bytes / (size * int64_t{sizeof(float)});
   const int64_t parts = std::min(plan.blocks, std::clamp<int64_t>(affordable, 1, most_parts));
@@ -231,7 +255,7 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
   float* const sums = partial.as<float>();
   parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
     Window source = source_window(s, plan);
-    Window gradient(s.oc, plan.oc, out_h, out_w, 0, plan.segment() * kTile, kTile * plan.across);
+    Window gradient(s.out_h(), s.out_w(), 0, plan.segment() * kTile, kTile * plan.across);
     const Scratch in(bytes(kCoefficients * plan.pitch_c));
     const Scratch out(bytes(kCoefficients * plan.pitch_oc));
     float *v = in.as<float>(), *m = out.as<float>();
@@ -241,12 +265,7 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
       for (int64_t block = plan.blocks * part / parts; block < last; ++block) {
         for_each_segment(plan, block, [&](const Segment& g) {
           transform_source(s, plan, g, x, source, v);
-          gradient.fill(dy + g.image * s.oc * out_h * out_w, g.row * kTile, g.rows * kTile);
-          for (int64_t r = 0; r < g.rows; ++r) {
-            kernels.gradient(plan.across, gradient.pixels() + r * kTile * gradient.row(),
-                             gradient.row(), plan.oc, m + (g.at + r) * plan.across * plan.oc,
-                             plan.pitch_oc);
-          }
+          transform_gradient(s, plan, g, dy, gradient, m);
         });
         const int64_t tiles = plan.count(block) * plan.across;
         for (int64_t i = 0; i < kCoefficients; ++i) {

@@ -1,6 +1,6 @@
-// The transforms of Winograd's convolution F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308), a vector
-// of channels at a time. Pixels lie channels-last with `ld` floats between two of them, `ld` a
-// multiple of `width`; the 36 coefficients of a tile lie `pitch` floats apart.
+// The transforms of Winograd's convolution F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308) for one
+// vector of channels, `width` of them. Pixels lie channels-last, `width` floats each; the 36
+// coefficients of a tile lie `pitch` floats apart, those of two tiles `ld`.
 #pragma once
 
 #include <cstdint>
@@ -10,17 +10,17 @@ namespace tandem::cpu {
 struct WinogradKernels {
   int64_t width;  // channels of a vector
 
-  /// Six rows of 4 `tiles` + 2 pixels, `row` floats apart, as coefficients B^T d B, [tiles, ld].
-  void (*source)(int64_t tiles, const float* pixels, int64_t row, int64_t ld, float* to,
+  /// Six rows of 4 `tiles` + 2 pixels, `row` floats apart, as coefficients B^T d B.
+  void (*source)(int64_t tiles, const float* pixels, int64_t row, float* to, int64_t ld,
                  int64_t pitch);
 
   /// Four rows of 4 `tiles` pixels as coefficients A y A^T: the transpose of `result`.
-  void (*gradient)(int64_t tiles, const float* pixels, int64_t row, int64_t ld, float* to,
+  void (*gradient)(int64_t tiles, const float* pixels, int64_t row, float* to, int64_t ld,
                    int64_t pitch);
 
-  /// A^T m A + bias[ld] of `tiles` tiles side by side, of which `rows` rows and `cols` columns are
-  /// wanted: pixels[rows, cols, ld]. bias may be null.
-  void (*result)(int64_t tiles, const float* from, int64_t pitch, int64_t ld, const float* bias,
+  /// A^T m A + bias of `tiles` tiles side by side, of which `rows` rows and `cols` columns are
+  /// wanted: pixels[rows, cols]. bias may be null.
+  void (*result)(int64_t tiles, const float* from, int64_t ld, int64_t pitch, const float* bias,
                  float* pixels, int64_t rows, int64_t cols);
 
   /// `count` channels of the 3x3 filters g[9, ld] as coefficients G g G^T; the filters turned by
@@ -30,13 +30,12 @@ struct WinogradKernels {
   /// G^T u G, g[9, ld]: the transpose of `filter`.
   void (*filter_gradient)(const float* from, int64_t pitch, int64_t ld, float* g);
 
-  /// Rows of planes as channels-last pixels, zero from `channels` to `ld`:
-  /// pixels[r * row + q * ld + c] = planes[c * plane + r * cols + q].
+  /// Rows of at most `width` planes as pixels, zero for the channels beyond.
   void (*from_planes)(int64_t rows, int64_t cols, int64_t channels, const float* planes,
-                      int64_t plane, float* pixels, int64_t row, int64_t ld);
+                      int64_t plane, float* pixels, int64_t row);
 
-  /// Channels-last pixels as planes: planes[c * plane + i] = pixels[i * ld + c].
-  void (*to_planes)(int64_t count, int64_t channels, const float* pixels, int64_t ld, float* planes,
+  /// `count` pixels as planes: planes[c * plane + i] = pixels[i * width + c].
+  void (*to_planes)(int64_t count, int64_t channels, const float* pixels, float* planes,
                     int64_t plane);
 };
 

@@ -89,40 +89,37 @@ TANDEM_ALWAYS_INLINE void both_ways(Get get, Put put) {
 }
 
 template <class Step>
-TANDEM_ALWAYS_INLINE void tiles_in(int64_t tiles, const float* pixels, int64_t row, int64_t ld,
-                                   float* to, int64_t pitch) {
-  for (int64_t t = 0; t < tiles; ++t) {
-    for (int64_t c = 0; c < ld; c += S::width) {
-      const float* p = pixels + 4 * t * ld + c;
-      float* q = to + t * ld + c;
-      both_ways<Step>([=](int i, int j) { return S::load(p + i * row + j * ld); },
-                      [=](int i, int j, V v) { S::store(q + (i * 6 + j) * pitch, v); });
-    }
+TANDEM_ALWAYS_INLINE void tiles_in(int64_t tiles, const float* pixels, int64_t row, float* to,
+                                   int64_t ld, int64_t pitch) {
+  for (int64_t t = 0; t < tiles; ++t, pixels += 4 * S::width, to += ld) {
+    both_ways<Step>([=](int i, int j) { return S::load(pixels + i * row + j * S::width); },
+                    [=](int i, int j, V v) { S::store(to + (i * 6 + j) * pitch, v); });
   }
 }
 
-void source(int64_t tiles, const float* pixels, int64_t row, int64_t ld, float* to, int64_t pitch) {
-  tiles_in<SourceStep>(tiles, pixels, row, ld, to, pitch);
+void source(int64_t tiles, const float* pixels, int64_t row, float* to, int64_t ld, int64_t pitch) {
+  tiles_in<SourceStep>(tiles, pixels, row, to, ld, pitch);
 }
 
-void gradient(int64_t tiles, const float* pixels, int64_t row, int64_t ld, float* to,
+void gradient(int64_t tiles, const float* pixels, int64_t row, float* to, int64_t ld,
               int64_t pitch) {
-  tiles_in<GradientStep>(tiles, pixels, row, ld, to, pitch);
+  tiles_in<GradientStep>(tiles, pixels, row, to, ld, pitch);
 }
 
-void result(int64_t tiles, const float* from, int64_t pitch, int64_t ld, const float* bias,
+void result(int64_t tiles, const float* from, int64_t ld, int64_t pitch, const float* bias,
             float* pixels, int64_t rows, int64_t cols) {
-  for (int64_t t = 0; t < tiles; ++t) {
+  const V start = bias == nullptr ? S::zero() : S::load(bias);
+  const int64_t row = cols * S::width;
+  for (int64_t t = 0; t < tiles; ++t, from += ld, pixels += 4 * S::width) {
     const int64_t wide = cols - 4 * t;
-    for (int64_t c = 0; c < ld; c += S::width) {
-      const float* p = from + t * ld + c;
-      float* q = pixels + 4 * t * ld + c;
-      const V start = bias == nullptr ? S::zero() : S::load(bias + c);
-      both_ways<ResultStep>([=](int i, int j) { return S::load(p + (i * 6 + j) * pitch); },
-                            [=](int i, int j, V v) {
-                              if (i < rows && j < wide)
-                                S::store(q + (i * cols + j) * ld, v + start);
-                            });
+    const auto get = [=](int i, int j) { return S::load(from + (i * 6 + j) * pitch); };
+    if (rows >= 4 && wide >= 4) {
+      both_ways<ResultStep>(
+          get, [=](int i, int j, V v) { S::store(pixels + i * row + j * S::width, v + start); });
+    } else {
+      both_ways<ResultStep>(get, [=](int i, int j, V v) {
+        if (i < rows && j < wide) S::store(pixels + i * row + j * S::width, v + start);
+      });
     }
   }
 }
@@ -188,33 +185,28 @@ TANDEM_ALWAYS_INLINE void turn_out(int64_t here, int64_t length, const float* pi
   }
 }
 
-// A vector of channels at a time, so that whole cache lines of pixels are written and each plane is
-// read along its rows.
 void from_planes(int64_t rows, int64_t cols, int64_t channels, const float* planes, int64_t plane,
-                 float* pixels, int64_t row, int64_t ld) {
+                 float* pixels, int64_t row) {
   constexpr int64_t W = Turn::width;
-  for (int64_t c = 0; c < ld; c += S::width) {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t q = 0; q < cols; q += W) {
-        const int64_t length = cols - q < W ? cols - q : W;
-        for (int64_t k = c; k < c + S::width; k += W) {
-          const int64_t here = channels - k < W ? channels - k : W;
-          turn_in(here, length, planes + k * plane + r * cols + q, plane,
-                  pixels + r * row + q * ld + k, ld);
-        }
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t q = 0; q < cols; q += W) {
+      const int64_t length = cols - q < W ? cols - q : W;
+      for (int64_t c = 0; c < S::width; c += W) {
+        const int64_t here = channels - c < W ? channels - c : W;
+        turn_in(here, length, planes + c * plane + r * cols + q, plane,
+                pixels + r * row + q * S::width + c, S::width);
       }
     }
   }
 }
 
-void to_planes(int64_t count, int64_t channels, const float* pixels, int64_t ld, float* planes,
-               int64_t plane) {
+void to_planes(int64_t count, int64_t channels, const float* pixels, float* planes, int64_t plane) {
   constexpr int64_t W = Turn::width;
   for (int64_t c = 0; c < channels; c += W) {
     const int64_t here = channels - c < W ? channels - c : W;
     for (int64_t i = 0; i < count; i += W) {
       const int64_t length = count - i < W ? count - i : W;
-      turn_out(here, length, pixels + i * ld + c, ld, planes + c * plane + i, plane);
+      turn_out(here, length, pixels + i * S::width + c, S::width, planes + c * plane + i, plane);
     }
   }
 }
