@@ -116,10 +116,8 @@ Tensor alias(const Tensor& t, const Shape& shape, const Strides& strides, int64_
   impl->numel = shape.numel();
   impl->flags = tandem::is_contiguous(shape, strides) ? TensorImpl::contiguous : 0;
   impl->storage = from.storage;
-  if (from.storage) {
-    add_ref(from.storage->refs);
-    impl->data = from.data + offset * itemsize(from.spec.dtype);
-  }
+  if (from.storage) add_ref(from.storage->refs);
+  if (from.data) impl->data = from.data + offset * itemsize(from.spec.dtype);
   return Tensor::adopt(impl);
 }
 
