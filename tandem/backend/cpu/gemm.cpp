@@ -254,8 +254,42 @@ bool matmul_is_better(const Product<float>& g) {
   return g.trans_b && !g.trans_a && g.m >= 16 && g.e.alpha == 1.0f && g.e.beta == 0.0f;
 }
 
+// True where the last vector of C's columns would be mostly empty, as with 100 classes, and C^T has
+// whole ones.
+bool turning_is_better(const Product<float>& g) {
+  const int64_t nr = gemm_kernels<float>().nr, width = gemm_kernels<float>().width;
+  const int64_t filled = ceil_div(g.n, width) * width;
+  return g.trans_b && !g.trans_a && g.e.beta == 0.0f && g.m >= 2 * nr && g.m % nr == 0 &&
+         filled * 12 > g.n * 13;
+}
+
+// C^T = B A^T, a few rows of A at a time as the columns of a register tile; B is read in place.
+void turned_product(const Product<float>& g) {
+  constexpr int64_t kc_max = 1024;
+  const GemmKernels<float>& kernels = gemm_kernels<float>();
+  const int64_t nr = kernels.nr, kc = std::min(kc_max, g.k);
+  parallel_for(g.m / nr, 1, [&](int64_t begin, int64_t end) {
+    const Scratch panel(static_cast<size_t>(nr * kc) * sizeof(float));
+    const Scratch turned(static_cast<size_t>(nr * g.n) * sizeof(float));
+    float *packed = panel.as<float>(), *sums = turned.as<float>();
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t row = block * nr;
+      for (int64_t p = 0; p < g.k; p += kc) {
+        const int64_t length = std::min(kc, g.k - p);
+        kernels.transpose(nr, length, g.a + row * g.lda + p, g.lda, packed, nr);
+        const Epilogue<float> add{1.0f, p == 0 ? 0.0f : 1.0f, nullptr};
+        kernels.direct(g.n, nr, length, g.b + p, g.ldb, 1, packed, nr, add, sums, nr);
+      }
+      for (int64_t i = 0; i < nr; ++i) {
+        finish_row(g.n, sums + i, nr, g.e, g.c + (row + i) * g.ldc);
+      }
+    }
+  });
+}
+
 // oneDNN's sgemm has no bias: C starts as the bias (or as beta C + bias) and is added to.
 void large_product(const Product<float>& g) {
+  if (turning_is_better(g)) return turned_product(g);
   if (matmul_is_better(g) &&
       matmul_primitive({false, false, true, false, g.m, g.n, g.k, g.lda, g.ldb, g.ldc}, g.a, g.b,
                        g.e.bias, g.c)) {
