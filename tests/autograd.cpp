@@ -5,8 +5,6 @@
 #include <chrono>
 #include <thread>
 
-#include "tandem/autograd/function.h"
-#include "tandem/autograd/gradcheck.h"
 #include "tandem/core/factory.h"
 #include "tandem/io/npy.h"
 #include "tandem/ops/add.h"
@@ -178,6 +176,35 @@ TEST(Autograd, HooksSeeAndReplaceGradients) {
             "register_hook(): the tensor requires no gradient");
 }
 
+TEST(Autograd, HooksAreRemovedOneByOne) {
+  const Tensor x = leaf({1, 2});
+  const Tensor y = x * 2.0;
+  std::string calls;
+  const int64_t a = register_hook(y, [&](const Tensor&) { calls += 'a'; });
+  int64_t b = 0;
+  b = register_hook(y, [&](const Tensor&) {
+    calls += 'b';
+    remove_hook(y, b);  // a hook may remove itself
+  });
+  const int64_t c = register_hook(x, [&](const Tensor& g) {
+    calls += 'c';
+    return g * 0.0;
+  });
+  const Tensor z = y.sum();
+  z.backward({}, true);
+  EXPECT_EQ(calls, "abc");
+  EXPECT_EQ(values(x.grad()), (Doubles{0, 0}));
+  remove_hook(x, a);  // of another tensor: nothing to remove
+  z.backward({}, true);
+  EXPECT_EQ(calls, "abcac");
+  remove_hook(y, a);
+  remove_hook(x, c);
+  remove_hook(x, c);
+  z.backward();
+  EXPECT_EQ(calls, "abcac");
+  EXPECT_EQ(values(x.grad()), (Doubles{2, 2}));
+}
+
 TEST(Autograd, AHookOfAWrongShapeIsAnError) {
   const Tensor x = leaf({1, 2});
   register_hook(x, [](const Tensor&) { return ones({3}, f64); });
@@ -241,55 +268,6 @@ TEST(Autograd, RequiresGradOfResultsIsFixed) {
   Tensor y = x * x;
   EXPECT_EQ(text_of<GradientError>([&] { y.requires_grad_(false); }),
             "requires_grad_(): only leaves can be changed, this is a result");
-}
-
-// --- User-written functions and gradcheck -------------------------------------------------------
-
-struct Cube {
-  Tensor x;
-  Tensor forward(const Tensor& in) {
-    x = in;
-    return in * in * in;
-  }
-  Tensor backward(const Tensor& dy) { return dy * x * x * 3.0; }
-};
-struct WrongCube : Cube {
-  Tensor backward(const Tensor& dy) { return dy * x * x; }
-};
-struct SumAndProduct {
-  Tensor a, b;
-  Tensors forward(const Tensor& x, const Tensor& y) {
-    a = x;
-    b = y;
-    return {x + y, x * y};
-  }
-  Tensors backward(const Tensors& dy) { return {dy[0] + dy[1] * b, dy[0] + dy[1] * a}; }
-};
-
-TEST(Custom, GradientsOfAnyOrder) {
-  const Tensor x = leaf({2, 3});
-  const Tensor y = custom<Cube>(x);
-  EXPECT_EQ(values(y), (Doubles{8, 27}));
-  const Tensor g = grad(y.sum(), x, {.create_graph = true});
-  EXPECT_EQ(values(g), (Doubles{12, 27}));
-  EXPECT_EQ(values(grad(g.sum(), x)), (Doubles{12, 18}));
-}
-
-TEST(Custom, SeveralOutputs) {
-  const Tensor x = leaf({2, 3}), y = leaf({5, 7});
-  const Tensors out = custom<SumAndProduct>(x, y);
-  (out[0] * 2.0 + out[1]).sum().backward();
-  EXPECT_EQ(values(x.grad()), (Doubles{7, 9}));
-  EXPECT_EQ(values(y.grad()), (Doubles{4, 5}));
-}
-
-TEST(Gradcheck, AcceptsRightAndRefusesWrongGradients) {
-  const Tensor x = leaf({0.5, -1.5});
-  gradcheck([](const Tensors& in) { return custom<Cube>(in[0]); }, {x}, {.second = true});
-  EXPECT_THROW(gradcheck([](const Tensors& in) { return custom<WrongCube>(in[0]); }, {x}),
-               GradientError);
-  EXPECT_THROW(gradcheck([](const Tensors& in) { return exp(in[0].detach()) * in[0]; }, {x}),
-               GradientError);
 }
 
 // --- Views and in-place writes, as PyTorch does them --------------------------------------------
@@ -396,6 +374,48 @@ TEST(LongGraphs, AreDroppedWithoutBackward) {
   for (int i = 0; i < 100000; ++i) y = y * x;
   y = Tensor();
   EXPECT_FALSE(x.grad().defined());
+}
+
+/// Steps of a node's life that a hook can count; time would also count the machine's other work.
+TEST(LongGraphs, EveryNodeIsVisitedOnce) {
+  for (const int n : {1000, 100000}) {
+    const Tensor x = leaf({1});
+    int visits = 0;
+    Tensor y = x;
+    for (int i = 0; i < n; ++i) {
+      y = y + y;
+      y = y * 0.5;
+      if (i % (n / 1000) == 0) register_hook(y, [&](const Tensor&) { ++visits; });
+    }
+    y.sum().backward();
+    EXPECT_EQ(visits, 1000);
+    EXPECT_EQ(values(x.grad()), (Doubles{1}));
+  }
+}
+
+double roots_seconds(int n, bool inputs) {
+  const Tensor x = leaf({1});
+  Tensors roots, seeds;
+  for (int i = 0; i < n; ++i) {
+    roots.push_back(x * double(i % 7));
+    seeds.push_back(ones({1}, f64));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const Inputs all(roots.data(), roots.size()), given(seeds.data(), seeds.size());
+  if (inputs) grad(all, all, given);
+  else backward(all, given);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+TEST(LongGraphs, ManyRootsAndInputsCostNoMoreThanLinearly) {
+  for (const bool inputs : {false, true}) {
+    double small = 1e9, large = 1e9;
+    for (int i = 0; i < 3; ++i) {
+      small = std::min(small, roots_seconds(3000, inputs));
+      large = std::min(large, roots_seconds(60000, inputs));
+    }
+    EXPECT_LT(large, 150 * small) << inputs;  // twenty times the roots; quadratic is 400
+  }
 }
 
 TEST(LongGraphs, GradThroughADiamondLadder) {

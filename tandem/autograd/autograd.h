@@ -10,12 +10,15 @@ namespace tandem {
 
 struct BackwardOptions {
   bool retain_graph = false;  ///< keep saved tensors, so that backward can run again
-  bool create_graph = false;  ///< put the gradient's own ops on the tape: higher orders
+  /// Puts the gradient's own ops on the tape: higher orders. A leaf's `grad()` then holds a graph
+  /// that holds the leaf, until `set_grad({})`; `grad()` of outputs has no such circle.
+  bool create_graph = false;
 };
 
 /// Accumulates sum_i d(outputs_i)/d(leaf) * gradients_i into every leaf's `grad()`. A gradient may
 /// be undefined for a one-element output. Errors: GradientError when there is no history, when it
-/// was freed by an earlier pass, or when a saved value was overwritten.
+/// was freed by an earlier pass, or when a saved value was overwritten. Threads may share a graph;
+/// unless they all retain it, the later of two gets that error.
 TANDEM_API void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients = {},
                          BackwardOptions options = {});
 

@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <functional>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "tandem/autograd/autograd.h"
 #include "tandem/core/factory.h"
 #include "tandem/op/gate.h"
+#include "tandem/op/recorder.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/sum.h"
@@ -32,15 +35,35 @@ bool uniquely_owned(const Tensor& t) {
          i.storage->refs.load(std::memory_order_acquire) == 1 && i.has(TensorImpl::contiguous);
 }
 
+class Pass;
+constinit thread_local Pass* innermost __attribute__((tls_model("initial-exec"))) = nullptr;
+
+/// Brings the history of a view up to date with writes through other handles of its memory.
+void refresh(const Tensor& t) {
+  if (t.defined() && t.impl()->has(TensorImpl::is_view)) detail::refresh_view(t);
+}
+
 /// One run of the engine. Counts and gradient slots live inside the nodes, so that a pass needs no
-/// map; a node shared with a pass of another thread is tracked aside.
+/// map; a node that another pass holds is tracked aside.
+///
+/// Saved tensors are given back while a pass runs, by the pass that holds the node and by nobody
+/// else. A pass of another thread that meets such a node waits or fails (`meet`); one that only
+/// reads keeps them from being given back at all: it sets `Node::locked`, which ops do not use
+/// otherwise. The order of these two atomics is the whole protocol, so both are sequentially
+/// consistent; a pass that meets nobody pays one load for it.
 class Pass {
  public:
-  Pass(BackwardOptions options, bool accumulate) : options_(options), accumulate_(accumulate) {
+  Pass(BackwardOptions options, bool accumulate)
+      : options_(options),
+        accumulate_(accumulate),
+        frees_(!options.retain_graph && !options.create_graph),
+        outer_(innermost) {
     static std::atomic<uint64_t> passes{0};
-    id_ = ++passes;
+    id_ = ++passes << 1 | uint64_t(frees_);
+    innermost = this;
   }
   ~Pass() {
+    innermost = outer_;
     for (Node* n : claimed_) {
       for (int i = 0; i < n->n_out; ++i) n->gradients[i] = Tensor();
       n->pending = 0;
@@ -69,13 +92,20 @@ class Pass {
   /// True the first time.
   bool claim(Node* n) {
     // Once tracked aside, always: the other pass may end and free the node meanwhile.
-    if (ours(n) || (!foreign_.empty() && foreign_.contains(n))) return false;
+    if (known(n)) return false;
     uint64_t nobody = 0;
-    if (n->owner.compare_exchange_strong(nobody, id_, std::memory_order_acq_rel)) {
+    if (n->owner.compare_exchange_strong(nobody, id_)) {
       claimed_.push_back(n);
       return true;
     }
-    return foreign_.try_emplace(n).second;
+    return meet(n);
+  }
+  bool known(Node* n) const { return ours(n) || (!foreign_.empty() && foreign_.contains(n)); }
+  bool meet(Node* n);
+  bool runs_below(uint64_t id) const {
+    const Pass* p = outer_;
+    while (p && p->id_ != id) p = p->outer_;
+    return p;
   }
   void discover();
   void mark_wanted();
@@ -86,14 +116,41 @@ class Pass {
 
   BackwardOptions options_;
   bool accumulate_;
-  uint64_t id_;
-  std::vector<Node*> claimed_, roots_, all_;
+  bool frees_;   ///< gives saved tensors back
+  Pass* outer_;  ///< the pass of this thread in whose hook or function this one runs
+  uint64_t id_;  ///< a running number and, in the lowest bit, `frees_`
+  std::vector<Node*> claimed_, roots_, starts_, all_;
   std::vector<std::pair<Edge, Tensor>> seeds_;
   std::vector<Capture> captures_;
   std::unordered_map<Node*, ForeignState> foreign_;
 };
 
+/// A node that another pass holds: true when it is ours after all, or tracked aside from now on.
+bool Pass::meet(Node* n) {
+  while (n->info && n->n_saved) {
+    uint64_t other = n->owner.load();
+    if (other == 0) {
+      if (!n->owner.compare_exchange_strong(other, id_)) continue;
+      claimed_.push_back(n);
+      return true;
+    }
+    if (runs_below(other)) break;  // it stands still while we run
+    if (other & 1) {
+      // The later pass gives way, the earlier one waits: no two wait for each other.
+      require<GradientError>(other > id_, "backward(): the graph of ", n->info->print(n->op),
+                             " is being freed by a pass of another thread; use retain_graph in "
+                             "every thread that shares it");
+      std::this_thread::yield();
+      continue;
+    }
+    n->locked.store(true);
+    if (n->owner.load() == other) break;
+  }
+  return foreign_.try_emplace(n).second;
+}
+
 void Pass::add_root(const Tensor& output, const Tensor& gradient) {
+  refresh(output);
   require<GradientError>(output.requires_grad(), "backward(): the output of shape ", output.shape(),
                          " has no history: no input required a gradient");
   Tensor g = gradient;
@@ -111,6 +168,7 @@ void Pass::add_root(const Tensor& output, const Tensor& gradient) {
 }
 
 void Pass::capture(const Tensor& input, size_t index) {
+  refresh(input);
   require<GradientError>(input.requires_grad(), "grad(): input ", int64_t(index), " of shape ",
                          input.shape(), " does not require a gradient");
   const Edge e = detail::gradient_edge(input);
@@ -121,14 +179,13 @@ void Pass::capture(const Tensor& input, size_t index) {
 void Pass::discover() {
   std::vector<Node*> stack;
   for (auto& [edge, g] : seeds_)
-    if (claim(edge.node)) {
-      all_.push_back(edge.node);
-      stack.push_back(edge.node);
-    }
+    if (claim(edge.node)) starts_.push_back(edge.node);
+  stack = starts_;
+  if (!captures_.empty()) all_ = starts_;
   while (!stack.empty()) {
     Node* n = stack.back();
     stack.pop_back();
-    for (int i = 0; i < n->n_in; ++i) {
+    for (int i = 0; i < int(n->n_in); ++i) {
       Node* next = n->edges[i].node;
       if (!next) continue;
       if (claim(next)) {
@@ -151,42 +208,37 @@ void Pass::mark_wanted() {
     Node* n = ready.back();
     ready.pop_back();
     order.push_back(n);
-    for (int i = 0; i < n->n_in; ++i)
+    for (int i = 0; i < int(n->n_in); ++i)
       if (Node* next = n->edges[i].node) {
         auto [it, fresh] = left.try_emplace(next, pending(next));
         if (--it->second == 0) ready.push_back(next);
       }
   }
-  for (const Capture& c : captures_) {
-    claim(c.node);
-    wanted(c.node) = true;
-  }
+  for (const Capture& c : captures_)
+    if (known(c.node)) wanted(c.node) = true;
   for (auto it = order.rbegin(); it != order.rend(); ++it)
-    for (int i = 0; i < (*it)->n_in; ++i)
+    for (int i = 0; i < int((*it)->n_in); ++i)
       if (Node* next = (*it)->edges[i].node; next && wanted(next)) wanted(*it) = true;
 }
 
 void Pass::run(Tensors& captured) {
   EnableGrad mode(options_.create_graph);
   discover();
-  if (!captures_.empty()) mark_wanted();
-  std::vector<Node*> ready;
-  for (auto& [edge, g] : seeds_) {
-    if (pending(edge.node) == 0 && !slot(edge.node, edge.output_nr).defined())
-      ready.push_back(edge.node);
-    add_gradient(slot(edge.node, edge.output_nr), std::move(g));
+  if (!captures_.empty()) {
+    std::sort(captures_.begin(), captures_.end(),
+              [](const Capture& a, const Capture& b) { return std::less<>()(a.node, b.node); });
+    mark_wanted();
   }
-  // Two outputs of one node are one visit.
-  std::vector<Node*> once;
-  for (Node* n : ready)
-    if (std::find(once.begin(), once.end(), n) == once.end()) once.push_back(n);
-  ready = std::move(once);
+  for (auto& [edge, g] : seeds_) add_gradient(slot(edge.node, edge.output_nr), std::move(g));
+  std::vector<Node*> ready;
+  for (Node* n : starts_)
+    if (pending(n) == 0) ready.push_back(n);
   while (!ready.empty()) {
     Node* n = ready.back();
     ready.pop_back();
     visit(n, captured);
     for (int i = 0; i < n->n_out; ++i) slot(n, i) = Tensor();
-    for (int i = 0; i < n->n_in; ++i)
+    for (int i = 0; i < int(n->n_in); ++i)
       if (Node* next = n->edges[i].node)
         if (--pending(next) == 0) ready.push_back(next);
   }
@@ -208,15 +260,16 @@ void Pass::visit(Node* n, Tensors& captured) {
       }
     }
   }
-  for (const Capture& c : captures_)
-    if (c.node == n) captured[c.index] = slot(n, c.output_nr);
+  auto c = std::lower_bound(captures_.begin(), captures_.end(), n,
+                            [](const Capture& a, Node* b) { return std::less<>()(a.node, b); });
+  for (; c != captures_.end() && c->node == n; ++c) captured[c->index] = slot(n, c->output_nr);
   if (!n->info) {
     if (accumulate_) deliver(n, slot(n, 0));
     return;
   }
   // An asked-for result is not taken further down unless another input lies there.
   bool further = captures_.empty();
-  for (int i = 0; i < n->n_in && !further; ++i)
+  for (int i = 0; i < int(n->n_in) && !further; ++i)
     further = n->edges[i].node && wanted(n->edges[i].node);
   if (further) propagate(n);
 }
@@ -242,15 +295,16 @@ void Pass::propagate(Node* n) {
                                 ? cat(" of module ", n->extras->path)
                                 : std::string()));
   }
-  if (!options_.retain_graph && !options_.create_graph) {
+  if (frees_ && n->n_saved && ours(n) && !n->locked.load()) {
     for (int i = 0; i < n->n_saved; ++i) n->saved[i] = SavedTensor();
-    if (n->n_saved) n->released = true;
+    n->released = true;
   }
-  for (int i = 0; i < n->n_in && i < int(dx.size()); ++i) {
+  const Spec* stored = n->specs + n->n_out;
+  for (int i = 0; i < int(n->n_in) && i < int(dx.size()); ++i) {
     const Edge& e = n->edges[i];
     Tensor& g = dx[size_t(i)];
+    const Spec& want = e.spec_stored ? *stored++ : n->specs[0];
     if (!e.node || !g.defined()) continue;
-    const Spec& want = detail::input_spec(*n, i);
     if (info.broadcasts && !(g.shape() == want.shape)) g = sum_to(g, want.shape);
     if (g.dtype() != e.dtype) g = cast(g, e.dtype);
     require<GradientError>(g.shape() == want.shape, "backward(): ", info.print(n->op),
@@ -272,6 +326,7 @@ void Pass::add_gradient(Tensor& slot, Tensor gradient) {
 void Pass::deliver(Node* n, const Tensor& gradient) {
   const Tensor leaf = detail::lock_leaf(*n);
   if (!leaf.defined()) return;
+  if (detail::capturing) detail::capturing->gradient_changes(leaf);
   detail::LeafLock lock(*n);
   Tensor& grad = detail::extras(*leaf.impl()).grad;
   if (options_.create_graph || gradient.is_symbolic() || (grad.defined() && grad.is_symbolic())) {
@@ -330,6 +385,7 @@ Tensor Tensor::grad() const { return checked().extras ? impl_->extras->grad : Te
 void Tensor::set_grad(Tensor grad) const {
   require<ShapeError>(!grad.defined() || grad.shape() == shape(), "set_grad(): shape ",
                       grad.defined() ? grad.shape() : Shape(), " for a tensor of shape ", shape());
+  if (detail::capturing) detail::capturing->gradient_changes(*this);
   detail::extras(checked()).grad = std::move(grad);
 }
 
@@ -345,6 +401,7 @@ Tensor Tensor::detach() const {
 namespace detail {
 
 int64_t add_hook(const Tensor& t, std::shared_ptr<GradientHook> hook) {
+  refresh(t);
   require<GradientError>(t.requires_grad(), "register_hook(): the tensor requires no gradient");
   static std::atomic<int64_t> ids{0};
   const Edge e = gradient_edge(t);

@@ -15,8 +15,13 @@ class UserFunction {
   virtual ~UserFunction() = default;
   virtual Tensors backward(const Tensors& dy) = 0;
 };
+/// What forward() sees of an input: the same values and history in a handle of its own, since a
+/// handle that a function keeps must not get the history of later in-place writes, which may lead
+/// to the function.
+TANDEM_API Tensor function_input(const Tensor& t);
 /// Gives `outputs` a history that leads through `function` to `inputs`. The handles that forward()
-/// made stay without history, so that a function may keep them.
+/// made stay without history, so that a function may keep them. ValueError when there is no output
+/// or one is undefined.
 TANDEM_API Tensors record_function(std::shared_ptr<UserFunction> function, Inputs inputs,
                                    Tensors outputs);
 
@@ -48,7 +53,10 @@ class HeldFunction final : public UserFunction {
 ///     };
 ///     Tensor y = custom<Square>(x);
 ///
-/// backward's own ops are differentiable when it is written in public ops.
+/// backward's own ops are differentiable when it is written in public ops. It gives one gradient an
+/// input, undefined for those that have none. Kept values are not watched: do not write to an input
+/// in place before the backward pass. Errors: ValueError when forward gives nothing or an undefined
+/// tensor, GradientError when backward gives another number of gradients.
 template <class F, class... T>
 auto custom(F f, const T&... inputs) {
   auto held = std::make_shared<detail::HeldFunction<F>>(std::move(f));
@@ -57,8 +65,9 @@ auto custom(F f, const T&... inputs) {
   Tensors out;
   {
     NoGrad guard;
-    if constexpr (std::is_same_v<Result, Tensor>) out.push_back(held->f.forward(inputs...));
-    else out = held->f.forward(inputs...);
+    if constexpr (std::is_same_v<Result, Tensor>)
+      out.push_back(held->f.forward(detail::function_input(inputs)...));
+    else out = held->f.forward(detail::function_input(inputs)...);
   }
   out = detail::record_function(std::move(held), list, std::move(out));
   if constexpr (std::is_same_v<Result, Tensor>) return Tensor(out[0]);

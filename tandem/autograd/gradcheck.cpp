@@ -42,6 +42,16 @@ void check_inputs(const Tensors& inputs) {
   require<GradientError>(any, "gradcheck(): no input requires a gradient");
 }
 
+/// Gives an entry its value back, whatever the function that is checked throws.
+struct Restore {
+  explicit Restore(double& v) : value(v), before(v) {}
+  ~Restore() { value = before; }
+  Restore(const Restore&) = delete;
+  Restore& operator=(const Restore&) = delete;
+  double& value;
+  const double before;
+};
+
 void compare(TensorFunction f, const Tensors& inputs, const GradcheckOptions& o, const char* what) {
   const Tensor y = f(inputs);
   const Tensor w = cotangent(y.shape(), 1);
@@ -54,12 +64,14 @@ void compare(TensorFunction f, const Tensors& inputs, const GradcheckOptions& o,
     Tensor g = analytic[k].defined() ? as_contiguous(analytic[k], f64) : Tensor();
     double* x = wanted[k].data<double>();
     for (int64_t i = 0; i < wanted[k].numel(); ++i) {
-      const double before = x[i];
-      x[i] = before + o.step;
-      const double up = weighted(f(inputs), w);
-      x[i] = before - o.step;
-      const double down = weighted(f(inputs), w);
-      x[i] = before;
+      double up, down;
+      {
+        const Restore entry(x[i]);
+        x[i] = entry.before + o.step;
+        up = weighted(f(inputs), w);
+        x[i] = entry.before - o.step;
+        down = weighted(f(inputs), w);
+      }
       const double numeric = (up - down) / (2 * o.step);
       const double value = g.defined() ? g.data<double>()[i] : 0.0;
       require<GradientError>(std::fabs(value - numeric) <= o.atol + o.rtol * std::fabs(numeric),

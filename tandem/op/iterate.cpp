@@ -1,6 +1,7 @@
 #include "tandem/op/iterate.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace tandem::detail {
 
@@ -10,14 +11,19 @@ LoopNest::LoopNest(const Shape& shape, std::span<const Tensor* const> tensors)
   for (int k = 0; k < operands; ++k)
     all[size_t(k)] =
         broadcast_strides(tensors[size_t(k)]->shape(), tensors[size_t(k)]->strides(), shape);
-  // Axes in memory order of the first operand, so that a transposed result is walked along memory.
+  // Axes in memory order of the first operand, so that a transposed result is walked along memory;
+  // the next operands break ties. An operand that does not move along an axis wants it outside.
+  const auto step = [&](int k, int axis) {
+    const int64_t s = all[size_t(k)][axis];
+    return s ? s : std::numeric_limits<int64_t>::max();
+  };
   int order[max_dims], n = 0;
   for (int i = 0; i < shape.size(); ++i)
     if (shape[i] != 1) order[n++] = i;
   std::stable_sort(order, order + n, [&](int a, int b) {
     for (int k = 0; k < operands; ++k) {
-      const int64_t x = all[size_t(k)][a], y = all[size_t(k)][b];
-      if (x != 0 && y != 0 && x != y) return x > y;
+      const int64_t x = step(k, a), y = step(k, b);
+      if (x != y) return x > y;
     }
     return false;
   });

@@ -1,5 +1,9 @@
 // In-place writes and the history of views. A write to a view is, for the tape, a scatter into the
 // tensor that the view looks at; a view read after such a write is a region of it.
+#include <optional>
+#include <utility>
+#include <vector>
+
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
 #include "tandem/op/recorder.h"
@@ -55,17 +59,94 @@ void keep_inputs(const OpInfo& info, const Tensor& target, Tensors& inputs) {
   inputs[0] = others && info.saves.in.has(0) ? keep(target) : snapshot(target);
 }
 
-/// Saved inputs that were overwritten all the same carry the version from before the write, so that
-/// reading one is an error.
-void mark_overwritten(const OpInfo& info, const Tensor& out, int n, uint32_t before) {
+/// The node is made before the write: the outputs that it saved will have the version after it.
+void expect_write(const OpInfo& info, const Tensor& out, int n) {
   const Node* node = out.impl()->node;
-  if (!node) return;
-  for (int i = 0, slot = 0; i < n; ++i) {
-    if (!info.saves.in.has(i)) continue;
-    SavedTensor& s = node->saved[slot++];
-    if (s.tensor.defined() && s.tensor.impl()->storage == out.impl()->storage) s.version = before;
-  }
+  if (!node || !info.saves.out.has(0)) return;
+  int slot = 0;
+  for (int i = 0; i < n; ++i) slot += info.saves.in.has(i);
+  ++node->saved[slot].version;
 }
+
+const TensorImpl* family(const TensorImpl* t) { return t->base ? t->base : t; }
+
+/// Nodes of the inputs' history that saved a handle of the memory about to be written, or of a view
+/// of it. The write leads the history of that memory to them, and the handle back: a circle of
+/// references that nobody would ever free. So `drop` replaces the handle by one without history,
+/// which nobody misses, since the values are overwritten; a symbolic one keeps the value and the
+/// history of before.
+///
+/// What the written tensor's own history reaches was looked at when that history came about, so the
+/// walk ends there. It is cut off after a fixed number of nodes, nearest first, so that a graph
+/// costs no more than linearly whatever it writes.
+class SavedHandles {
+ public:
+  SavedHandles(const Tensor& target, const Tensor* in, int n) : target_(target.impl()) {
+    const size_t most = steps();
+    if (!most) return;
+    Walk walk;
+    for (int i = 1; i < n; ++i)
+      if (in[i].defined()) reach(walk, in[i].impl()->node);
+    for (size_t at = 0; at < walk.seen.size(); ++at) {
+      Node* node = walk.seen[at];
+      for (int i = 0; i < int(node->n_saved); ++i)
+        if (const Tensor& t = node->saved[i].tensor; ours(t))
+          found_.push_back({node, i, t.is_symbolic() ? snapshot(t) : alias(t)});
+      for (int i = 0; i < int(node->n_in) && walk.seen.size() < most; ++i)
+        reach(walk, node->edges[i].node);
+    }
+  }
+  void drop() noexcept {
+    for (Found& f : found_) {
+      if (!claim(f.node)) continue;  // a pass has come and uses it
+      SavedTensor& s = f.node->saved[f.slot];
+      if (ours(s.tensor)) s.tensor.swap(f.replacement);
+      f.node->owner.store(0);
+    }
+    found_.clear();
+  }
+
+ private:
+  struct Found {
+    Node* node;
+    int slot;
+    Tensor replacement;
+  };
+  /// The nodes looked at. Passes of other threads wait meanwhile.
+  struct Walk {
+    SmallVector<Node*, 64> seen;
+    ~Walk() {
+      for (Node* node : seen) node->owner.store(0);
+    }
+  };
+  static bool claim(Node* node) {
+    constexpr uint64_t writer = ~uint64_t(0);
+    uint64_t nobody = 0;
+    return node->owner.compare_exchange_strong(nobody, writer);
+  }
+  bool ours(const Tensor& t) const { return t.defined() && family(t.impl()) == family(target_); }
+  void reach(Walk& walk, Node* node) const {
+    if (!node || !node->info || node == target_->node || node == family(target_)->node) return;
+    walk.seen.push_back(node);  // first, since it may throw
+    if (!claim(node)) walk.seen.pop_back();
+  }
+  /// How many nodes are worth a look; none when no node can have a handle.
+  size_t steps() const {
+    constexpr size_t far = 4096, near = 64;
+    const TensorImpl& t = *target_;
+    const auto count = [](const std::atomic<uint32_t>& refs) {
+      return refs.load(std::memory_order_relaxed);
+    };
+    const bool shared = count(t.refs) > 2;  // the user's handle and that of apply_inplace()
+    if (!t.base) return shared ? far : 0;
+    // The view's handle of the base, a second one that is most likely the user's, no other view.
+    const bool others = count(t.storage->refs) > 2 || count(t.base->refs) > 2;
+    return shared || others ? far : near;
+  }
+
+  const TensorImpl* target_;
+  std::vector<Found> found_;
+};
 
 int64_t element_offset(const Tensor& view, const Tensor& base) {
   return (view.impl()->data - base.impl()->data) / itemsize(view.dtype());
@@ -76,7 +157,7 @@ Tensor base_of(const Tensor& view) {
   return Tensor::adopt(view.impl()->base);
 }
 
-void check_writable(const OpInfo& info, const void* op, const Tensor& target) {
+void check_writable(const OpInfo& info, const void* op, const Tensor& target, bool tape) {
   const TensorImpl& t = *target.impl();
   const TensorImpl& owner = t.base ? *t.base : t;
   const bool leaf = is_leaf_with_gradient(target);  // a view may have been made one
@@ -84,6 +165,8 @@ void check_writable(const OpInfo& info, const void* op, const Tensor& target) {
   require<GradientError>(!(leaf || of_leaf) || !grad_enabled(), info.print(op),
                          ": in-place write to ", t.base && !leaf ? "a view of " : "",
                          "a leaf that requires a gradient; use NoGrad, or an op that makes a copy");
+  require<GradientError>(!tape || !t.base || owner.has(TensorImpl::contiguous), info.print(op),
+                         ": in-place write to a view of foreign strided memory has no gradient");
   for (int i = 0; i < t.spec.shape.size(); ++i)
     require<ShapeError>(t.strides[i] != 0 || t.spec.shape[i] <= 1, info.print(op),
                         ": in-place write to an expanded tensor of shape ", t.spec.shape,
@@ -96,24 +179,60 @@ bool overlaps_otherwise(const Tensor& t, const Tensor& target) {
            t.shape() == target.shape());
 }
 
-/// Symbolic values are never overwritten: the handle is pointed at the new one.
-void rebind(const OpInfo& info, const void* op, const Tensor& target, const Tensor& result) {
-  require<NotImplemented>(target.is_symbolic() && !target.impl()->has(TensorImpl::is_view),
-                          info.print(op), ": in-place write of a symbolic value into ",
-                          target.is_symbolic() ? "a symbolic view" : "a concrete tensor",
-                          "; use an op that makes a copy");
-  TensorExtras& e = *result.impl()->extras;
+/// Symbolic values are never overwritten: the handle is pointed at the new one. Whoever saved the
+/// handle sees by its version that the value is another.
+void write_symbolic(const OpInfo& info, const void* op, const Tensor& target, Tensors& inputs,
+                    unsigned flags, bool tape) {
+  TensorImpl& t = *target.impl();
+  require<NotImplemented>(!t.has(TensorImpl::is_view), info.print(op),
+                          ": in-place write of a symbolic value into a view; use an op that makes "
+                          "a copy");
+  // A tensor from outside the recorded function is assigned to whenever the graph runs.
+  const bool outside = !t.has(TensorImpl::symbolic) && !t.has(TensorImpl::made_in_capture);
+  require<NotImplemented>(!outside || !tape, info.print(op),
+                          ": an in-place write to a tensor from outside the recorded function has "
+                          "no gradient there; use NoGrad, or an op that makes a copy");
+  const Tensor before = snapshot(target);
+  for (Tensor& x : inputs)
+    if (x.is_same(target) && !outside) x = before;
+  const int n = int(inputs.size());
+  Spec spec;
+  Tensor result;
+  compute(info, op, inputs.data(), n, flags, &spec, &result, 1);
+  if (tape) record_node(info, op, inputs.data(), n, &result, 1);
+  const TensorExtras& e = *result.impl()->extras;
+  if (outside) return e.recorder->assign(target, result);
+  if (t.data) {  // made while recording; the memory stays behind
+    bump_version(target, info.name.data());
+  } else {
+    Storage* mark = new_storage(0, null_device);
+    mark->version = target.version() + 1;
+    mark->writer = info.name.data();
+    if (Storage* old = std::exchange(t.storage, mark); old && drop_ref(old->refs))
+      delete_storage(old);
+  }
+  t.flags |= TensorImpl::symbolic;
   bind_symbolic(target, e.recorder, e.value);
-  take_history(target, result);
+  if (tape) take_history(target, result);
+}
+
+/// The history of a tensor, a region of which becomes `part`, as a handle that has it.
+Tensor scattered(const Tensor& base, const Tensor& target, const Tensor& part) {
+  const StridedScatter scatter{target.strides(), element_offset(target, base)};
+  const Tensor parts[] = {snapshot(base), part};
+  Tensor written = alias(base);
+  record_node(op_info<StridedScatter>(), &scatter, parts, 2, &written, 1);
+  return written;
 }
 
 }  // namespace
 
+// Everything that can fail comes before the write, and so do the nodes of the history.
 void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) {
   const unsigned flags = input_flags(info, op, in, n);
   const Tensor target = in[0];
   const bool tape = wants_tape(flags) && is_floating(target.dtype());
-  check_writable(info, op, target);
+  check_writable(info, op, target, tape);
 
   Spec spec;
   info.infer(op, Specs(in, n), &spec);
@@ -124,45 +243,43 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
                       info.print(op), ": the result of type ", spec.dtype,
                       " cannot be written over ", target.dtype());
 
+  std::optional<SavedHandles> handles;
+  if (tape) handles.emplace(target, in, n);
   Tensors inputs(in, in + n);
-  if (tape && (flags & TensorImpl::symbolic)) inputs[0] = snapshot(target);
-  else if (tape) keep_inputs(info, target, inputs);
   if (flags & TensorImpl::symbolic) {
-    Tensor result;
-    compute(info, op, inputs.data(), n, flags, &spec, &result, 1);
-    if (tape) record_node(info, op, inputs.data(), n, &result, 1);
-    rebind(info, op, target, result);
+    write_symbolic(info, op, target, inputs, flags, tape);
+    if (tape) handles->drop();
     return;
   }
 
-  Tensor out = alias(target);
-  const uint32_t before = target.version();
-  bool direct = spec.dtype == target.dtype() && target.is_contiguous() && info.broadcasts;
-  for (int i = 1; i < n; ++i) direct = direct && !overlaps_otherwise(in[i], target);
+  Tensor out = alias(target), base, written;
+  if (tape) {
+    keep_inputs(info, target, inputs);
+    record_node(info, op, inputs.data(), n, &out, 1);
+    expect_write(info, out, n);
+    if (target.impl()->has(TensorImpl::is_view)) {
+      base = base_of(target);
+      written = scattered(base, target, out);
+    }
+  }
+
   if (target.device().type == DeviceType::cpu) {
-    if (direct) {
+    const bool watched = modes & Modes::anomaly;
+    bool direct = spec.dtype == target.dtype() && target.is_contiguous() && info.broadcasts;
+    for (int i = 1; i < n; ++i) direct = direct && !overlaps_otherwise(in[i], target);
+    if (direct && !watched) {
       info.cpu(op, {inputs.data(), size_t(n)}, {&out, 1});
     } else {
       Tensor fresh = empty(spec);
       info.cpu(op, {inputs.data(), size_t(n)}, {&fresh, 1});
+      if (watched) check_finite(info, op, &fresh, 1);
       copy_data(out, fresh);
     }
   }
   bump_version(target, info.name.data());
-  if (modes & Modes::anomaly) [[unlikely]]
-    check_finite(info, op, &out, 1);
   if (!tape) return;
-
-  record_node(info, op, inputs.data(), n, &out, 1);
-  mark_overwritten(info, out, n, before);
-  if (target.impl()->has(TensorImpl::is_view)) {
-    const Tensor base = base_of(target);
-    require<GradientError>(base.is_contiguous(), info.print(op),
-                           ": in-place write to a view of foreign strided memory has no gradient");
-    const StridedScatter scatter{target.strides(), element_offset(target, base)};
-    const Tensor parts[] = {snapshot(base), out};
-    Tensor written = alias(base);
-    record_node(op_info<StridedScatter>(), &scatter, parts, 2, &written, 1);
+  handles->drop();
+  if (written.defined()) {
     take_history(base, written);
     target.impl()->view_version = target.version();
   }

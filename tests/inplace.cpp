@@ -1,0 +1,296 @@
+// In-place writes: what they keep alive, what they leave as it was when they fail, and what a view
+// knows of a write to its base.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+
+#include "tandem/autograd/autograd.h"
+#include "tandem/autograd/function.h"
+#include "tandem/core/factory.h"
+#include "tandem/graph/ir.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/index.h"
+#include "tandem/ops/index_put.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/mul.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/sum.h"
+#include "tests/support/compare.h"
+
+namespace tandem {
+namespace {
+
+using Doubles = std::vector<double>;
+
+Doubles values(const Tensor& t) { return t.to_vector<double>(); }
+Tensor leaf(Doubles v, const Shape& shape) {
+  Tensor t = wrap(std::move(v), shape);
+  t.requires_grad_();
+  return t;
+}
+template <class E, class F>
+std::string text_of(F f) {
+  try {
+    f();
+  } catch (const E& e) {
+    return e.what();
+  }
+  return "did not throw";
+}
+
+// --- Circles of references ----------------------------------------------------------------------
+
+/// Counts what still lives: memory that nobody holds any more must be gone, and so must the tape.
+struct Watch {
+  std::weak_ptr<void> memory;
+
+  Tensor tensor(const Shape& shape, double value = 0.5) {
+    auto owner = std::make_shared<Doubles>(size_t(shape.numel()), value);
+    memory = owner;
+    return wrap(owner->data(), shape, f64, owner);
+  }
+  bool gone() const { return memory.expired(); }
+};
+
+/// A number that goes down when the node that computed `t` dies.
+std::weak_ptr<int> watch_node(const Tensor& t) {
+  auto token = std::make_shared<int>(0);
+  register_hook(t, [token](const Tensor&) {});
+  return token;
+}
+
+TEST(InPlaceCircles, AResultThatSavedWhatItIsAddedTo) {
+  const Tensor w = leaf({1, 2, 3, 4}, {2, 2});
+  Watch watch;
+  std::weak_ptr<int> node;
+  {
+    Tensor h = watch.tensor({2, 2});
+    const Tensor y = linear(h, w);
+    node = watch_node(y);
+    h += y;
+  }
+  EXPECT_TRUE(watch.gone());
+  EXPECT_TRUE(node.expired());
+}
+
+TEST(InPlaceCircles, AResultThatIsOverwritten) {
+  const Tensor w = leaf({1, 2, 3, 4}, {2, 2});
+  std::weak_ptr<int> node;
+  {
+    Tensor h = w * 2.0;
+    for (int i = 0; i < 3; ++i) {
+      const Tensor y = h * w;
+      node = watch_node(y);
+      h += y;
+    }
+  }
+  EXPECT_TRUE(node.expired());
+}
+
+TEST(InPlaceCircles, TheReasonOfAFailureIsStillKnown) {
+  const Tensor w = leaf({1, 2, 3, 4}, {2, 2});
+  Tensor h = full({2, 2}, 0.5, f64);
+  h += h * w;
+  EXPECT_EQ(text_of<GradientError>([&] { h.sum().backward(); }),
+            "backward(): mul() needs its input 0 of shape [2, 2], which add has overwritten "
+            "(version 1, saved at 0)");
+}
+
+TEST(InPlaceCircles, RowsFromTheRowsBefore) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  Watch watch;
+  {
+    Tensor out = watch.tensor({4, 3});
+    for (int t = 1; t < 4; ++t) out[t] = out[t - 1] * w;
+  }
+  EXPECT_TRUE(watch.gone());
+}
+
+TEST(InPlaceCircles, RowsOfABaseThatNobodyElseHolds) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  Watch watch;
+  {
+    Tensor row;
+    Tensor y;
+    {
+      const Tensor base = watch.tensor({2, 3});
+      row = base.select(0, 0);
+      y = base * w;
+    }
+    row += y.sum({0});
+  }
+  EXPECT_TRUE(watch.gone());
+}
+
+TEST(InPlaceCircles, ViewsMultipliedByViews) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  Watch watch;
+  {
+    Tensor base = watch.tensor({3, 3});
+    Tensor first = base.select(0, 0);
+    const Tensor second = base.select(0, 1), third = base.select(0, 2);
+    first *= second * w;
+    first *= third;
+    base *= second * w;
+    const Tensor flat = base.reshape({9});
+    first += flat.narrow(0, 3, 3) * w;
+  }
+  EXPECT_TRUE(watch.gone());
+}
+
+TEST(InPlaceCircles, AcrossLongHistoriesAndSecondHandles) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  Watch watch;
+  {
+    Tensor h = watch.tensor({3});
+    const Tensor same = h;
+    Tensor y = h * w;
+    for (int i = 0; i < 1000; ++i) y = y + 1.0;
+    h += y;
+  }
+  EXPECT_TRUE(watch.gone());
+}
+
+struct Keeps {
+  Tensor x;
+  Tensor forward(const Tensor& in) {
+    x = in;
+    return in * 2.0;
+  }
+  Tensor backward(const Tensor& dy) { return dy * 2.0 + x * 0.0; }
+};
+
+TEST(InPlaceCircles, AUserFunctionThatKeepsItsInput) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  std::weak_ptr<int> node;
+  {
+    Tensor h = w * 1.0;
+    const Tensor y = custom<Keeps>(h);
+    node = watch_node(y);
+    h += y;
+  }
+  EXPECT_TRUE(node.expired());
+}
+
+TEST(InPlaceCircles, SymbolicValuesKeepWhatWasSaved) {
+  std::weak_ptr<graph::Graph> alive;
+  {
+    auto g = graph::Graph::make();
+    alive = g;
+    Tensor h = g->input("h", {{2}, f64, {}});
+    Tensor w = g->input("w", {{2}, f64, {}});
+    const Tensor dy = g->input("dy", {{2}, f64, {}});
+    w.requires_grad_();
+    h += h * w;
+    h *= h;
+    h.backward(dy);
+    g->output("dw", w.grad());
+    // d/dw (h + h w)^2 = 2 (h + h w) h
+    const Tensor in[] = {wrap(Doubles{1, 2}, {2}), wrap(Doubles{3, 5}, {2}),
+                         wrap(Doubles{1, 10}, {2})};
+    EXPECT_EQ(values(g->run(in)[0]), (Doubles{8, 480}));
+  }
+  EXPECT_TRUE(alive.expired());
+}
+
+TEST(InPlaceSymbolic, AnOverwrittenValueIsNotMistakenForTheSavedOne) {
+  auto g = graph::Graph::make();
+  Tensor h = g->input("h", {{2}, f64, {}});
+  Tensor w = g->input("w", {{2}, f64, {}});
+  w.requires_grad_();
+  const Tensor y = h * w;
+  h *= 2.0;
+  const Tensor dy = g->input("dy", {{2}, f64, {}});
+  EXPECT_EQ(text_of<GradientError>([&] { y.backward(dy); }),
+            "backward(): mul() needs its input 0 of shape [2], which mul has overwritten (version "
+            "1, saved at 0)");
+}
+
+// --- A write that fails changes nothing ---------------------------------------------------------
+
+TEST(InPlaceFailures, AViewOfForeignStridedMemory) {
+  Doubles memory{1, 2, 3, 4, 5, 6};
+  const Tensor base = wrap(memory.data(), {2, 2}, f64, {}, {3, 1});
+  Tensor row = base.select(0, 1);
+  EXPECT_EQ(text_of<GradientError>([&] {
+              row += leaf({1, 1}, {2});
+            }),
+            "add(): in-place write to a view of foreign strided memory has no gradient");
+  EXPECT_EQ(memory, (Doubles{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(base.version(), 0u);
+  row += 1.0;  // without a gradient there is no history to keep
+  EXPECT_EQ(memory, (Doubles{1, 2, 3, 5, 6, 6}));
+}
+
+TEST(InPlaceFailures, AnomalyIsSeenBeforeTheWrite) {
+  const Tensor x = leaf({1, 2}, {2});
+  Tensor y = x * 3.0;
+  {
+    AnomalyMode mode;
+    EXPECT_EQ(text_of<GradientError>([&] {
+                y += wrap(Doubles{1, NAN}, {2});
+              }),
+              "anomaly: add() produced NaN in output 0 of shape [2]");
+  }
+  EXPECT_EQ(values(y), (Doubles{3, 6}));
+  EXPECT_EQ(y.version(), 0u);
+  y.sum().backward();
+  EXPECT_EQ(values(x.grad()), (Doubles{3, 3}));
+}
+
+TEST(InPlaceFailures, AnIndexOutOfRangeLeavesValuesAndHistory) {
+  const Tensor x = leaf({1, 2, 3}, {3});
+  const Tensor y = x * x;
+  const Tensor at = wrap(std::vector<int64_t>{0, 7}, {2});
+  EXPECT_EQ(text_of<IndexError>([&] { index_put_(y, Inputs(&at, 1), x.narrow(0, 0, 2)); }),
+            text_of<IndexError>([&] { index_put(y, Inputs(&at, 1), x.narrow(0, 0, 2)); }));
+  EXPECT_EQ(values(y), (Doubles{1, 4, 9}));
+  EXPECT_EQ(y.version(), 0u);
+  y.sum().backward();
+  EXPECT_EQ(values(x.grad()), (Doubles{2, 4, 6}));
+}
+
+TEST(InPlaceFailures, ASymbolicGradientOfAConcreteTensorIsNotRecorded) {
+  auto g = graph::Graph::make();
+  Tensor x = g->input("x", {{2}, f64, {}});
+  x.requires_grad_();
+  Tensor y = zeros({2}, f64);
+  EXPECT_EQ(text_of<NotImplemented>([&] { y += x; }),
+            "add(): an in-place write to a tensor from outside the recorded function has no "
+            "gradient there; use NoGrad, or an op that makes a copy");
+  EXPECT_TRUE(g->nodes().empty());
+}
+
+// --- Views of a base that was written -----------------------------------------------------------
+
+TEST(InPlaceViews, BackwardFromAViewWhoseBaseGainedHistory) {
+  const Tensor x = leaf({1, 2, 3, 4}, {2, 2});
+  Tensor base = zeros({2, 2}, f64);
+  const Tensor row = base.select(0, 1);
+  base.copy_(x * x);
+  row.backward(wrap(Doubles{1, 10}, {2}));
+  EXPECT_EQ(values(x.grad()), (Doubles{0, 0, 6, 80}));
+}
+
+TEST(InPlaceViews, GradWithRespectToAViewWhoseBaseGainedHistory) {
+  const Tensor x = leaf({1, 2, 3, 4}, {2, 2});
+  Tensor base = zeros({2, 2}, f64);
+  const Tensor row = base.select(0, 1);
+  base.copy_(x * x);
+  EXPECT_EQ(values(grad((row * 3.0).sum(), row)), (Doubles{3, 3}));
+  int calls = 0;
+  Tensor other = zeros({2, 2}, f64);
+  const Tensor column = other.select(1, 0);
+  other.copy_(x);
+  register_hook(column, [&](const Tensor& g) {
+    ++calls;
+    EXPECT_EQ(values(g), (Doubles{2, 2}));
+  });
+  (column * 2.0).sum().backward();
+  EXPECT_EQ(calls, 1);
+}
+
+}  // namespace
+}  // namespace tandem
