@@ -178,12 +178,12 @@ void MaxPool2dGrad::cpu(Inputs in, Outputs out) const {
   const Tensor indices = detail::as_contiguous(in[1]);
   const int64_t* at = indices.data<int64_t>();
   const int64_t plane = x[n - 2] * x[n - 1];
-  for (int64_t i = 0; i < indices.numel(); ++i)
-    check<IndexError>(at[i] >= 0 && at[i] < plane, *this, "index ", at[i], " is out of range [0, ",
-                      plane - 1, "]");
   cpu::PoolShape s{out[0].numel() / plane, x[n - 2], x[n - 1], y[n - 2], y[n - 1], 1, 1};
+  int64_t bad = -1;
   compute(in[0], out[0],
-          [&]<class T>(const T* dy, T* dx) { cpu::max_pool2d_backward<T>(s, dy, at, dx); });
+          [&]<class T>(const T* dy, T* dx) { bad = cpu::max_pool2d_backward<T>(s, dy, at, dx); });
+  check<IndexError>(bad < 0, *this, "index ", at[std::max<int64_t>(bad, 0)],
+                    " is out of range [0, ", plane - 1, "]");
 }
 
 Tensors MaxPool2dGrad::vjp(const Saved& s, const Tensor& g) const {

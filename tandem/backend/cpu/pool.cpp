@@ -1,6 +1,7 @@
 #include "tandem/backend/cpu/pool.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <type_traits>
 #include <vector>
@@ -18,14 +19,15 @@ template <class T>
 using Index = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
 
 constexpr int64_t kBlock = 256;
+constexpr int64_t kLanes = 16;
 
-// Whole windows of a fixed size: `count` outputs of one row, x at the first window's corner.
+// Whole windows of a fixed size: outputs [begin, end) of one row, x at the row's first window.
 template <int KH, int KW, int S, class T>
-TANDEM_ALWAYS_INLINE void max_body(int64_t count, const T* __restrict x, int64_t w, int64_t corner,
-                                   T* __restrict y, Index<T>* __restrict index) {
+TANDEM_ALWAYS_INLINE void max_span(int32_t begin, int32_t end, const T* __restrict x, int64_t w,
+                                   int64_t corner, T* __restrict y, Index<T>* __restrict index) {
   const auto start = static_cast<Index<T>>(corner);
   const auto down = static_cast<Index<T>>(w);
-  for (int32_t j = 0; j < static_cast<int32_t>(count); ++j) {
+  for (int32_t j = begin; j < end; ++j) {
     T most = x[j * S];
     Index<T> at = start + static_cast<Index<T>>(j) * S;
     const Index<T> first = at;
@@ -40,6 +42,18 @@ TANDEM_ALWAYS_INLINE void max_body(int64_t count, const T* __restrict x, int64_t
     y[j] = most;
     index[j] = at;
   }
+}
+
+// Spans of constant length leave no remainder to do one by one.
+template <int KH, int KW, int S, class T>
+TANDEM_ALWAYS_INLINE void max_body(int64_t count, const T* __restrict x, int64_t w, int64_t corner,
+                                   T* __restrict y, Index<T>* __restrict index) {
+  const auto n = static_cast<int32_t>(count);
+  int32_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) {
+    max_span<KH, KW, S>(0, kLanes, x + j * S, w, corner + j * S, y + j, index + j);
+  }
+  max_span<KH, KW, S>(j, n, x, w, corner, y, index);
 }
 
 template <class T>
@@ -118,9 +132,12 @@ struct Inside {
   }
 };
 
+// `end_of_x` is that of all planes: short rows are done as whole spans where that reads nothing
+// beyond.
 template <class T>
 void max_plane(const PoolShape& s, MaxRow<T> kernel, const Inside& rows, const Inside& cols,
-               const T* plane, T* y, int64_t* index) {
+               const T* plane, const T* end_of_x, T* y, int64_t* index) {
+  T most[kBlock];
   Index<T> at[kBlock];
   for (int64_t i = 0; i < s.out_h; ++i) {
     const bool fast = kernel != nullptr && i >= rows.begin && i < rows.end;
@@ -136,7 +153,10 @@ void max_plane(const PoolShape& s, MaxRow<T> kernel, const Inside& rows, const I
     for (int64_t j = begin; j < end; j += kBlock) {
       const int64_t count = std::min(kBlock, end - j);
       const int64_t corner = (i * s.stride_h - s.pad_h) * s.w + j * s.stride_w - s.pad_w;
-      kernel(count, plane + corner, s.w, corner, yr + j, at);
+      const int64_t whole = (count + kLanes - 1) / kLanes * kLanes;
+      const int64_t reach = corner + (s.kh - 1) * s.w + (whole - 1) * s.stride_w + s.kw;
+      kernel(reach <= end_of_x - plane ? whole : count, plane + corner, s.w, corner, most, at);
+      std::copy_n(most, count, yr + j);
       if (ir != nullptr) std::copy_n(at, count, ir + j);
     }
     slow(end, s.out_w);
@@ -312,21 +332,30 @@ void max_pool2d(const PoolShape& s, const T* x, T* y, int64_t* indices) {
   const int64_t out = s.out_h * s.out_w;
   parallel_for(s.planes, plane_grain(out * s.kh * s.kw), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      max_plane(s, kernel, rows, cols, x + p * s.h * s.w, y + p * out,
+      max_plane(s, kernel, rows, cols, x + p * s.h * s.w, x + s.planes * s.h * s.w, y + p * out,
                 indices == nullptr ? nullptr : indices + p * out);
     }
   });
 }
 
 template <class T>
-void max_pool2d_backward(const PoolShape& s, const T* dy, const int64_t* indices, T* dx) {
+int64_t max_pool2d_backward(const PoolShape& s, const T* dy, const int64_t* indices, T* dx) {
   const int64_t out = s.out_h * s.out_w, in = s.h * s.w;
+  std::atomic<int64_t> bad{-1};
   parallel_for(s.planes, plane_grain(in), [&](int64_t begin, int64_t end) {
-    std::fill(dx + begin * in, dx + end * in, T{0});
     for (int64_t p = begin; p < end; ++p) {
-      for (int64_t i = p * out; i < (p + 1) * out; ++i) dx[p * in + indices[i]] += dy[i];
+      T* plane = dx + p * in;
+      std::fill_n(plane, in, T{0});
+      for (int64_t i = p * out; i < (p + 1) * out; ++i) {
+        if (static_cast<uint64_t>(indices[i]) >= static_cast<uint64_t>(in)) {
+          bad.store(i, std::memory_order_relaxed);
+          return;
+        }
+        plane[indices[i]] += dy[i];
+      }
     }
   });
+  return bad.load(std::memory_order_relaxed);
 }
 
 template <class T>
@@ -353,14 +382,15 @@ void adaptive_avg_pool2d_backward(int64_t planes, int64_t h, int64_t w, int64_t 
   average_backward(adaptive(planes, h, w, out_h, out_w), dy, dx);
 }
 
-#define TANDEM_POOL(T)                                                                             \
-  template TANDEM_API void max_pool2d<T>(const PoolShape&, const T*, T*, int64_t*);                \
-  template TANDEM_API void max_pool2d_backward<T>(const PoolShape&, const T*, const int64_t*, T*); \
-  template TANDEM_API void avg_pool2d<T>(const PoolShape&, bool, int64_t, const T*, T*);           \
-  template TANDEM_API void avg_pool2d_backward<T>(const PoolShape&, bool, int64_t, const T*, T*);  \
-  template TANDEM_API void adaptive_avg_pool2d<T>(int64_t, int64_t, int64_t, int64_t, int64_t,     \
-                                                  const T*, T*);                                   \
-  template TANDEM_API void adaptive_avg_pool2d_backward<T>(int64_t, int64_t, int64_t, int64_t,     \
+#define TANDEM_POOL(T)                                                                            \
+  template TANDEM_API void max_pool2d<T>(const PoolShape&, const T*, T*, int64_t*);               \
+  template TANDEM_API int64_t max_pool2d_backward<T>(const PoolShape&, const T*, const int64_t*,  \
+                                                     T*);                                         \
+  template TANDEM_API void avg_pool2d<T>(const PoolShape&, bool, int64_t, const T*, T*);          \
+  template TANDEM_API void avg_pool2d_backward<T>(const PoolShape&, bool, int64_t, const T*, T*); \
+  template TANDEM_API void adaptive_avg_pool2d<T>(int64_t, int64_t, int64_t, int64_t, int64_t,    \
+                                                  const T*, T*);                                  \
+  template TANDEM_API void adaptive_avg_pool2d_backward<T>(int64_t, int64_t, int64_t, int64_t,    \
                                                            int64_t, const T*, T*);
 TANDEM_POOL(float)
 TANDEM_POOL(double)

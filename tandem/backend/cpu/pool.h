@@ -21,10 +21,11 @@ struct PoolShape {
 template <class T>
 TANDEM_API void max_pool2d(const PoolShape& shape, const T* x, T* y, int64_t* indices);
 
-/// dx[indices] += dy, dx zero elsewhere.
+/// dx[indices] += dy, dx zero elsewhere. Returns where an index outside [0, h w) lies, -1 if none
+/// does; with one, dx is not complete.
 template <class T>
-TANDEM_API void max_pool2d_backward(const PoolShape& shape, const T* dy, const int64_t* indices,
-                                    T* dx);
+TANDEM_API int64_t max_pool2d_backward(const PoolShape& shape, const T* dy, const int64_t* indices,
+                                       T* dx);
 
 /// y = sum of each window / divisor: `divisor_override` if not 0, else the number of elements of
 /// the window, counting those in the padding if `count_include_pad` (but never those beyond it).
