@@ -13,8 +13,9 @@ namespace {
 
 constexpr int64_t kTile = 4;           // outputs of a tile along one axis
 constexpr int64_t kCoefficients = 36;  // of a tile
-// Coefficients of both sides that are held at once; the filters' take the rest of the cache.
-constexpr int64_t kBlockBytes = 384 << 10;
+// Coefficients of both sides that are held at once: beside those of the filters, which must stay in
+// the cache too; or with sums that are only passed through, the fewer times the longer the blocks.
+constexpr int64_t kBlockBytes = 384 << 10, kLongBlockBytes = 768 << 10;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -30,7 +31,7 @@ struct Plan {
   int64_t blocks;
   int64_t pitch_c, pitch_oc;  // of a block's coefficients
 
-  explicit Plan(const ConvShape& s) {
+  explicit Plan(const ConvShape& s, int64_t block_bytes = kBlockBytes) {
     const int64_t width = winograd_kernels().width;
     c = ceil_div(s.c, width) * width;
     oc = ceil_div(s.oc, width) * width;
@@ -38,7 +39,7 @@ struct Plan {
     across = ceil_div(s.out_w(), kTile);
     rows = s.n * down;
     const int64_t row_bytes = across * kCoefficients * (c + oc) * int64_t{sizeof(float)};
-    per_block = std::clamp<int64_t>(kBlockBytes / row_bytes, 1, std::max<int64_t>(1, 64 / across));
+    per_block = std::clamp<int64_t>(block_bytes / row_bytes, 1, std::max<int64_t>(1, 64 / across));
     per_block = std::min(per_block, rows);
     blocks = ceil_div(rows, per_block);
     pitch_c = pitch_of(per_block * across * c);
@@ -247,7 +248,7 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
   constexpr int64_t most_bytes = 64 << 20;
   const GemmKernels<float>& gemm = gemm_kernels<float>();
   const WinogradKernels& kernels = winograd_kernels();
-  const Plan plan(s);
+  const Plan plan(s, kLongBlockBytes);
   const int64_t position = s.c * plan.oc, size = kCoefficients * position;
   const int64_t affordable = most_bytes / (size * int64_t{sizeof(float)});
   const int64_t parts = std::min(plan.blocks, std::clamp<int64_t>(affordable, 1, most_parts));
