@@ -76,7 +76,8 @@ def mlp():
 def tensors():
     """Every element type, raw and in typed fields; strings; empty and 0-d ones."""
     made = [tensor(kind, raw) for kind in TANDEM_TYPES + OTHER_TYPES for raw in (True, False)]
-    made.append(helper.make_tensor("strings", TensorProto.STRING, [3], [b"a", b"", b"\xff\x00\xfe"]))
+    texts = [b"a", b"", b"\xff\x00\xfe"]
+    made.append(helper.make_tensor("strings", TensorProto.STRING, [3], texts))
     made.append(numpy_helper.from_array(np.zeros((0, 3), np.float32), "empty"))
     made.append(helper.make_tensor("empty_typed", TensorProto.INT64, [2, 0], []))
     made.append(numpy_helper.from_array(np.float64(2.5), "zero_d"))

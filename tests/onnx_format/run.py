@@ -234,7 +234,8 @@ def first_difference(ours, theirs):
     for a, b in zip(ours, theirs):
         if a != b:
             return f"{a[:200]} | {b[:200]}"
-    return f"{len(ours)} lines, {len(theirs)} lines: {(ours[len(theirs):] + theirs[len(ours):])[:2]}"
+    rest = (ours[len(theirs):] + theirs[len(ours):])[:2]
+    return f"{len(ours)} lines, {len(theirs)} lines: {rest}"
 
 
 def compare(program, paths, folder, what):
