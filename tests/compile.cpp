@@ -55,7 +55,9 @@ TEST(Compile, TrainingStepEqualsEager) {
       if (i == 50) opt.set_lr(1e-3);
       seen.push_back((compiled ? fast(x, y) : step(x, y)).item<double>());
     }
-    if (compiled) EXPECT_EQ(fast.captures(), 1);
+    if (compiled) {
+      EXPECT_EQ(fast.captures(), 1);
+    }
     for (auto& [name, t] : net.body.state_dict())
       for (double v : t.to_vector<double>()) seen.push_back(v);
     for (auto& [name, t] : net.body.named_parameters())
@@ -135,6 +137,45 @@ TEST(Compile, GradientsOfArguments) {
   f(x);
   f(x);
   EXPECT_EQ(x.grad().to_vector<float>(), (std::vector<float>{4, 8}));
+}
+
+TEST(Compile, ABatchOfAnySizeIsOneCapture) {
+  Net net;
+  optim::SGD opt(net.body.parameters(), {.lr = 1e-2});
+  auto step = [&](const Tensor& x, const Tensor& y) {
+    Tensor loss = cross_entropy(net.body(x).reshape({x.size(0), 3}), y) / double(x.size(0));
+    opt.zero_grad();
+    loss.backward();
+    opt.step();
+    return loss;
+  };
+  auto fast = compile(step);
+  for (int64_t n : {8, 5, 8, 11, 2}) {
+    const Tensor x = randn({n, 6}), y = randint(3, {n});
+    const NamedTensors before = net.body.clone().state_dict();
+    manual_seed(uint64_t(n));
+    const double a = fast(x, y).item<double>();
+    const NamedTensors after = net.body.clone().state_dict();
+    net.body.load_state_dict(before);
+    manual_seed(uint64_t(n));
+    EXPECT_EQ(step(x, y).item<double>(), a);
+    for (auto& [name, t] : net.body.state_dict())
+      EXPECT_EQ(largest_difference(t, find(after, name)), 0) << name;
+  }
+  EXPECT_EQ(fast.captures(), 1);
+}
+
+TEST(Compile, TrainAndEvalAreTwoCaptures) {
+  nn::Sequential net(nn::Linear(3, 3), nn::Dropout(0.5));
+  auto f = compile([&](const Tensor& x) { return net(x); });
+  const Tensor x = ones({2, 3});
+  f(x);
+  net.eval();
+  EXPECT_EQ(largest_difference(f(x), net(x)), 0);
+  net.train();
+  f(x);
+  EXPECT_EQ(f.captures(), 2);
+  EXPECT_NE(f.reasons()[1].find("evaluation mode"), std::string::npos) << f.reasons()[1];
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "tandem/core/modes.h"
+
 namespace tandem {
 namespace {
 
@@ -25,11 +27,19 @@ Tensor filled(Tensor t, F&& f) {
 
 }  // namespace
 
+namespace detail {
+// Implemented by ops/: inside a function under capture the shape may have an unknown axis.
+Tensor captured_full(const Shape& shape, const Tensor& value);
+}  // namespace detail
+
 Tensor full(const Shape& shape, Scalar value, DType dtype, Device device) {
+  if ((detail::modes & Modes::capture) && !shape.empty())
+    return detail::captured_full(shape, full({}, value, dtype, device));
   return filled(empty(shape, dtype, device), [&]<class T>(Tensor& t) { fill<T>(t, value); });
 }
 
 Tensor zeros(const Shape& shape, DType dtype, Device device) {
+  if (detail::modes & Modes::capture) return full(shape, 0, dtype, device);
   Tensor t = empty(shape, dtype, device);
   if (t.raw_data()) std::memset(t.raw_data(), 0, size_t(t.numel() * itemsize(dtype)));
   return t;
@@ -79,7 +89,8 @@ Tensor linspace(double start, double end, int64_t steps, DType dtype) {
 
 Tensor eye(int64_t n, int64_t m, DType dtype) {
   const int64_t cols = m < 0 ? n : m;
-  return filled(zeros({n, cols}, dtype), [&]<class T>(Tensor& t) {
+  return filled(empty({n, cols}, dtype), [&]<class T>(Tensor& t) {
+    fill<T>(t, 0);
     for (int64_t i = 0; i < std::min(n, cols); ++i)
       static_cast<T*>(t.raw_data())[i * cols + i] = T(1);
   });

@@ -1,5 +1,6 @@
 #include "tandem/graph/compile.h"
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 
@@ -7,33 +8,44 @@
 #include "tandem/graph/ir.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
+#include "tandem/graph/specialise.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/add.h"
 
 namespace tandem::detail {
 namespace {
 
+using graph::AxisLength;
 using graph::Graph;
 using graph::Plan;
 using graph::ValueKind;
 
-/// One capture: the graph for inputs of these specs, and its plans.
+/// The graph of a capture for arguments of certain shapes, ready to run.
+struct Instance {
+  std::vector<Shape> shapes;
+  std::shared_ptr<Graph> graph;
+  std::atomic<Plan*> idle{nullptr};  ///< a plan that no thread runs
+  uint64_t used = 0;
+
+  ~Instance() { delete idle.load(); }
+};
+
+/// One capture: the recorded graph, and an instance for each set of shapes that it has met.
 struct Capture {
-  std::vector<Spec> specs;
+  std::vector<Spec> specs;  ///< of the arguments; an unknown axis has its stand-in
   std::vector<bool> needs_grad;
   std::string key;
   bool grad_mode = true;
-  std::shared_ptr<Graph> graph;
+  std::shared_ptr<Graph> graph;                 ///< as recorded
   std::vector<std::pair<Tensor, Spec>> states;  ///< and what was assumed of them
-  size_t results = 0;
-  std::vector<size_t> input_gradients;  ///< inputs whose gradients are the outputs after results
+  std::vector<bool> states_need_grad;
+  size_t results = 0, result_number = 0;
+  std::vector<size_t> input_gradients;  ///< arguments whose gradients follow the results
   std::string reason;
-  std::atomic<Plan*> idle{nullptr};  ///< a plan that no thread runs
-
-  ~Capture() { delete idle.load(); }
+  std::vector<std::shared_ptr<Instance>> instances;
 };
 
-std::string describe(const Spec& s) { return to_string(s); }
+constexpr size_t most_instances = 32;
 
 }  // namespace
 
@@ -42,16 +54,39 @@ struct CompiledFunction::Impl {
   std::source_location where;
   mutable std::mutex mutex;
   std::vector<std::unique_ptr<Capture>> captures;
+  size_t traces = 0;
+  uint64_t calls = 0;
 
-  /// Empty when the capture fits; else why not.
-  std::string mismatch(const Capture& c, const Leaves& in, bool explain) const {
+  std::string place() const { return cat(where.file_name(), ":", int64_t(where.line())); }
+
+  /// Whether `shape` is `pattern` with lengths for its unknown axes.
+  static bool fits(const Shape& shape, const Shape& pattern, std::span<const int64_t> axes,
+                   std::vector<AxisLength>& lengths) {
+    if (shape.size() != pattern.size()) return false;
+    for (int i = 0; i < shape.size(); ++i) {
+      if (shape[i] == pattern[i]) continue;
+      if (std::find(axes.begin(), axes.end(), pattern[i]) == axes.end()) return false;
+      const auto known = std::find_if(lengths.begin(), lengths.end(),
+                                      [&](const AxisLength& l) { return l.first == pattern[i]; });
+      if (known == lengths.end()) lengths.emplace_back(pattern[i], shape[i]);
+      else if (known->second != shape[i]) return false;
+    }
+    return true;
+  }
+
+  /// Empty when the capture fits; else why not, in words when `explain`.
+  std::string mismatch(const Capture& c, const Leaves& in, bool explain, bool shapes,
+                       std::vector<AxisLength>& lengths) const {
     auto no = [&](const auto&... text) { return explain ? cat(text...) : std::string("x"); };
     if (c.specs.size() != in.tensors.size())
       return no(in.tensors.size(), " tensors instead of ", c.specs.size());
     for (size_t i = 0; i < c.specs.size(); ++i) {
       const TensorImpl& t = *in.tensors[i].impl();
-      if (!(t.spec == c.specs[i]))
-        return no("argument ", i, " is ", describe(t.spec), " instead of ", describe(c.specs[i]));
+      const Spec& want = c.specs[i];
+      const bool alike = t.spec.dtype == want.dtype && t.spec.device == want.device &&
+                         t.spec.shape.size() == want.shape.size();
+      if (!alike || (shapes && !fits(t.spec.shape, want.shape, c.graph->axes(), lengths)))
+        return no("argument ", i, " is ", to_string(t.spec), " instead of ", to_string(want));
       if (t.has(TensorImpl::needs_grad) != c.needs_grad[i])
         return no("argument ", i,
                   c.needs_grad[i] ? " requires no gradient now" : " requires a gradient now");
@@ -59,57 +94,147 @@ struct CompiledFunction::Impl {
     if (in.key != c.key) return no("an argument that is no tensor has another value");
     if (grad_enabled() != c.grad_mode)
       return no("gradients are switched ", c.grad_mode ? "off" : "on", " now");
-    for (const auto& [t, spec] : c.states)
-      if (!(t.impl()->spec == spec))
-        return no("a captured ", describe(spec), " is ", describe(t.spec()), " now");
+    for (const auto& [flag, value] : c.graph->flags())
+      if (*flag != value)
+        return no("a module is in ", value ? "evaluation" : "training", " mode now");
+    for (size_t i = 0; i < c.states.size(); ++i) {
+      const TensorImpl& now = *c.states[i].first.impl();
+      const Spec& was = c.states[i].second;
+      if (!(now.spec == was))
+        return no("a captured ", to_string(was), " is ", to_string(now.spec), " now");
+      if (now.has(TensorImpl::needs_grad) != c.states_need_grad[i])
+        return no("a captured ", to_string(was), " requires ",
+                  c.states_need_grad[i] ? "no gradient now" : "a gradient now");
+    }
     return {};
   }
 
-  std::string place() const { return cat(where.file_name(), ":", int64_t(where.line())); }
+  /// Records the function for arguments of these specs.
+  std::unique_ptr<Capture> record(const Leaves& in, std::vector<Spec> specs, Trace& trace,
+                                  const std::shared_ptr<Graph>& graph) {
+    auto c = std::make_unique<Capture>();
+    c->key = in.key;
+    c->grad_mode = grad_enabled();
+    c->graph = graph;
+    c->specs = std::move(specs);
+    Graph& g = *graph;
+    Tensors symbolic, results;
+    for (size_t i = 0; i < in.tensors.size(); ++i) {
+      c->needs_grad.push_back(in.tensors[i].requires_grad());
+      symbolic.push_back(g.input(cat("in", i), c->specs[i]));
+      if (in.tensors[i].requires_grad()) symbolic.back().requires_grad_();
+    }
+    const CaptureScope scope(g);
+    try {
+      trace.run(symbolic, results);
+      c->result_number = traces++;
+      for (size_t i = 0; i < results.size(); ++i) g.output(cat("out", i), results[i]);
+    } catch (...) {
+      g.take_gradients();
+      throw;
+    }
+    c->results = results.size();
+    for (size_t i = 0; i < symbolic.size(); ++i)
+      if (Tensor d = symbolic[i].grad(); d.defined()) {
+        g.output(cat("grad_in", i), d);
+        c->input_gradients.push_back(i);
+      }
+    g.take_gradients();
+    for (const graph::Value& v : g.values())
+      if (v.kind == ValueKind::state) {
+        c->states.emplace_back(v.tensor, v.spec);
+        c->states_need_grad.push_back(v.tensor.requires_grad());
+      }
+    return c;
+  }
 
-  Capture& capture(const Leaves& in, Trace& trace) {
+  std::shared_ptr<Graph> for_lengths(const Graph& g, std::span<const AxisLength> lengths) const {
+    auto ready = specialise(g, lengths);
+    optimize(*ready, options.deterministic);
+    return ready;
+  }
+
+  /// Records the function once more with unknown axes where `in` differs from `c` in length. It
+  /// takes the capture's place when it gives the same graph for the first lengths as before.
+  bool generalise(Capture& c, const Leaves& in, Trace& trace) {
+    auto g = Graph::make();
+    std::vector<Spec> specs = c.specs;
+    std::vector<std::pair<AxisLength, int64_t>> known;  // (old, new), stand-in
+    std::vector<AxisLength> before;
+    for (size_t i = 0; i < specs.size(); ++i)
+      for (int a = 0; a < specs[i].shape.size(); ++a) {
+        int64_t& d = specs[i].shape[a];
+        const int64_t now = in.tensors[i].shape()[a];
+        const bool open =
+            std::find(c.graph->axes().begin(), c.graph->axes().end(), d) != c.graph->axes().end();
+        if (d == now && !open) continue;
+        const AxisLength change{d, now};
+        auto it = std::find_if(known.begin(), known.end(),
+                               [&](const auto& k) { return k.first == change; });
+        if (it == known.end()) {
+          known.emplace_back(change, g->new_axis());
+          it = std::prev(known.end());
+          before.emplace_back(it->second, d);
+        }
+        d = it->second;
+      }
+    try {
+      auto wide = record(in, std::move(specs), trace, g);
+      // The stand-ins of an earlier generalisation are lengths like any other here.
+      if (!same_structure(*specialise(*g, before), *c.graph)) return false;
+      wide->reason = c.reason;
+      wide->instances = c.instances;
+      c = std::move(*wide);
+      return true;
+    } catch (const Error&) {
+      return false;  // the code does not allow it; a capture of its own may work
+    }
+  }
+
+  std::pair<Capture*, std::vector<AxisLength>> find(const Leaves& in, Trace& trace) {
+    for (size_t k = captures.size(); k-- > 0;) {
+      std::vector<AxisLength> lengths;
+      if (mismatch(*captures[k], in, false, true, lengths).empty())
+        return {captures[k].get(), std::move(lengths)};
+    }
+    std::vector<AxisLength> lengths;
+    for (size_t k = captures.size(); k-- > 0;) {
+      Capture& c = *captures[k];
+      if (!mismatch(c, in, false, false, lengths).empty() || !generalise(c, in, trace)) continue;
+      if (mismatch(c, in, false, true, lengths).empty()) return {&c, std::move(lengths)};
+    }
     std::string reason = "the first call";
-    if (!captures.empty()) reason = mismatch(*captures.back(), in, true);
+    if (!captures.empty()) reason = mismatch(*captures.back(), in, true, true, lengths);
     require<Error>(int(captures.size()) < options.max_captures, "compile() at ", place(),
                    ": capture ", int64_t(captures.size()) + 1,
                    " is more than max_captures; the reason: ", reason);
-    auto c = std::make_unique<Capture>();
-    c->reason = cat(place(), ": ", reason);
-    c->key = in.key;
-    c->grad_mode = grad_enabled();
-    c->graph = Graph::make();
-    Graph& g = *c->graph;
-    Tensors symbolic, results;
-    for (size_t i = 0; i < in.tensors.size(); ++i) {
-      const Tensor& t = in.tensors[i];
-      require(t.defined(), "compile(): argument ", i, " is undefined");
-      c->specs.push_back(t.spec());
-      c->needs_grad.push_back(t.requires_grad());
-      symbolic.push_back(g.input(cat("in", i), t.spec()));
-      if (t.requires_grad()) symbolic.back().requires_grad_();
+    std::vector<Spec> specs;
+    for (const Tensor& t : in.tensors) specs.push_back(t.spec());
+    captures.push_back(record(in, std::move(specs), trace, Graph::make()));
+    captures.back()->reason = cat(place(), ": ", reason);
+    return {captures.back().get(), {}};
+  }
+
+  std::shared_ptr<Instance> instance(Capture& c, const Leaves& in,
+                                     std::span<const AxisLength> lengths) {
+    for (const auto& i : c.instances) {
+      bool same = true;
+      for (size_t k = 0; k < i->shapes.size(); ++k)
+        same = same && i->shapes[k] == in.tensors[k].impl()->spec.shape;
+      if (!same) continue;
+      i->used = ++calls;
+      return i;
     }
-    {
-      const CaptureScope scope(g);
-      try {
-        trace.run(symbolic, results);
-      } catch (...) {
-        g.take_gradients();
-        throw;
-      }
-      for (size_t i = 0; i < results.size(); ++i) g.output(cat("out", i), results[i]);
-      c->results = results.size();
-      for (size_t i = 0; i < symbolic.size(); ++i)
-        if (Tensor d = symbolic[i].grad(); d.defined()) {
-          g.output(cat("grad_in", i), d);
-          c->input_gradients.push_back(i);
-        }
-      g.take_gradients();
-    }
-    for (const graph::Value& v : g.values())
-      if (v.kind == ValueKind::state) c->states.emplace_back(v.tensor, v.spec);
-    graph::optimize(g, options.deterministic);
-    captures.push_back(std::move(c));
-    return *captures.back();
+    if (c.instances.size() >= most_instances)
+      c.instances.erase(
+          std::min_element(c.instances.begin(), c.instances.end(),
+                           [](const auto& a, const auto& b) { return a->used < b->used; }));
+    auto fresh = std::make_shared<Instance>();
+    for (const Tensor& t : in.tensors) fresh->shapes.push_back(t.shape());
+    fresh->graph = for_lengths(*c.graph, lengths);
+    fresh->used = ++calls;
+    c.instances.push_back(fresh);
+    return fresh;
   }
 };
 
@@ -121,34 +246,34 @@ CompiledFunction::CompiledFunction(CompileOptions options, std::source_location 
 CompiledFunction::~CompiledFunction() = default;
 
 std::pair<Tensors, size_t> CompiledFunction::call(const Leaves& in, Trace& trace) {
-  Capture* found = nullptr;
-  size_t which = 0;
+  for (size_t i = 0; i < in.tensors.size(); ++i)
+    require(in.tensors[i].defined(), "compile() at ", impl_->place(), ": argument ", i,
+            " is undefined");
+  std::shared_ptr<Instance> instance;
+  std::vector<size_t> input_gradients;
+  size_t results = 0, number = 0;
   {
     const std::lock_guard lock(impl_->mutex);
-    for (size_t k = impl_->captures.size(); k-- > 0 && !found;)
-      if (impl_->mismatch(*impl_->captures[k], in, false).empty()) {
-        found = impl_->captures[k].get();
-        which = k;
-      }
-    if (!found) {
-      found = &impl_->capture(in, trace);
-      which = impl_->captures.size() - 1;
-    }
+    const auto [capture, lengths] = impl_->find(in, trace);
+    instance = impl_->instance(*capture, in, lengths);
+    input_gradients = capture->input_gradients;
+    results = capture->results;
+    number = capture->result_number;
   }
-  std::unique_ptr<Plan> plan(found->idle.exchange(nullptr));
-  if (!plan) plan = std::make_unique<Plan>(found->graph);
+  std::unique_ptr<Plan> plan(instance->idle.exchange(nullptr));
+  if (!plan) plan = std::make_unique<Plan>(instance->graph);
   Tensors out = plan->run({in.tensors.data(), in.tensors.size()});
-  delete found->idle.exchange(plan.release());
+  delete instance->idle.exchange(plan.release());
 
-  for (size_t i = 0; i < found->input_gradients.size(); ++i) {
-    const Tensor& leaf = in.tensors[found->input_gradients[i]];
+  for (size_t i = 0; i < input_gradients.size(); ++i) {
+    const Tensor& leaf = in.tensors[input_gradients[i]];
     const NoGrad guard;
     Tensor& grad = extras(*leaf.impl()).grad;
-    const Tensor& d = out[found->results + i];
+    const Tensor& d = out[results + i];
     grad = grad.defined() ? grad + d : d;
   }
-  out.resize(found->results);
-  return {std::move(out), which};
+  out.resize(results);
+  return {std::move(out), number};
 }
 
 int CompiledFunction::captures() const {
@@ -173,8 +298,10 @@ std::shared_ptr<const Graph> CompiledFunction::graph(size_t capture) const {
 std::string CompiledFunction::explain() const {
   const std::lock_guard lock(impl_->mutex);
   std::string s;
-  for (const auto& c : impl_->captures)
-    s += cat("capture of ", c->reason, "\n", Plan(c->graph).explain());
+  for (const auto& c : impl_->captures) {
+    s += cat("capture of ", c->reason, "\n");
+    for (const auto& i : c->instances) s += Plan(i->graph).explain();
+  }
   return s;
 }
 

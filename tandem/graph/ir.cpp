@@ -49,8 +49,46 @@ void Graph::output(std::string name, const Tensor& t) {
   output_names_.push_back(std::move(name));
 }
 
-void Graph::name_state(const Tensor& t, std::string name) {
-  values_[size_t(capture(t))].name = std::move(name);
+Tensor Graph::effect(Effect e) {
+  const Spec spec = e.value >= 0 ? value(e.value).spec : Spec{{0}, f32, {}};
+  const ValueId id = add_value(spec, {}, ValueKind::effect);
+  effects_.emplace(id, std::move(e));
+  return handle(id);
+}
+
+const Effect* Graph::find_effect(ValueId id) const {
+  const auto it = effects_.find(id);
+  return it == effects_.end() ? nullptr : &it->second;
+}
+
+std::vector<Assignment> Graph::take_assignments(size_t from) {
+  std::vector<Assignment> taken(assignments_.begin() + std::ptrdiff_t(from), assignments_.end());
+  assignments_.resize(from);
+  return taken;
+}
+
+std::shared_ptr<Graph> Graph::clone() const {
+  auto g = make();
+  g->values_ = values_;
+  g->nodes_ = nodes_;
+  g->inputs_ = inputs_;
+  g->outputs_ = outputs_;
+  g->output_names_ = output_names_;
+  g->assignments_ = assignments_;
+  g->gradients_ = gradients_;
+  g->effects_ = effects_;
+  g->variables_ = variables_;
+  g->axes_ = axes_;
+  return g;
+}
+
+int64_t Graph::new_axis() {
+  static constexpr int64_t primes[] = {3141667, 3678943, 4271843, 4892687,
+                                       5436569, 6147389, 6723863, 7368787};
+  require<NotImplemented>(axes_.size() < std::size(primes), "graph: more than ", std::size(primes),
+                          " axes of unknown length");
+  axes_.push_back(primes[axes_.size()]);
+  return axes_.back();
 }
 
 ValueId Graph::id_of(const Tensor& t) {
@@ -132,6 +170,18 @@ void Graph::gradient_changes(const Tensor& leaf) {
   for (const GradientWrite& g : gradients_)
     if (g.leaf.is_same(leaf)) return;
   gradients_.push_back({leaf, leaf.grad(), -1});
+}
+
+int64_t Graph::unknown_axis(int position) {
+  int64_t& axis = unknown_[position];
+  if (!axis) axis = new_axis();
+  return axis;
+}
+
+void Graph::depends_on(const bool& flag) {
+  for (const auto& [known, value] : flags_)
+    if (known == &flag) return;
+  flags_.emplace_back(&flag, flag);
 }
 
 void Graph::take_gradients() {

@@ -24,7 +24,8 @@ enum class ValueKind : uint8_t {
   input,     ///< given to each run
   constant,  ///< `tensor` never changes
   state,     ///< `tensor` by reference: what it holds when a run begins
-  key        ///< i64[2] drawn from `generator` by each run
+  key,       ///< i64[2] drawn from `generator` by each run
+  effect     ///< stands for assignments that are made when it is fetched, see Effect
 };
 
 struct Value {
@@ -46,6 +47,13 @@ struct GradientWrite {
   ValueId value = -1;
 };
 
+/// What fetching an effect value does. Used as an operand, it is `value`.
+struct Effect {
+  std::vector<Assignment> assignments;
+  std::vector<ValueId> also;  ///< effects and values that are computed with it
+  ValueId value = -1;
+};
+
 /// An SSA graph: every value is defined once, by an input, a captured tensor or a node. Building
 /// one is running ordinary code on the tensors that `input()` gives, or under a CaptureScope.
 /// Concrete tensors that the code touches are captured by reference, and writing to them in place
@@ -59,8 +67,31 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// Marks a value as a result; a concrete tensor is captured. ValueError when `t` is a value of
   /// another graph.
   void output(std::string name, const Tensor& t);
-  /// Gives a captured tensor its name. It becomes state when it was unknown.
-  void name_state(const Tensor& t, std::string name);
+  /// State that each Session has a tensor of its own for.
+  struct Variable {
+    ValueId state, initial;
+    bool trainable;
+  };
+  std::vector<Variable>& variables() { return variables_; }
+  void rename(ValueId id, std::string name) { values_[size_t(id)].name = std::move(name); }
+
+  /// A value whose fetch makes the effect happen.
+  Tensor effect(Effect e);
+  const Effect* find_effect(ValueId id) const;
+  /// Takes the assignments made since `from` out of the graph: they become an effect's.
+  std::vector<Assignment> take_assignments(size_t from = 0);
+
+  /// A copy that passes may change; the records are shared.
+  std::shared_ptr<Graph> clone() const;
+
+  /// An axis whose length is unknown while the graph is built has a stand-in as its length: a prime
+  /// so large that attributes made from it can be told from all others.
+  int64_t new_axis();
+  /// The stand-in that all placeholders share for an unknown length on axis `position`.
+  int64_t unknown_axis(int position);
+  const std::vector<int64_t>& axes() const { return axes_; }
+  /// The switches that the code looked at, and what they were.
+  const std::vector<std::pair<const bool*, bool>>& flags() const { return flags_; }
 
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::vector<Value>& values() const { return values_; }
@@ -73,6 +104,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
 
   /// The value that stands for `t` now. Errors: ValueError when `t` is a value of another graph.
   ValueId id_of(const Tensor& t);
+  /// The state or constant that a concrete tensor is, whatever was assigned to it since.
+  ValueId capture(const Tensor& t);
   /// A symbolic handle to a value.
   Tensor handle(ValueId id);
 
@@ -84,12 +117,15 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   void assign(const Tensor& target, const Tensor& value) override;
   Tensor random_key(Generator& generator) override;
   void gradient_changes(const Tensor& leaf) override;
+  void depends_on(const bool& flag) override;
   /// Ends the capture: symbolic gradients become GradientWrites, and every leaf gets back the
   /// gradient that it had.
   void take_gradients();
 
   // --- What passes change --------------------------------------------------------------------
   std::vector<Node>& edit_nodes() { return nodes_; }
+  std::vector<Value>& edit_values() { return values_; }
+  std::vector<ValueId>& edit_inputs() { return inputs_; }
   std::vector<ValueId>& edit_outputs() { return outputs_; }
   std::vector<Assignment>& edit_assignments() { return assignments_; }
   std::vector<GradientWrite>& edit_gradients() { return gradients_; }
@@ -109,7 +145,6 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
     }
   };
   Graph() = default;
-  ValueId capture(const Tensor& t);
 
   std::vector<Value> values_;
   std::vector<Node> nodes_;
@@ -117,6 +152,11 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<std::string> output_names_;
   std::vector<Assignment> assignments_;
   std::vector<GradientWrite> gradients_;
+  std::unordered_map<ValueId, Effect> effects_;
+  std::vector<Variable> variables_;
+  std::vector<int64_t> axes_;
+  std::unordered_map<int, int64_t> unknown_;
+  std::vector<std::pair<const bool*, bool>> flags_;
   std::unordered_map<Region, std::vector<ValueId>, RegionHash> captured_;
   std::unordered_map<const TensorImpl*, ValueId> constants_;
 };

@@ -39,7 +39,17 @@ class Printer {
     return name.empty() ? cat('%', id) : cat('%', name);
   }
   std::string typed(ValueId id) const {
-    return cat(label(id), ": ", tandem::to_string(g_.value(id).spec));
+    const Spec& spec = g_.value(id).spec;
+    std::string shape;
+    for (int64_t d : spec.shape) shape += cat(shape.empty() ? "" : ", ", length(d));
+    return cat(label(id), ": ", spec.dtype, "[", shape, "]",
+               spec.device == cpu_device ? "" : cat("@", spec.device));
+  }
+  /// "?" for what depends on an axis of unknown length.
+  std::string length(int64_t d) const {
+    for (int64_t axis : g_.axes())
+      if (d >= axis / 2) return "?";
+    return cat(d);
   }
   template <class F>
   static std::string list(const std::vector<ValueId>& ids, F text) {

@@ -8,6 +8,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/core/set_data.h"
+#include "tandem/op/recorder.h"
 
 namespace tandem::nn {
 namespace {
@@ -171,6 +172,8 @@ PathScope::~PathScope() {
 }  // namespace detail
 
 // --- Lists ------------------------------------------------------------------------------------
+
+void ModuleBase::note_training() const { tandem::detail::capturing->depends_on(training_); }
 
 NamedTensors ModuleBase::named_parameters() const { return collect(*this, true); }
 NamedTensors ModuleBase::named_buffers() const { return collect(*this, false); }

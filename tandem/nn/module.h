@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "tandem/core/modes.h"
 #include "tandem/core/named_tensors.h"
 #include "tandem/nn/fields.h"
 #include "tandem/op/tape.h"
@@ -83,7 +84,10 @@ class TANDEM_API ModuleBase {
   /// The same module behind a pointer to its base; shares the tensors.
   virtual std::shared_ptr<ModuleBase> copy() const = 0;
 
-  bool is_training() const { return training_; }
+  bool is_training() const {
+    if (tandem::detail::modes & Modes::capture) note_training();
+    return training_;
+  }
   /// Behaviour for training (dropout, batch statistics) here and in all submodules.
   void set_training(bool on);
 
@@ -163,6 +167,7 @@ class TANDEM_API ModuleBase {
   }
 
  private:
+  void note_training() const;
   std::vector<ModuleBase*> children_first();
 
   /// An argument while hooks run: tensors are held, so that a hook can replace them.

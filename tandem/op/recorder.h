@@ -19,6 +19,9 @@ class Recorder {
   virtual Tensor random_key(Generator& generator) = 0;
   /// The gradient of `leaf` is about to be replaced or dropped.
   virtual void gradient_changes(const Tensor& leaf) = 0;
+  /// The code has looked at a switch: with another value it might record something else. The switch
+  /// must outlive the graph.
+  virtual void depends_on(const bool& flag) = 0;
 };
 
 namespace detail {

@@ -234,4 +234,9 @@ Tensor unsqueeze(const Tensor& x, int axis) {
   return apply(op, {x});
 }
 
+namespace detail {
+Tensor captured_full(const Shape& shape, const Tensor& value);
+Tensor captured_full(const Shape& shape, const Tensor& value) { return expand(value, shape); }
+}  // namespace detail
+
 }  // namespace tandem

@@ -1,0 +1,395 @@
+#include "tandem/graph/session.h"
+
+#include <algorithm>
+
+#include "tandem/core/factory.h"
+#include "tandem/graph/passes.h"
+#include "tandem/graph/plan.h"
+#include "tandem/graph/specialise.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
+
+namespace tandem {
+namespace {
+
+using graph::Assignment;
+using graph::AxisLength;
+using graph::Effect;
+using graph::Plan;
+using graph::Value;
+using graph::ValueId;
+using graph::ValueKind;
+
+/// The graph of this thread's GraphScope.
+Graph& current(std::string_view caller) {
+  auto* g = dynamic_cast<Graph*>(detail::capturing);
+  require(g, caller, "(): needs a GraphScope");
+  return *g;
+}
+
+Graph& graph_of(const Tensor& t, std::string_view caller) {
+  if (t.defined() && t.is_symbolic())
+    if (auto* g = dynamic_cast<Graph*>(t.impl()->extras->recorder.get())) return *g;
+  return current(caller);
+}
+
+/// "?" for an unknown axis.
+std::string show(const Value& v, const Graph& g) {
+  std::string s = cat(v.spec.dtype, "[");
+  for (int i = 0; i < v.spec.shape.size(); ++i) {
+    const int64_t d = v.spec.shape[i];
+    const bool open = std::find(g.axes().begin(), g.axes().end(), d) != g.axes().end();
+    s += cat(i ? ", " : "", open ? std::string("?") : cat(d));
+  }
+  return s + "]";
+}
+
+}  // namespace
+
+Tensor placeholder(std::string name, const Shape& shape, DType dtype) {
+  Graph& g = current("placeholder");
+  Shape known = shape;
+  for (int i = 0; i < known.size(); ++i) {
+    int64_t& d = known[i];
+    require<ShapeError>(d >= -1, "placeholder(", name, "): a length of shape ", shape,
+                        " is below -1");
+    if (d < 0) d = g.unknown_axis(i);
+  }
+  return g.input(std::move(name), {known, dtype, {}});
+}
+
+Tensor variable(std::string name, const Tensor& initial, bool trainable) {
+  Graph& g = current("variable");
+  for (const Value& v : g.values())
+    require(v.name != name, "variable(): the name \"", name, "\" is taken");
+  Tensor handle;
+  {
+    const detail::Uncaptured now;
+    handle = zeros(initial.shape(), initial.dtype());
+  }
+  if (trainable && is_floating(initial.dtype())) handle.requires_grad_();
+  const ValueId state = g.capture(handle);
+  g.rename(state, std::move(name));
+  g.variables().push_back({state, g.id_of(initial), handle.requires_grad()});
+  return handle;
+}
+
+std::vector<Tensor> variables(bool trainable_only) {
+  Graph& g = current("variables");
+  std::vector<Tensor> all;
+  for (const auto& v : g.variables())
+    if (v.trainable || !trainable_only) all.push_back(g.value(v.state).tensor);
+  return all;
+}
+
+Tensor assign(const Tensor& variable, const Tensor& value) {
+  Graph& g = graph_of(value, "assign");
+  require(!variable.is_symbolic(), "assign(): the target is a ", to_string(variable.spec()),
+          " that an op made; only variables and tensors from outside can be assigned");
+  require<ShapeError>(value.shape() == variable.shape(), "assign(): shape ", value.shape(),
+                      " for a variable of shape ", variable.shape());
+  require<DTypeError>(value.dtype() == variable.dtype(), "assign(): ", value.dtype(),
+                      " for a variable of ", variable.dtype());
+  const ValueId to = g.id_of(value);
+  return g.effect({.assignments = {{g.capture(variable), to}}, .also = {}, .value = to});
+}
+Tensor assign_add(const Tensor& variable, const Tensor& value) {
+  const NoGrad guard;
+  return assign(variable, variable + value);
+}
+Tensor assign_sub(const Tensor& variable, const Tensor& value) {
+  const NoGrad guard;
+  return assign(variable, variable - value);
+}
+
+Tensor group(std::span<const Tensor> ops) {
+  Graph& g = current("group");
+  Effect e;
+  for (const Tensor& t : ops) e.also.push_back(g.id_of(t));
+  return g.effect(std::move(e));
+}
+
+Tensor with_dependencies(std::span<const Tensor> first, const Tensor& value) {
+  Graph& g = current("with_dependencies");
+  Effect e;
+  for (const Tensor& t : first) e.also.push_back(g.id_of(t));
+  e.value = g.id_of(value);
+  return g.effect(std::move(e));
+}
+
+std::vector<Tensor> gradients(const Tensor& loss, std::span<const Tensor> variables) {
+  const Tensors found = grad({&loss, 1}, variables, {}, {.allow_unused = true});
+  std::vector<Tensor> all;
+  for (size_t i = 0; i < variables.size(); ++i)
+    all.push_back(found[i].defined() ? found[i] : zeros_like(variables[i]));
+  return all;
+}
+
+Tensor global_variables_initializer() {
+  Graph& g = current("global_variables_initializer");
+  Effect e;
+  for (const auto& v : g.variables()) e.assignments.push_back({v.state, v.initial});
+  return g.effect(std::move(e));
+}
+
+namespace detail {
+
+EffectScope::EffectScope()
+    : graph_(std::static_pointer_cast<Graph>(current("minimize").shared_from_this())) {}
+
+Tensor EffectScope::finish() {
+  graph_->take_gradients();
+  graph_->edit_gradients().clear();
+  return graph_->effect({.assignments = graph_->take_assignments(), .also = {}, .value = -1});
+}
+
+}  // namespace detail
+
+// --- Session ----------------------------------------------------------------------------------
+
+struct Session::Impl {
+  struct Program {
+    std::vector<ValueId> fetches, feeds;
+    std::vector<Shape> shapes;
+    std::shared_ptr<Graph> graph;
+    std::unique_ptr<Plan> plan;
+    std::vector<int> output_of;  ///< by fetch; -1 for effects without a value
+    std::vector<size_t> reads;   ///< variables that must have a value before
+    std::vector<size_t> writes;  ///< variables that have one after
+  };
+
+  std::shared_ptr<Graph> graph;
+  std::unordered_map<ValueId, size_t> variable_of;  ///< by state
+  std::vector<Tensor> values;
+  std::vector<bool> initialised;
+  std::vector<std::unique_ptr<Program>> programs;
+  int64_t nodes = 0;
+
+  /// Variables may be added to the graph while a session lives.
+  void know_variables() {
+    auto& list = graph->variables();
+    for (size_t i = values.size(); i < list.size(); ++i) {
+      const Spec& spec = graph->value(list[i].state).spec;
+      values.push_back(zeros(spec.shape, spec.dtype));
+      initialised.push_back(false);
+      variable_of[list[i].state] = i;
+    }
+  }
+
+  std::unique_ptr<Program> build(std::vector<ValueId> fetches, std::vector<ValueId> feeds,
+                                 std::span<const Feed> given);
+  Program& find(std::span<const Tensor> fetches, std::span<const Feed> feeds);
+};
+
+std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId> fetches,
+                                                             std::vector<ValueId> feeds,
+                                                             std::span<const Feed> given) {
+  auto p = std::make_unique<Program>();
+  std::vector<AxisLength> lengths;
+  for (size_t i = 0; i < feeds.size(); ++i) {
+    const Value& v = graph->value(feeds[i]);
+    const Tensor& t = given[i].with;
+    const std::string what =
+        v.kind == ValueKind::input ? cat("placeholder \"", v.name, "\"") : cat("value ", feeds[i]);
+    require<DTypeError>(t.dtype() == v.spec.dtype, "Session::run(): ", what, " is ",
+                        show(v, *graph), ", fed ", to_string(t.spec()));
+    bool fits = t.shape().size() == v.spec.shape.size();
+    for (int a = 0; fits && a < t.dim(); ++a) {
+      const int64_t want = v.spec.shape[a], have = t.shape()[a];
+      const auto& axes = graph->axes();
+      if (want == have) continue;
+      fits = std::find(axes.begin(), axes.end(), want) != axes.end();
+      const auto known = std::find_if(lengths.begin(), lengths.end(),
+                                      [&](const AxisLength& l) { return l.first == want; });
+      if (known == lengths.end()) lengths.emplace_back(want, have);
+      else fits = fits && known->second == have;
+    }
+    require<ShapeError>(fits, "Session::run(): ", what, " is ", show(v, *graph), ", fed ",
+                        to_string(t.spec()));
+    p->shapes.push_back(t.shape());
+  }
+
+  auto g = graph->clone();
+  // A fed value is an input, whoever computes it otherwise.
+  std::vector<bool> fed(g->values().size(), false);
+  for (ValueId id : feeds) {
+    fed[size_t(id)] = true;
+    g->edit_values()[size_t(id)].kind = ValueKind::input;
+  }
+  for (graph::Node& n : g->edit_nodes())
+    for (ValueId& id : n.outputs)
+      if (size_t(id) < fed.size() && fed[size_t(id)]) id = g->add_value(g->value(id).spec);
+  g->edit_inputs() = feeds;
+
+  auto operand = [&](ValueId id) {
+    while (const Effect* e = id >= 0 ? g->find_effect(id) : nullptr) {
+      if (size_t(id) < fed.size() && fed[size_t(id)]) break;
+      require(e->value >= 0, "Session::run(): a group of effects is used as a value");
+      id = e->value;
+    }
+    return id;
+  };
+  // What the fetches need, and the effects on the way.
+  std::vector<int> made(g->values().size(), -1);
+  for (size_t k = 0; k < g->nodes().size(); ++k)
+    for (ValueId id : g->nodes()[k].outputs) made[size_t(id)] = int(k);
+  std::vector<bool> seen(g->values().size(), false);
+  std::vector<ValueId> stack(fetches.begin(), fetches.end());
+  auto& assignments = g->edit_assignments();
+  assignments.clear();
+  std::vector<bool> read(values.size(), false), written(values.size(), false);
+  while (!stack.empty()) {
+    const ValueId id = stack.back();
+    stack.pop_back();
+    if (id < 0 || seen[size_t(id)]) continue;
+    seen[size_t(id)] = true;
+    if (size_t(id) < fed.size() && fed[size_t(id)]) continue;
+    const Value& v = g->value(id);
+    if (const Effect* e = g->find_effect(id)) {
+      for (const Assignment& a : e->assignments) {
+        const auto same = [&](const Assignment& b) { return b.state == a.state; };
+        const auto known = std::find_if(assignments.begin(), assignments.end(), same);
+        require(known == assignments.end() || known->value == a.value,
+                "Session::run(): two assignments to variable \"", g->value(a.state).name,
+                "\" in one run");
+        if (known == assignments.end()) assignments.push_back(a);
+        stack.push_back(a.value);
+      }
+      for (ValueId other : e->also) stack.push_back(other);
+      stack.push_back(e->value);
+      continue;
+    }
+    require(v.kind != ValueKind::input, "Session::run(): placeholder \"", v.name, "\" of ",
+            show(v, *graph), " is needed and was not fed");
+    if (const auto it = variable_of.find(id); it != variable_of.end()) read[it->second] = true;
+    if (made[size_t(id)] >= 0)
+      for (ValueId in : g->nodes()[size_t(made[size_t(id)])].inputs) stack.push_back(in);
+  }
+
+  auto& outputs = g->edit_outputs();
+  outputs.clear();
+  for (ValueId id : fetches) {
+    const Effect* e = g->find_effect(id);
+    const bool silent = e && e->value < 0;
+    p->output_of.push_back(silent ? -1 : int(outputs.size()));
+    if (!silent) outputs.push_back(operand(id));
+  }
+  for (graph::Node& n : g->edit_nodes())
+    for (ValueId& id : n.inputs)
+      if (id >= 0 && seen[size_t(id)]) id = operand(id);
+  for (Assignment& a : assignments) {
+    a.value = operand(a.value);
+    if (const auto it = variable_of.find(a.state); it != variable_of.end())
+      written[it->second] = true;
+  }
+  for (const auto& [state, index] : variable_of) {
+    g->edit_values()[size_t(state)].tensor = values[index];
+    if (read[index]) p->reads.push_back(index);
+    if (written[index]) p->writes.push_back(index);
+  }
+  eliminate_dead_code(*g);
+  p->graph = specialise(*g, lengths);
+  optimize(*p->graph, false);
+  p->plan = std::make_unique<Plan>(p->graph);
+  p->fetches = std::move(fetches);
+  p->feeds = std::move(feeds);
+  return p;
+}
+
+Session::Impl::Program& Session::Impl::find(std::span<const Tensor> fetches,
+                                            std::span<const Feed> feeds) {
+  auto same = [&](const Program& p) {
+    if (p.fetches.size() != fetches.size() || p.feeds.size() != feeds.size()) return false;
+    for (size_t i = 0; i < fetches.size(); ++i)
+      if (p.fetches[i] != graph->id_of(fetches[i])) return false;
+    for (size_t i = 0; i < feeds.size(); ++i)
+      if (p.feeds[i] != graph->id_of(feeds[i].value) || !(p.shapes[i] == feeds[i].with.shape()) ||
+          graph->value(p.feeds[i]).spec.dtype != feeds[i].with.dtype())
+        return false;
+    return true;
+  };
+  for (const auto& p : programs)
+    if (same(*p)) return *p;
+  std::vector<ValueId> out, in;
+  for (const Tensor& t : fetches) {
+    require(t.defined(), "Session::run(): a fetch is undefined");
+    out.push_back(graph->id_of(t));
+  }
+  for (const Feed& f : feeds) {
+    require(f.value.defined() && f.with.defined(), "Session::run(): a feed is undefined");
+    in.push_back(graph->id_of(f.value));
+  }
+  know_variables();
+  constexpr size_t most = 64;
+  if (programs.size() >= most) programs.erase(programs.begin());
+  programs.push_back(build(std::move(out), std::move(in), feeds));
+  return *programs.back();
+}
+
+Session::Session(std::shared_ptr<Graph> graph) : impl_(std::make_unique<Impl>()) {
+  impl_->graph = std::move(graph);
+  impl_->know_variables();
+}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+std::vector<Tensor> Session::run(std::span<const Tensor> fetches, std::span<const Feed> feeds) {
+  const detail::Uncaptured now;
+  Impl::Program& p = impl_->find(fetches, feeds);
+  for (size_t i : p.reads)
+    require(impl_->initialised[i], "Session::run(): variable \"",
+            impl_->graph->value(impl_->graph->variables()[i].state).name,
+            "\" has no value yet; run global_variables_initializer()");
+  Tensors in;
+  for (const Feed& f : feeds) in.push_back(f.with);
+  const Tensors out = p.plan->run({in.data(), in.size()});
+  impl_->nodes += int64_t(p.graph->nodes().size());
+  for (size_t i : p.writes) impl_->initialised[i] = true;
+  std::vector<Tensor> results;
+  for (int at : p.output_of) results.push_back(at < 0 ? empty({0}) : out[size_t(at)]);
+  return results;
+}
+
+Tensor Session::value(const Tensor& variable) const {
+  impl_->know_variables();
+  const auto it = impl_->variable_of.find(impl_->graph->capture(variable));
+  require(it != impl_->variable_of.end(), "Session::value(): a ", to_string(variable.spec()),
+          " is no variable of the graph");
+  return impl_->values[it->second];
+}
+
+NamedTensors Session::state_dict() const {
+  impl_->know_variables();
+  NamedTensors all;
+  for (size_t i = 0; i < impl_->values.size(); ++i)
+    all.emplace_back(impl_->graph->value(impl_->graph->variables()[i].state).name,
+                     impl_->values[i]);
+  return all;
+}
+
+void Session::load_state_dict(const NamedTensors& state) {
+  const NamedTensors own = state_dict();
+  std::string problems;
+  for (const auto& [name, t] : own) {
+    const Tensor have = find(state, name);
+    if (!have.defined()) problems += cat(" missing ", name, ";");
+    else if (!(have.spec() == t.spec()))
+      problems +=
+          cat(" ", name, " is ", to_string(have.spec()), ", needs ", to_string(t.spec()), ";");
+  }
+  for (const auto& [name, t] : state)
+    if (!find(own, name).defined()) problems += cat(" unexpected ", name, ";");
+  require(problems.empty(), "Session::load_state_dict():", problems);
+  const detail::Uncaptured now;
+  const NoGrad guard;
+  for (size_t i = 0; i < own.size(); ++i) {
+    Tensor t = own[i].second;
+    t.copy_(find(state, own[i].first));
+    impl_->initialised[i] = true;
+  }
+}
+
+int64_t Session::nodes_run() const { return impl_->nodes; }
+
+}  // namespace tandem

@@ -1,0 +1,158 @@
+#include "tandem/graph/specialise.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tandem/core/factory.h"
+#include "tandem/op/tape.h"
+
+namespace tandem::graph {
+namespace {
+
+using Lengths = std::span<const AxisLength>;
+
+class Substituter final : public FieldVisitor {
+ public:
+  explicit Substituter(Lengths lengths) : lengths_(lengths) {}
+  void visit(std::string_view, bool&) override {}
+  void visit(std::string_view, int64_t& v) override { v = substitute(v, lengths_); }
+  void visit(std::string_view, double& v) override { v = substitute(v, lengths_); }
+  void visit(std::string_view, std::string&) override {}
+  void visit(std::string_view, DType&) override {}
+  void visit(std::string_view, Shape& v) override {
+    for (int64_t& d : v) d = substitute(d, lengths_);
+  }
+  void visit(std::string_view, std::optional<int64_t>& v) override {
+    if (v) v = substitute(*v, lengths_);
+  }
+  void visit(std::string_view, std::optional<double>& v) override {
+    if (v) v = substitute(*v, lengths_);
+  }
+
+ private:
+  Lengths lengths_;
+};
+
+bool has_axis(const Shape& shape, Lengths lengths) {
+  for (int64_t d : shape)
+    if (substitute(d, lengths) != d) return true;
+  return false;
+}
+
+Tensor constant_for(const Tensor& t, Lengths lengths) {
+  require<NotImplemented>(!has_axis(t.shape(), lengths), "graph: a constant of shape ", t.shape(),
+                          " was made from an axis of unknown length");
+  if (t.numel() != 1 || t.dtype() == boolean) return t;
+  const NoGrad guard;
+  Tensor fresh = t;
+  if (is_integral(t.dtype())) {
+    const int64_t v = t.item<int64_t>(), w = substitute(v, lengths);
+    if (w != v) fresh = full(t.shape(), w, t.dtype());
+  } else {
+    const double v = t.item<double>(), w = substitute(v, lengths);
+    if (w != v) fresh = full(t.shape(), w, t.dtype());
+  }
+  if (!fresh.is_same(t)) fresh.impl()->flags |= t.impl()->flags & TensorImpl::wrapped_number;
+  return fresh;
+}
+
+}  // namespace
+
+int64_t substitute(int64_t v, Lengths lengths) {
+  // Products of two axes first, then single axes; what is left is a small constant term, else the
+  // number was not made from lengths.
+  constexpr int64_t most_left = 64;
+  std::vector<AxisLength> units(lengths.begin(), lengths.end());
+  for (size_t i = 0; i < lengths.size(); ++i)
+    for (size_t k = i; k < lengths.size(); ++k)
+      units.emplace_back(lengths[i].first * lengths[k].first,
+                         lengths[i].second * lengths[k].second);
+  std::sort(units.rbegin(), units.rend());
+  int64_t rest = v < 0 ? -v : v, out = 0;
+  for (const auto& [unit, length] : units) {
+    if (rest < unit / 2) continue;
+    const int64_t times = (rest + unit / 2) / unit;
+    rest -= times * unit;
+    out += times * length;
+  }
+  if (rest > most_left || rest < -most_left) return v;
+  out += rest;
+  return v < 0 ? -out : out;
+}
+
+double substitute(double v, Lengths lengths) {
+  const double size = std::abs(v);
+  if (lengths.empty() || size == 0 || !std::isfinite(v)) return v;
+  const double least = double(lengths[0].first) / 2;
+  auto whole = [&](double x) {  // x as a length, or 0 when it is none
+    const double r = std::nearbyint(x);
+    if (r < least || r > 9e15 || std::abs(x - r) > 1e-9 * r) return 0.0;
+    const double s = double(substitute(int64_t(r), lengths));
+    return s == r ? 0.0 : s;
+  };
+  if (size >= least) {
+    const double s = whole(size);
+    return s != 0 ? std::copysign(s, v) : v;
+  }
+  if (const double s = whole(1 / size); s != 0) return std::copysign(1 / s, v);
+  if (size > 1 && size < 1.001)
+    if (const double s = whole(1 / (size - 1)); s != 0) return std::copysign(1 + 1 / s, v);
+  return v;
+}
+
+std::shared_ptr<Graph> specialise(const Graph& from, Lengths lengths) {
+  auto g = from.clone();
+  auto& values = g->edit_values();
+  for (Value& v : values) {
+    if (v.kind == ValueKind::constant) {
+      v.tensor = constant_for(v.tensor, lengths);
+      v.spec = v.tensor.spec();
+    } else if (v.kind == ValueKind::input) {
+      for (int64_t& d : v.spec.shape) d = substitute(d, lengths);
+    }
+  }
+  for (Node& n : g->edit_nodes()) {
+    auto op = copy_record(*n.info, n.op.get());
+    Substituter visitor(lengths);
+    n.info->visit(op.get(), visitor);
+    n.op = std::move(op);
+    Tensors in;
+    for (ValueId id : n.inputs) {
+      in.push_back(id < 0 ? Tensor() : detail::new_symbolic(values[size_t(id)].spec));
+      if (id >= 0 && values[size_t(id)].tensor.defined())
+        in.back().impl()->flags |=
+            values[size_t(id)].tensor.impl()->flags & TensorImpl::wrapped_number;
+    }
+    std::vector<Spec> specs(n.outputs.size());
+    n.info->infer(n.op.get(), Specs(in.data(), int(in.size())), specs.data());
+    for (size_t i = 0; i < specs.size(); ++i) values[size_t(n.outputs[i])].spec = specs[i];
+  }
+  return g;
+}
+
+bool same_structure(const Graph& a, const Graph& b) {
+  if (a.values().size() != b.values().size() || a.nodes().size() != b.nodes().size()) return false;
+  for (size_t i = 0; i < a.values().size(); ++i) {
+    const Value &x = a.values()[i], &y = b.values()[i];
+    if (x.kind != y.kind || !(x.spec == y.spec) || x.generator != y.generator) return false;
+    if (x.kind == ValueKind::state && !x.tensor.is_same(y.tensor)) return false;
+    if (x.kind == ValueKind::constant &&
+        x.tensor.to_vector<double>() != y.tensor.to_vector<double>())
+      return false;
+  }
+  for (size_t k = 0; k < a.nodes().size(); ++k) {
+    const Node &m = a.nodes()[k], &n = b.nodes()[k];
+    if (m.info != n.info || m.inputs != n.inputs || m.outputs != n.outputs ||
+        !m.info->equal(m.op.get(), n.op.get()))
+      return false;
+  }
+  auto assignments = [](const Graph& g) {
+    std::vector<std::pair<ValueId, ValueId>> list;
+    for (const Assignment& s : g.assignments()) list.emplace_back(s.state, s.value);
+    for (const GradientWrite& w : g.gradients()) list.emplace_back(-1, w.value);
+    return list;
+  };
+  return a.inputs() == b.inputs() && a.outputs() == b.outputs() && assignments(a) == assignments(b);
+}
+
+}  // namespace tandem::graph

@@ -1,0 +1,160 @@
+#include "tandem/graph/session.h"
+
+#include <gtest/gtest.h>
+
+#include "tandem/tandem.h"
+
+namespace tandem {
+namespace {
+
+template <class E, class F>
+std::string error_of(F f) {
+  try {
+    f();
+  } catch (const E& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Session, PlaceholdersAndGradients) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  Tensor a = placeholder("a", {2}), b = placeholder("b", {2}), z = placeholder("z", {2});
+  a.requires_grad_();
+  const Tensor c = sum(a * b + z);
+  const auto d = gradients(c, {a});
+  Session s(g);
+  const auto out = s.run({c, d[0]}, {{a, tensor({1.f, 2.f})},
+                                     {b, tensor({3.f, 4.f})},
+                                     {z, tensor({10.f, 20.f})}});
+  EXPECT_EQ(out[0].item<float>(), 41);
+  EXPECT_EQ(out[1].to_vector<float>(), (std::vector<float>{3, 4}));
+}
+
+TEST(Session, VariablesChangeOnlyWhenTheirAssignmentIsFetched) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor x = placeholder("x", {-1, 3}), y = placeholder("y", {-1, 1});
+  const Tensor w = variable("w", zeros({3, 1}));
+  const Tensor loss = mse_loss(matmul(x, w), y);
+  const auto dw = gradients(loss, {w});
+  const Tensor train = assign_sub(w, dw[0] * 0.1);
+  Session s(g);
+  EXPECT_EQ(error_of<ValueError>([&] { s.run(w); }),
+            "Session::run(): variable \"w\" has no value yet; run "
+            "global_variables_initializer()");
+  s.run(global_variables_initializer());
+  Tensor X, Y;
+  {
+    const detail::Uncaptured now;
+    X = ones({4, 3});
+    Y = ones({4, 1});
+  }
+  const double before = s.run(loss, {{x, X}, {y, Y}}).item<double>();
+  EXPECT_EQ(before, 1);
+  EXPECT_EQ(s.run(loss, {{x, X}, {y, Y}}).item<double>(), before);
+  const auto out = s.run({loss, train}, {{x, X}, {y, Y}});
+  EXPECT_EQ(out[0].item<double>(), before);
+  EXPECT_NEAR(out[1].to_vector<double>()[0], 0.2, 1e-6);
+  EXPECT_NEAR(s.run(loss, {{x, X}, {y, Y}}).item<double>(), 0.16, 1e-6);
+  // A fetch of the loss computes less than one of the update.
+  const int64_t start = s.nodes_run();
+  s.run(loss, {{x, X}, {y, Y}});
+  const int64_t alone = s.nodes_run() - start;
+  s.run(train, {{x, X}, {y, Y}});
+  EXPECT_LT(alone, s.nodes_run() - start - alone);
+  // Another batch size needs no other graph.
+  EXPECT_NO_THROW(s.run(loss, {{x, X(range(0, 2))}, {y, Y(range(0, 2))}}));
+}
+
+TEST(Session, MinimizeWithEveryOptimizer) {
+  auto train = [](auto make) {
+    const auto g = Graph::make();
+    const GraphScope scope(g);
+    const Tensor x = placeholder("x", {-1, 4}), y = placeholder("y", {-1});
+    const Tensor w = variable("w", full({4}, 0.5));
+    auto opt = make(std::vector<Tensor>{w});
+    const Tensor loss = mse_loss(sum(x * w, {1}), y);
+    const Tensor step = minimize(opt, loss);
+    Session s(g);
+    s.run(global_variables_initializer());
+    const detail::Uncaptured now;
+    Tensor v = full({4}, 0.5);
+    v.requires_grad_();
+    auto eager = make(std::vector<Tensor>{v});
+    for (int i = 0; i < 20; ++i) {
+      const Tensor X = randn({8, 4}), Y = randn({8});
+      s.run({loss, step}, {{x, X}, {y, Y}});
+      eager.zero_grad();
+      mse_loss(sum(X * v, {1}), Y).backward();
+      eager.step();
+    }
+    EXPECT_EQ(s.value(w).to_vector<float>(), v.to_vector<float>());
+  };
+  train([](auto p) { return optim::SGD(p, {.lr = 0.1, .momentum = 0.9}); });
+  train([](auto p) { return optim::Adam(p, {.lr = 0.1}); });
+  train([](auto p) { return optim::AdamW(p, {.lr = 0.1}); });
+  train([](auto p) { return optim::RMSprop(p, {.lr = 0.1}); });
+  train([](auto p) { return optim::Adagrad(p, {.lr = 0.1}); });
+}
+
+TEST(Session, ModulesOnPlaceholders) {
+  nn::Sequential net(nn::Linear(4, 5), nn::ReLU(), nn::Linear(5, 2));
+  const Tensor X = randn({3, 4});
+  const Tensor want = net(X);
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor x = placeholder("x", {-1, 4});
+  const Tensor out = net(x);
+  Session s(g);
+  EXPECT_EQ(s.run(out, {{x, X}}).to_vector<float>(), want.to_vector<float>());
+}
+
+TEST(Session, InnerNodesCanBeFed) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor x = placeholder("x", {2});
+  const Tensor h = exp(x), y = h * 2;
+  Session s(g);
+  EXPECT_EQ(s.run(y, {{h, tensor({1.f, 2.f})}}).to_vector<float>(), (std::vector<float>{2, 4}));
+}
+
+TEST(Session, Errors) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor x = placeholder("x", {-1, 4}), y = x * 2;
+  Session s(g);
+  Tensor bad, whole;
+  {
+    const detail::Uncaptured now;
+    bad = ones({3, 5});
+    whole = ones({3, 4}, i64);
+  }
+  EXPECT_EQ(error_of<ValueError>([&] { s.run(y); }),
+            "Session::run(): placeholder \"x\" of f32[?, 4] is needed and was not fed");
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              s.run(y, {{x, bad}});
+            }),
+            "Session::run(): placeholder \"x\" is f32[?, 4], fed f32[3, 5]");
+  EXPECT_EQ(error_of<DTypeError>([&] {
+              s.run(y, {{x, whole}});
+            }),
+            "Session::run(): placeholder \"x\" is f32[?, 4], fed i64[3, 4]");
+}
+
+TEST(Session, StateDict) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor w = variable("w", randn({3})), v = variable("v", w * 2);
+  const Tensor init = global_variables_initializer();
+  Session first(g), second(g);
+  EXPECT_THROW(first.run(init), ValueError);  // v needs w
+  first.load_state_dict({{"w", tensor({1.f, 2.f, 3.f})}, {"v", tensor({4.f, 5.f, 6.f})}});
+  second.load_state_dict(first.state_dict());
+  EXPECT_EQ(second.run(v).to_vector<float>(), (std::vector<float>{4, 5, 6}));
+  EXPECT_THROW(second.load_state_dict({{"w", tensor({1.f})}}), ValueError);
+}
+
+}  // namespace
+}  // namespace tandem
