@@ -6,6 +6,7 @@
 
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
+#include "tandem/op/kernel.h"
 #include "tandem/op/recorder.h"
 #include "tandem/ops/strided.h"
 
@@ -81,7 +82,8 @@ const TensorImpl* family(const TensorImpl* t) { return t->base ? t->base : t; }
 /// costs no more than linearly whatever it writes.
 class SavedHandles {
  public:
-  SavedHandles(const Tensor& target, const Tensor* in, int n) : target_(target.impl()) {
+  /// Of the tensor in[0], when it is written from in[1], in[2] and so on.
+  SavedHandles(const Tensor* in, int n) : target_(in[0].impl()) {
     const size_t most = steps();
     if (!most) return;
     Walk walk;
@@ -132,12 +134,12 @@ class SavedHandles {
   }
   /// How many nodes are worth a look; none when no node can have a handle.
   size_t steps() const {
-    constexpr size_t far = 4096, near = 64;
+    constexpr size_t far = 2048, near = 16;
     const TensorImpl& t = *target_;
     const auto count = [](const std::atomic<uint32_t>& refs) {
       return refs.load(std::memory_order_relaxed);
     };
-    const bool shared = count(t.refs) > 2;  // the user's handle and that of apply_inplace()
+    const bool shared = count(t.refs) > 1;
     if (!t.base) return shared ? far : 0;
     // The view's handle of the base, a second one that is most likely the user's, no other view.
     const bool others = count(t.storage->refs) > 2 || count(t.base->refs) > 2;
@@ -225,14 +227,60 @@ Tensor scattered(const Tensor& base, const Tensor& target, const Tensor& part) {
   return written;
 }
 
+/// The write itself: `out` is the memory of in[0], whose values now are `inputs[0]`.
+void write(const OpInfo& info, const void* op, const Spec& spec, const Tensor* in, Inputs inputs,
+           Tensor& out) {
+  const Tensor& target = in[0];
+  if (target.device().type == DeviceType::cpu) {
+    const bool watched = modes & Modes::anomaly;
+    bool direct = spec.dtype == target.dtype() && target.is_contiguous() && info.broadcasts;
+    for (size_t i = 1; i < inputs.size(); ++i)
+      direct = direct && !overlaps_otherwise(in[i], target);
+    if (direct && !watched) {
+      info.cpu(op, inputs, {&out, 1});
+    } else {
+      Tensor fresh = empty(spec);
+      info.cpu(op, inputs, {&fresh, 1});
+      if (watched) check_finite(info, op, &fresh, 1);
+      copy_data(out, fresh);
+    }
+  }
+  bump_version(target, info.name.data());
+}
+
+/// Elementwise on few row-major f32 operands of one spec: what accumulating gradients is. False
+/// when it is not that; then nothing was done.
+bool write_plain(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags) {
+  if (!info.point || (flags & (TensorImpl::symbolic | TensorImpl::wrapped_number)) ||
+      (modes & Modes::anomaly))
+    return false;
+  const TensorImpl& x = *in[0].impl();
+  if (!x.has(TensorImpl::contiguous) || x.spec.dtype != f32 || x.numel > point_grain ||
+      x.spec.device.type != DeviceType::cpu)
+    return false;
+  const void* data[max_point_inputs];
+  for (int i = 0; i < n; ++i) {
+    const TensorImpl& y = *in[i].impl();
+    if (!y.has(TensorImpl::contiguous) || !(y.spec == x.spec) ||
+        (y.storage == x.storage && y.data != x.data))
+      return false;
+    data[i] = y.data;
+  }
+  info.point->f32(op, data, x.data, x.numel);
+  bump_version(in[0], info.name.data());
+  return true;
+}
+
 }  // namespace
 
 // Everything that can fail comes before the write, and so do the nodes of the history.
 void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) {
   const unsigned flags = input_flags(info, op, in, n);
-  const Tensor target = in[0];
+  const Tensor& target = in[0];
   const bool tape = wants_tape(flags) && is_floating(target.dtype());
   check_writable(info, op, target, tape);
+
+  if (!tape && write_plain(info, op, in, n, flags)) return;
 
   Spec spec;
   info.infer(op, Specs(in, n), &spec);
@@ -243,42 +291,31 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
                       info.print(op), ": the result of type ", spec.dtype,
                       " cannot be written over ", target.dtype());
 
-  std::optional<SavedHandles> handles;
-  if (tape) handles.emplace(target, in, n);
-  Tensors inputs(in, in + n);
   if (flags & TensorImpl::symbolic) {
+    std::optional<SavedHandles> handles;
+    if (tape) handles.emplace(in, n);
+    Tensors inputs(in, in + n);
     write_symbolic(info, op, target, inputs, flags, tape);
     if (tape) handles->drop();
     return;
   }
+  if (!tape) {
+    Tensor out = target;
+    return write(info, op, spec, in, Inputs(in, size_t(n)), out);
+  }
 
+  SavedHandles handles(in, n);
+  Tensors inputs(in, in + n);
+  keep_inputs(info, target, inputs);
   Tensor out = alias(target), base, written;
-  if (tape) {
-    keep_inputs(info, target, inputs);
-    record_node(info, op, inputs.data(), n, &out, 1);
-    expect_write(info, out, n);
-    if (target.impl()->has(TensorImpl::is_view)) {
-      base = base_of(target);
-      written = scattered(base, target, out);
-    }
+  record_node(info, op, inputs.data(), n, &out, 1);
+  expect_write(info, out, n);
+  if (target.impl()->has(TensorImpl::is_view)) {
+    base = base_of(target);
+    written = scattered(base, target, out);
   }
-
-  if (target.device().type == DeviceType::cpu) {
-    const bool watched = modes & Modes::anomaly;
-    bool direct = spec.dtype == target.dtype() && target.is_contiguous() && info.broadcasts;
-    for (int i = 1; i < n; ++i) direct = direct && !overlaps_otherwise(in[i], target);
-    if (direct && !watched) {
-      info.cpu(op, {inputs.data(), size_t(n)}, {&out, 1});
-    } else {
-      Tensor fresh = empty(spec);
-      info.cpu(op, {inputs.data(), size_t(n)}, {&fresh, 1});
-      if (watched) check_finite(info, op, &fresh, 1);
-      copy_data(out, fresh);
-    }
-  }
-  bump_version(target, info.name.data());
-  if (!tape) return;
-  handles->drop();
+  write(info, op, spec, in, Inputs(inputs.data(), inputs.size()), out);
+  handles.drop();
   if (written.defined()) {
     take_history(base, written);
     target.impl()->view_version = target.version();
