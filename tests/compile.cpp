@@ -110,7 +110,15 @@ TEST(Compile, RecapturesAreCountedAndExplained) {
 
 TEST(Compile, ReadingAValueIsAnError) {
   auto f = compile([](const Tensor& x) { return x.sum().item<float>() > 0 ? x : -x; });
-  EXPECT_THROW(f(ones({3})), GradientError);
+  try {
+    f(ones({3}));
+    FAIL();
+  } catch (const GradientError& e) {
+    const std::string text = e.what();
+    EXPECT_NE(text.find("compile.cpp:"), std::string::npos) << text;
+    EXPECT_NE(text.find("the f32[] of sum(axes=[], keepdim=false) is symbolic"), std::string::npos)
+        << text;
+  }
 }
 
 TEST(Compile, ListsAndStructs) {

@@ -198,13 +198,20 @@ void* Tensor::typed_data(DType dtype) const {
   return t.data;
 }
 
-Scalar Tensor::item_scalar() const {
+namespace detail {
+// " of relu(), module Net.act": implemented by op/, where recorders are known.
+std::string symbolic_origin(const Tensor& t);
+}
+
+Scalar Tensor::item_scalar(std::source_location where) const {
   const TensorImpl& t = checked();
   require<ShapeError>(t.numel == 1, "item(): needs exactly one element, got shape ", t.spec.shape);
-  require<GradientError>(
-      !t.has(TensorImpl::symbolic), "item(): a symbolic ", to_string(t.spec),
-      " has no value while a function is being recorded; decide with where(), cond() or "
-      "while_loop(), or run the function eagerly");
+  if (t.has(TensorImpl::symbolic)) [[unlikely]]
+    throw GradientError(cat("item() at ", where.file_name(), ":", int64_t(where.line()), ": the ",
+                            to_string(t.spec), detail::symbolic_origin(*this),
+                            " is symbolic and has no value while a function is being recorded; "
+                            "decide with where(), cond() or while_loop(), or run the function "
+                            "eagerly"));
   require<DeviceError>(t.spec.device.type == DeviceType::cpu, "item(): ", to_string(t.spec),
                        " has no value in the memory of this process");
   return visit(t.spec.dtype, [&]<class T>() {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <span>
 #include <string>
 #include <vector>
@@ -130,14 +131,15 @@ class TANDEM_API Tensor {
                         strides(), " for shape ", shape());
     return {data<T>(), size_t(numel())};
   }
-  /// The only element, converted. Errors: ShapeError unless there is exactly one element.
+  /// The only element, converted. Errors: ShapeError unless there is exactly one element;
+  /// GradientError, with the caller's line, when a recorded function has no value yet.
   template <class T>
-  T item() const {
-    const Scalar v = item_scalar();
+  T item(std::source_location where = std::source_location::current()) const {
+    const Scalar v = item_scalar(where);
     if constexpr (std::is_floating_point_v<T>) return T(v.to_double());
     else return T(v.to_int());
   }
-  Scalar item_scalar() const;
+  Scalar item_scalar(std::source_location where = std::source_location::current()) const;
   /// All elements in row-major order, converted to T.
   template <class T>
   std::vector<T> to_vector() const;
@@ -249,13 +251,15 @@ TANDEM_API Tensor alias(const Tensor& t, const Shape& shape, const Strides& stri
                         int64_t offset);
 /// Shares memory and geometry, no history: what the tape keeps of an output.
 TANDEM_API Tensor alias(const Tensor& t);
+/// `t` itself when it is row-major and of that dtype, else a row-major copy. No op, no history.
+TANDEM_API Tensor as_contiguous(const Tensor& t, DType dtype);
 /// Called by every in-place write.
 TANDEM_API void bump_version(const Tensor& t, const char* writer);
 }  // namespace detail
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
-  const Tensor flat = contiguous().to(dtype_of<T>);
+  const Tensor flat = is_symbolic() ? *this : detail::as_contiguous(*this, dtype_of<T>);
   std::vector<T> out(size_t(flat.numel()));
   for (size_t i = 0; i < out.size(); ++i) out[i] = flat.template data<T>()[i];
   return out;

@@ -184,6 +184,16 @@ void Graph::depends_on(const bool& flag) {
   flags_.emplace_back(&flag, flag);
 }
 
+std::string Graph::origin(int64_t id) const {
+  if (!value(id).name.empty()) return cat(" \"", value(id).name, "\"");
+  for (const Node& n : nodes_)
+    for (ValueId out : n.outputs)
+      if (out == id)
+        return cat(" of ", n.info->print(n.op.get()),
+                   n.path.empty() ? std::string() : cat(" in module ", n.path));
+  return {};
+}
+
 void Graph::take_gradients() {
   for (GradientWrite& g : gradients_) {
     Tensor& now = detail::extras(*g.leaf.impl()).grad;

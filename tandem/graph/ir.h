@@ -118,6 +118,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   Tensor random_key(Generator& generator) override;
   void gradient_changes(const Tensor& leaf) override;
   void depends_on(const bool& flag) override;
+  std::string origin(int64_t value) const override;
   /// Ends the capture: symbolic gradients become GradientWrites, and every leaf gets back the
   /// gradient that it had.
   void take_gradients();

@@ -192,6 +192,7 @@ void optimize(Graph& g, bool) {
   checked(fold_constants);
   checked(simplify);
   checked(eliminate_common_subexpressions);
+  checked(fuse_points);
 }
 
 }  // namespace tandem::graph

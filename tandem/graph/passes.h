@@ -18,6 +18,10 @@ TANDEM_API void fold_constants(Graph& graph);
 /// Nodes that change nothing go: casts to the own type, copies over a whole tensor, products with
 /// one, sums with zero, reshapes to the own shape. Exact (x + 0 maps -0 to 0, x * 1 is exact).
 TANDEM_API void simplify(Graph& graph);
+/// Chains and webs of elementwise nodes over one shape become one node each, which passes over
+/// memory once (see FusedPoint). Views, reductions and single nodes stay as they are; nothing is
+/// computed twice. Exact: the kernels are the same.
+TANDEM_API void fuse_points(Graph& graph);
 
 /// All of them, verified after each in builds with assertions.
 TANDEM_API void optimize(Graph& graph, bool deterministic);

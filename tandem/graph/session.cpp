@@ -167,6 +167,7 @@ struct Session::Impl {
 
   /// Variables may be added to the graph while a session lives.
   void know_variables() {
+    const detail::Uncaptured now;
     auto& list = graph->variables();
     for (size_t i = values.size(); i < list.size(); ++i) {
       const Spec& spec = graph->value(list[i].state).spec;
@@ -189,8 +190,11 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
   for (size_t i = 0; i < feeds.size(); ++i) {
     const Value& v = graph->value(feeds[i]);
     const Tensor& t = given[i].with;
-    const std::string what =
-        v.kind == ValueKind::input ? cat("placeholder \"", v.name, "\"") : cat("value ", feeds[i]);
+    std::string what;
+    if (v.kind == ValueKind::input) what = cat("placeholder \"", v.name, "\"");
+    else what = cat("value ", feeds[i]);
+    require(!t.is_symbolic(), "Session::run(): what is fed to ", what,
+            " is symbolic; make it outside of the GraphScope");
     require<DTypeError>(t.dtype() == v.spec.dtype, "Session::run(): ", what, " is ",
                         show(v, *graph), ", fed ", to_string(t.spec()));
     bool fits = t.shape().size() == v.spec.shape.size();

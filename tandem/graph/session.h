@@ -23,6 +23,9 @@ class GraphScope {
   detail::CaptureScope scope_;
 };
 
+/// The opposite, inside a GraphScope: ops run at once.
+using EagerScope = detail::Uncaptured;
+
 /// A value that is fed to each run. A length of -1 is unknown: each run may bring another. Unknown
 /// lengths on the same axis are the same length in all placeholders of a graph: axis 0 is the batch.
 /// `x.size(axis)` of such an axis is a stand-in, good for shapes and counts, not for decisions.

@@ -146,6 +146,12 @@ Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
 Tensor captured_key(Generator& generator);
 Tensor captured_key(Generator& generator) { return capturing->random_key(generator); }
 
+std::string symbolic_origin(const Tensor& t);
+std::string symbolic_origin(const Tensor& t) {
+  const TensorExtras* e = t.impl()->extras;
+  return e && e->recorder ? e->recorder->origin(e->value) : std::string();
+}
+
 Tensor new_symbolic(const Spec& spec) {
   TensorImpl* impl = new_impl();
   impl->spec = spec;

@@ -5,8 +5,6 @@ namespace tandem::detail {
 
 /// Copies elements, converting the dtype; any strides; `from` broadcasts. No history.
 TANDEM_API void copy_data(const Tensor& to, const Tensor& from);
-/// `t` itself when it is row-major and of that dtype, else a row-major copy. No history.
-TANDEM_API Tensor as_contiguous(const Tensor& t, DType dtype);
 inline Tensor as_contiguous(const Tensor& t) { return as_contiguous(t, t.dtype()); }
 
 /// Converts `n` elements, `stride` elements apart, into contiguous `to`, and back.

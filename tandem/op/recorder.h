@@ -22,6 +22,8 @@ class Recorder {
   /// The code has looked at a switch: with another value it might record something else. The switch
   /// must outlive the graph.
   virtual void depends_on(const bool& flag) = 0;
+  /// Where a value comes from, for error texts: " of relu() in module Net.act".
+  virtual std::string origin(int64_t value) const = 0;
 };
 
 namespace detail {

@@ -28,10 +28,15 @@ Tensors run_stack(std::string_view name, const Tensor& input, const Tensor& h0, 
   Tensor x = single ? unsqueeze(input, 1) : o.batch_first ? transpose(input, 0, 1) : input;
   const int64_t hidden = params[1].size(1);
   const Tensor given[] = {h0, c0};
+  // A graph's batch may have any length: there the zeros are one, repeated.
+  auto no_state = [&](const Shape& shape) {
+    return x.is_symbolic() ? expand(zeros({1, 1, 1}, x.dtype(), x.device()), shape)
+                           : zeros(shape, x.dtype(), x.device());
+  };
   Tensor start[2];
   for (size_t k = 0; k < states; ++k) {
     start[k] = given[k].defined() ? (single ? unsqueeze(given[k], 1) : given[k])
-                                  : zeros({total, x.size(1), hidden}, x.dtype(), x.device());
+                                  : no_state({total, x.size(1), hidden});
     require<ShapeError>(start[k].shape() == Shape{total, x.size(1), hidden}, name, "(): the ",
                         k ? "cell" : "hidden", " state has shape ", start[k].shape(), ", needs [",
                         total, ", ", x.size(1), ", ", hidden, "]");

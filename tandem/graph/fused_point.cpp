@@ -1,0 +1,475 @@
+#include "tandem/graph/fused_point.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "tandem/backend/cpu/threads.h"
+#include "tandem/op/copy.h"
+#include "tandem/op/kernel.h"
+#include "tandem/op/recorder.h"
+#include "tandem/ops/cast.h"
+
+#if TANDEM_X86
+#include <immintrin.h>
+#endif
+
+namespace tandem::graph {
+namespace {
+
+constexpr int64_t tile_bytes = 4096;
+constexpr int max_buffers = 32;
+// As for single records: larger results are stored past the caches.
+constexpr int64_t streaming_bytes = int64_t(32) << 20;
+constexpr int max_slots = FusedPoint::max_inputs + FusedPoint::max_instructions;
+
+bool has_kernels(DType d) { return d == f32 || d == f64 || d == i64 || d == boolean; }
+
+/// What an operand is to the tile loop.
+enum class Place : uint8_t {
+  whole,   ///< an input of the program's shape
+  number,  ///< an input of one element
+  repeat,  ///< an input that repeats: filled into a buffer
+  result   ///< of an instruction
+};
+
+struct Slot {
+  Place place = Place::whole;
+  DType dtype = f32;
+  DType own = f32;  ///< of the input, which a number may differ from once it is spread
+  int64_t item = 4;
+  int buffer = -1, output = -1;
+  bool spread = false;   ///< a number that some kernel reads as a tile
+  bool shelled = false;  ///< some record sees it as a tensor
+  Repeats repeats;
+};
+
+struct Call {
+  const OpInfo* info;
+  const void* op;
+  detail::PointFn fn = nullptr;  ///< the kernel itself, when all operands are tiles of its type
+  int n = 0, result = 0;
+  std::array<int, detail::max_point_inputs> operands{};
+  std::array<bool, detail::max_point_inputs> as_number{};
+};
+
+/// A program made ready: places, buffers and kernels chosen once.
+struct Ready {
+  FusedPoint source;
+  std::vector<Slot> slots;
+  std::vector<Call> calls;
+  int n_in = 0, buffers = 0;
+  int64_t tile = 0, numel = 0, grain = 0;
+  bool streaming = false, shells = false;
+  bool possible = true;
+
+  explicit Ready(FusedPoint p) : source(std::move(p)) {
+    n_in = int(source.inputs.size());
+    numel = source.shape.numel();
+    make_slots();
+    for (size_t k = 0; k < source.program.size(); ++k) make_call(int(k));
+    place_buffers();
+    int64_t widest = 1;
+    for (const Slot& s : slots) {
+      widest = std::max(widest, std::max(s.item, itemsize(s.dtype)));
+      streaming = streaming || (s.output >= 0 && numel * s.item >= streaming_bytes);
+      shells = shells || s.shelled;
+    }
+    tile = tile_bytes / widest;
+    grain = std::max(4 * tile, 2 * detail::point_grain / int64_t(calls.size() + 1));
+  }
+
+ private:
+  void make_slots();
+  void make_call(int k);
+  void place_buffers();
+};
+
+void Ready::make_slots() {
+  for (const Spec& in : source.inputs) {
+    Slot s;
+    s.dtype = s.own = in.dtype;
+    if (in.shape.numel() == 1) s.place = Place::number;
+    else if (!(in.shape == source.shape)) s.place = Place::repeat;
+    if (s.place == Place::repeat) repeats_in(in.shape, source.shape, s.repeats);
+    slots.push_back(s);
+  }
+  for (const auto& step : source.program) {
+    Slot s;
+    s.place = Place::result;
+    s.dtype = s.own = step.dtype;
+    slots.push_back(s);
+  }
+  for (Slot& s : slots) s.item = itemsize(s.own);
+  for (size_t i = 0; i < source.outputs.size(); ++i)
+    slots[size_t(source.outputs[i])].output = int(i);
+}
+
+void Ready::make_call(int k) {
+  const auto& step = source.program[size_t(k)];
+  Call call{.info = step.info, .op = step.op.get(), .n = int(step.operands.size())};
+  call.result = n_in + k;
+  // A number among tiles of one floating type promotes nothing: a tile of equal values will do.
+  DType common = boolean;
+  bool alike = false;
+  for (int id : step.operands) {
+    const Slot& s = slots[size_t(id)];
+    if (s.place == Place::number) continue;
+    alike = common == boolean || common == s.dtype;
+    common = s.dtype;
+    if (!alike) break;
+  }
+  alike = alike && (common == f32 || common == f64);
+  bool direct = alike && step.info->point && step.dtype == common;
+  for (int i = 0; i < call.n; ++i) {
+    const int id = step.operands[size_t(i)];
+    Slot& s = slots[size_t(id)];
+    call.operands[size_t(i)] = id;
+    if (s.place != Place::number) continue;
+    // One tile a number: an instruction of another type takes the number itself.
+    const bool spread = alike && (!s.spread || s.dtype == common);
+    call.as_number[size_t(i)] = !spread;
+    direct = direct && spread;
+    // Kernels take a number of more axes than their tile for a broadcast that is none.
+    if (!spread && source.inputs[size_t(id)].shape.size() > 1 && numel > 1) possible = false;
+    if (!spread) continue;
+    s.spread = true;
+    s.dtype = common;
+  }
+  if (direct) {
+    call.fn = common == f32 ? step.info->point->f32 : step.info->point->f64;
+  } else {
+    slots[size_t(call.result)].shelled = true;
+    for (int id : step.operands) slots[size_t(id)].shelled = true;
+  }
+  calls.push_back(call);
+}
+
+/// Buffers go to the next result when their last reader has run.
+void Ready::place_buffers() {
+  for (Slot& s : slots)
+    if (s.place == Place::repeat || s.spread) s.buffer = buffers++;
+  std::vector<size_t> last(slots.size(), 0);
+  for (size_t k = 0; k < calls.size(); ++k)
+    for (int i = 0; i < calls[k].n; ++i) last[size_t(calls[k].operands[size_t(i)])] = k;
+  std::vector<int> idle;
+  for (size_t k = 0; k < calls.size(); ++k) {
+    Slot& y = slots[size_t(calls[k].result)];
+    if (idle.empty()) idle.push_back(buffers++);
+    y.buffer = idle.back();
+    idle.pop_back();
+    for (size_t id = size_t(n_in); id <= size_t(calls[k].result); ++id)
+      if (last[id] == k) idle.push_back(slots[id].buffer);
+  }
+}
+
+template <class T>
+void fill_as(const Repeats& r, const char* from, int64_t begin, int64_t n, char* to) {
+  const T* x = reinterpret_cast<const T*>(from);
+  T* y = reinterpret_cast<T*>(to);
+  for (int64_t done = 0; done < n;) {
+    const int64_t i = begin + done, at = i / r.inner % r.period;
+    int64_t run = 0;
+    if (r.inner == 1) {
+      run = std::min(r.period - at, n - done);
+      std::memcpy(y + done, x + at, size_t(run) * sizeof(T));
+    } else {
+      run = std::min(r.inner - i % r.inner, n - done);
+      std::fill_n(y + done, run, x[at]);
+    }
+    done += run;
+  }
+}
+
+void fill(const Repeats& r, int64_t item, const char* from, int64_t begin, int64_t n, char* to) {
+  if (item == 4) fill_as<uint32_t>(r, from, begin, n, to);
+  else if (item == 8) fill_as<uint64_t>(r, from, begin, n, to);
+  else fill_as<uint8_t>(r, from, begin, n, to);
+}
+
+/// Copies a finished tile to memory without reading the lines it overwrites.
+void stream(char* to, const char* from, int64_t bytes) {
+#if TANDEM_X86
+  int64_t i = 0;
+  for (; i < bytes && (reinterpret_cast<uintptr_t>(to + i) & 15); ++i) to[i] = from[i];
+  for (; i + 16 <= bytes; i += 16)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm_load_si128(reinterpret_cast<const __m128i*>(from + i)));
+  for (; i < bytes; ++i) to[i] = from[i];
+#else
+  std::memcpy(to, from, size_t(bytes));
+#endif
+}
+
+/// Tensors on the stack that records see tiles through. They have no storage and are not counted.
+class Shells {
+ public:
+  explicit Shells(const Ready& r) {
+    if (!r.shells) return;
+    const Shape one = r.numel == 1 ? r.source.shape : Shape{1};
+    for (size_t i = 0; i < r.slots.size(); ++i) {
+      const Slot& s = r.slots[i];
+      if (!s.shelled) continue;
+      TensorImpl* t = new (memory_ + i) TensorImpl;
+      t->refs.store(1u << 30, std::memory_order_relaxed);
+      t->spec.dtype = s.dtype;
+      t->spec.shape = one;
+      t->strides = contiguous_strides(one);
+      tiles_[i] = t;
+    }
+  }
+  TensorImpl* tile(int slot) const { return tiles_[size_t(slot)]; }
+  void resize(int64_t n) {
+    for (TensorImpl* t : tiles_) {
+      if (!t) continue;
+      t->numel = n;
+      t->spec.shape = Shape{n};
+      t->strides = Strides{1};
+    }
+  }
+
+ private:
+  static_assert(std::is_trivially_destructible_v<Spec>);
+  struct alignas(TensorImpl) Memory {
+    char bytes[sizeof(TensorImpl)];
+  };
+  Memory memory_[max_slots];
+  std::array<TensorImpl*, max_slots> tiles_{};
+};
+
+void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t end) {
+  alignas(64) char buffers[max_buffers][tile_bytes];
+  const void* at[max_slots];
+  int64_t phase[FusedPoint::max_inputs], filled[FusedPoint::max_inputs];
+  Shells shells(r);
+  // A number looks the same in every tile.
+  for (int i = 0; i < r.n_in; ++i) {
+    const Slot& s = r.slots[size_t(i)];
+    filled[i] = 0;
+    if (s.spread) {
+      char* to = buffers[s.buffer];
+      detail::gather_fn(s.own, s.dtype)(in[size_t(i)].impl()->data, 0, to,
+                                        std::min(r.tile, end - begin));
+      at[i] = to;
+    }
+  }
+  int64_t size = r.numel == 1 ? 1 : -1;
+  for (int64_t i = begin; i < end; i += r.tile) {
+    const int64_t m = std::min(r.tile, end - i);
+    for (int k = 0; k < r.n_in; ++k) {
+      const Slot& s = r.slots[size_t(k)];
+      const char* x = in[size_t(k)].impl()->data;
+      if (s.place == Place::whole) at[k] = x + i * s.item;
+      if (s.place != Place::repeat) continue;
+      const Repeats& p = s.repeats;
+      const int64_t first = i / p.inner % p.period;
+      if (p.inner == 1 && first + m <= p.period) {
+        at[k] = x + first * s.item;
+        continue;
+      }
+      const int64_t here = i % p.inner + m <= p.inner ? first * p.inner : i % (p.inner * p.period);
+      at[k] = buffers[s.buffer];
+      if (m <= filled[k] && phase[k] == here) continue;
+      fill(p, s.item, x, i, m, buffers[s.buffer]);
+      phase[k] = here;
+      filled[k] = m;
+    }
+    if (r.shells && size != m) shells.resize(m);
+    size = m;
+    for (const Call& call : r.calls) {
+      const Slot& y = r.slots[size_t(call.result)];
+      char* to = buffers[y.buffer];
+      const bool stored = y.output >= 0;
+      char* memory = stored ? out[size_t(y.output)].impl()->data + i * y.item : nullptr;
+      if (stored && !r.streaming) to = memory;
+      at[call.result] = to;
+      if (call.fn) {
+        const void* ptr[detail::max_point_inputs];
+        for (int k = 0; k < call.n; ++k) ptr[k] = at[call.operands[size_t(k)]];
+        call.fn(call.op, ptr, to, m);
+      } else {
+        detail::Borrowed args[detail::max_point_inputs] = {out[0], out[0], out[0], out[0]};
+        for (int k = 0; k < call.n; ++k) {
+          const int id = call.operands[size_t(k)];
+          if (call.as_number[size_t(k)]) {
+            args[k].impl = in[size_t(id)].impl();
+            continue;
+          }
+          args[k].impl = shells.tile(id);
+          args[k].impl->data = static_cast<char*>(const_cast<void*>(at[id]));
+        }
+        detail::Borrowed result = out[0];
+        result.impl = shells.tile(call.result);
+        result.impl->data = to;
+        call.info->cpu(call.op, {detail::handles(args), size_t(call.n)},
+                       {const_cast<Tensor*>(detail::handles(&result)), 1});
+      }
+      if (stored && r.streaming) stream(memory, to, m * y.item);
+    }
+  }
+#if TANDEM_X86
+  if (r.streaming) _mm_sfence();
+#endif
+}
+
+// --- The row --------------------------------------------------------------------------------
+
+struct Held {
+  std::shared_ptr<const Ready> ready;
+};
+const Ready& ready_of(const void* op) { return *static_cast<const Held*>(op)->ready; }
+
+void run(const void* op, Inputs in, Outputs out) {
+  const Ready& r = ready_of(op);
+  bool plain = true;
+  for (const Tensor& t : in) plain = plain && t.is_contiguous();
+  if (!plain) {
+    Tensors rows;
+    for (const Tensor& t : in) rows.push_back(detail::as_contiguous(t));
+    return run(op, {rows.data(), rows.size()}, out);
+  }
+  cpu::parallel_for(r.numel, r.grain,
+                    [&](int64_t begin, int64_t end) { run_range(r, in, out, begin, end); });
+}
+
+/// The specs that the instructions themselves give, so that verify() checks the program too.
+void infer(const void* op, Specs in, Spec* out) {
+  const FusedPoint& p = ready_of(op).source;
+  Tensors values;
+  require<ShapeError>(size_t(in.size()) == p.inputs.size(), "fused_point(): ", in.size(),
+                      " inputs for a program of ", p.inputs.size());
+  for (int i = 0; i < in.size(); ++i) {
+    const Spec& want = p.inputs[size_t(i)];
+    require<ShapeError>(in[i] == want, "fused_point(): input ", i, " is ", to_string(in[i]),
+                        ", the program is for ", to_string(want));
+    values.push_back(detail::new_symbolic(in[i]));
+    if (in.is_number(i)) values.back().impl()->flags |= TensorImpl::wrapped_number;
+  }
+  for (const auto& step : p.program) {
+    Tensors args;
+    for (int id : step.operands) args.push_back(values[size_t(id)]);
+    Spec spec;
+    step.info->infer(step.op.get(), Specs(args.data(), int(args.size())), &spec);
+    require<ShapeError>(spec.shape == p.shape && spec.dtype == step.dtype,
+                        "fused_point(): ", step.info->print(step.op.get()), " gives ",
+                        to_string(spec));
+    values.push_back(detail::new_symbolic(spec));
+  }
+  for (size_t i = 0; i < p.outputs.size(); ++i) out[i] = values[size_t(p.outputs[i])].spec();
+}
+
+std::string print(const void* op) {
+  const FusedPoint& p = ready_of(op).source;
+  std::string s = "fused_point(program=";
+  for (size_t k = 0; k < p.program.size(); ++k) {
+    const auto& step = p.program[k];
+    const std::string call = step.info->print(step.op.get());
+    const size_t open = call.find('(') + 1;
+    s += cat(k ? "; $" : "$", p.inputs.size() + k, " = ", call.substr(0, open));
+    for (size_t i = 0; i < step.operands.size(); ++i) s += cat(i ? ", $" : "$", step.operands[i]);
+    s += cat(call.size() > open + 1 ? ", " : "", call.substr(open));
+  }
+  s += ", results=";
+  for (size_t i = 0; i < p.outputs.size(); ++i) s += cat(i ? ", $" : "$", p.outputs[i]);
+  return s + ")";
+}
+
+uint64_t hash(const void* op) {
+  const FusedPoint& p = ready_of(op).source;
+  uint64_t h = detail::hash_value(p.shape);
+  for (const auto& step : p.program) {
+    h = detail::mix(h, step.info->hash(step.op.get()));
+    for (int id : step.operands) h = detail::mix(h, uint64_t(id));
+  }
+  return h;
+}
+
+bool equal(const void* a, const void* b) {
+  const FusedPoint &x = ready_of(a).source, &y = ready_of(b).source;
+  bool same = x.shape == y.shape && x.inputs == y.inputs && x.outputs == y.outputs &&
+              x.program.size() == y.program.size();
+  for (size_t k = 0; same && k < x.program.size(); ++k) {
+    const auto &s = x.program[k], &t = y.program[k];
+    same = s.info == t.info && s.operands == t.operands && s.info->equal(s.op.get(), t.op.get());
+  }
+  return same;
+}
+
+constexpr OpInfo make_row(int outputs) {
+  OpInfo r{};
+  r.name = "fused_point";
+  r.inputs = "x...";
+  r.min_inputs = 1;
+  r.max_inputs = FusedPoint::max_inputs;
+  r.outputs = outputs;
+  r.not_differentiable = "made by a pass, after gradients were taken";
+  r.size = sizeof(Held);
+  r.align = alignof(Held);
+  r.infer = infer;
+  r.cpu = run;
+  r.copy = [](void* to, const void* from) { new (to) Held(*static_cast<const Held*>(from)); };
+  r.destroy = [](void* op) { static_cast<Held*>(op)->~Held(); };
+  r.print = print;
+  r.hash = hash;
+  r.equal = equal;
+  return r;
+}
+
+template <int... N>
+constexpr std::array<OpInfo, sizeof...(N)> make_rows(std::integer_sequence<int, N...>) {
+  return {make_row(N + 1)...};
+}
+constinit const std::array<OpInfo, FusedPoint::max_outputs> rows =
+    make_rows(std::make_integer_sequence<int, FusedPoint::max_outputs>{});
+
+}  // namespace
+
+bool repeats_in(const Shape& shape, const Shape& whole, Repeats& how) {
+  how = {};
+  const int lead = whole.size() - shape.size();
+  if (lead < 0) return false;
+  // From the right: ones, then equal axes, then ones again.
+  int a = shape.size();
+  while (a > 0 && shape[a - 1] == 1) how.inner *= whole[lead + --a];
+  while (a > 0 && shape[a - 1] == whole[lead + a - 1]) how.period *= shape[--a];
+  while (a > 0 && shape[a - 1] == 1) --a;
+  return a == 0;
+}
+
+bool is_point(const OpInfo& info, Specs in, const Spec& out) {
+  // `broadcasts` marks the elementwise records; some of them also reduce, to another shape.
+  if (info.outputs != 1 || !(info.broadcasts || &info == &op_info<Cast>())) return false;
+  if (in.size() < 1 || in.size() > detail::max_point_inputs) return false;
+  if (!has_kernels(out.dtype) || out.device.type != DeviceType::cpu || out.shape.numel() == 0)
+    return false;
+  Shape all;
+  for (int i = 0; i < in.size(); ++i) {
+    if (!in.has(i) || !has_kernels(in[i].dtype) || in[i].device.type != DeviceType::cpu)
+      return false;
+    Shape both;
+    if (!broadcast(all, in[i].shape, both)) return false;
+    all = both;
+  }
+  return all == out.shape;
+}
+
+const OpInfo& fused_point_row(int outputs) { return rows[size_t(outputs) - 1]; }
+
+bool is_fused_point(const OpInfo& info) {
+  return &info >= rows.data() && &info < rows.data() + rows.size();
+}
+
+std::shared_ptr<void> make_fused_point(FusedPoint program) {
+  if (program.inputs.size() > FusedPoint::max_inputs || program.inputs.empty() ||
+      program.program.size() > FusedPoint::max_instructions ||
+      program.outputs.size() > FusedPoint::max_outputs || program.outputs.empty())
+    return nullptr;
+  auto ready = std::make_shared<Ready>(std::move(program));
+  if (!ready->possible || ready->buffers > max_buffers) return nullptr;
+  return std::make_shared<Held>(Held{std::move(ready)});
+}
+
+const FusedPoint& fused_point_of(const void* op) { return ready_of(op).source; }
+
+}  // namespace tandem::graph

@@ -1,0 +1,148 @@
+#pragma once
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tandem/core/named_tensors.h"
+#include "tandem/graph/compile.h"
+#include "tandem/graph/session.h"
+
+namespace tandem {
+
+/// How a graph is written as an ONNX model.
+struct SaveGraphOptions {
+  /// What captured tensors are called in the file: `model.state_dict()` and the like. Others are
+  /// "state0", "state1", ...
+  NamedTensors names = {};
+  /// The values of a Session's variables: `session.state_dict()`.
+  NamedTensors variables = {};
+  /// What the model gives; when empty, what `Graph::output` listed. Values with effects, such as
+  /// `minimize(...)`, make the saved graph write its state.
+  NamedTensors outputs = {};
+  /// The shapes of a module's inputs, -1 for lengths that each run may choose. When empty: those of
+  /// the examples, with any length on axis 0.
+  std::vector<Shape> shapes = {};
+  /// Initializers of more bytes go to FILE.data, see onnx::WriteOptions.
+  std::optional<int64_t> external_above = {};
+};
+
+/// Writes a graph as an ONNX model (operator set 17, IR version 8). Records that are an ONNX
+/// operator, or a few of them, become those; any other one becomes a node of the domain "tandem"
+/// with the record's name and attributes, so that every graph can be saved, training steps
+/// included. Captured tensors become initializers, and what a run writes to them becomes further
+/// outputs that the model's metadata name ("tandem.state.NAME"). Gradients that a run leaves in
+/// `.grad` are not kept. Writing is atomic. Errors: IOError; ValueError for variables without a
+/// value; NotImplemented for constants made from unknown lengths.
+TANDEM_API void save(const graph::Graph& graph, const std::string& path,
+                     const SaveGraphOptions& options = {});
+
+/// The first graph that a compiled function captured. Errors: IndexError when it never ran.
+template <class F>
+void save(const Compiled<F>& function, const std::string& path,
+          const SaveGraphOptions& options = {}) {
+  save(*function.graph(), path, options);
+}
+
+namespace detail {
+struct ModuleCapture {
+  std::shared_ptr<graph::Graph> graph;
+  Tensors inputs;
+};
+TANDEM_API ModuleCapture capture_inputs(std::span<const Tensor> examples,
+                                        const SaveGraphOptions& options);
+template <class M, size_t... I>
+auto call_with(M& model, const Tensors& x, std::index_sequence<I...>) {
+  return model(x[I]...);
+}
+}  // namespace detail
+
+/// Captures `model(examples...)` in evaluation mode and saves it; initializers are called as in its
+/// state_dict. `Inputs` is how many tensors the model takes.
+template <size_t Inputs = 1, class M>
+requires requires(M& m) {
+  m.state_dict();
+  m.eval();
+}
+void save(M& model, const std::string& path, std::initializer_list<Tensor> examples,
+          SaveGraphOptions options = {}) {
+  require(examples.size() == Inputs, "save(", path, "): ", examples.size(),
+          " examples for a model of ", Inputs, " inputs");
+  struct Mode {
+    M& model;
+    bool before;
+    ~Mode() { model.train(before); }
+  } mode{model, model.is_training()};
+  model.eval();
+  const NoGrad no_grad;
+  auto capture = detail::capture_inputs({examples.begin(), examples.size()}, options);
+  {
+    const GraphScope scope(capture.graph);
+    auto result = detail::call_with(model, capture.inputs, std::make_index_sequence<Inputs>{});
+    int count = 0;
+    auto output = [&](auto& leaf) {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>)
+        if (leaf.defined()) capture.graph->output(cat("output", count++), leaf);
+    };
+    detail::each_leaf(result, output);
+  }
+  for (const auto& entry : model.state_dict()) options.names.push_back(entry);
+  save(*capture.graph, path, options);
+}
+
+/// An input or output of a loaded graph.
+struct GraphPort {
+  std::string name;
+  DType dtype = f32;
+  std::optional<Shape> shape;     ///< -1: any length; without: any rank
+  std::vector<std::string> axes;  ///< the names of unknown lengths, "" for the others
+};
+/// "x: f32[batch, 3]"
+TANDEM_API std::string to_string(const GraphPort& port);
+
+/// An ONNX model ready to run. A handle: copies are the same graph. One made from a training step
+/// writes its state at every run and so goes on training. One thread at a time.
+class TANDEM_API LoadedGraph {
+ public:
+  const std::vector<GraphPort>& inputs() const;
+  const std::vector<GraphPort>& outputs() const;
+
+  /// The outputs for inputs in the order of `inputs()`. Errors: ShapeError and DTypeError that name
+  /// the input, ValueError for a wrong number of them; what the records throw, with the node's
+  /// name.
+  std::vector<Tensor> run(std::span<const Tensor> inputs);
+  std::vector<Tensor> run(std::initializer_list<Tensor> inputs) {
+    return run(std::span<const Tensor>(inputs.begin(), inputs.size()));
+  }
+  /// By name; ValueError lists what is missing or unknown.
+  std::vector<Tensor> run(const NamedTensors& inputs);
+
+  /// Parameters and other state by name: the graph's own tensors, not copies.
+  NamedTensors state_dict() const;
+  /// Copies values in. Strict: ValueError lists missing, unexpected and misshapen names.
+  void load_state_dict(const NamedTensors& state);
+
+  /// The graph in Tandem's records for inputs of these shapes.
+  std::shared_ptr<const graph::Graph> graph(std::span<const Shape> shapes);
+  /// Inputs, outputs, state, and how many nodes of which operator.
+  std::string describe() const;
+
+ private:
+  friend LoadedGraph load_graph(const std::string& path);
+  friend LoadedGraph parse_graph(std::span<const uint8_t> bytes, std::string_view name);
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+/// Reads an ONNX model: operator sets 7 to 22 as far as Tandem has their operators, and the domain
+/// "tandem". Errors: IOError for bytes that are no ONNX file, ValueError for graphs that break
+/// ONNX's rules, NotImplemented that names operator, domain, operator set and node.
+TANDEM_API LoadedGraph load_graph(const std::string& path);
+/// As `load_graph`, of bytes in memory; `name` is what errors call them.
+TANDEM_API LoadedGraph parse_graph(std::span<const uint8_t> bytes, std::string_view name = "onnx");
+
+}  // namespace tandem

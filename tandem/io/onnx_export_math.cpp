@@ -1,0 +1,327 @@
+// Elementwise records, products and reductions as ONNX operators.
+#include <cmath>
+#include <limits>
+
+#include "tandem/io/detail/onnx_export.h"
+#include "tandem/ops/abs.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/any.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/clamp.h"
+#include "tandem/ops/compare.h"
+#include "tandem/ops/cumsum.h"
+#include "tandem/ops/div.h"
+#include "tandem/ops/elu.h"
+#include "tandem/ops/erf.h"
+#include "tandem/ops/exp.h"
+#include "tandem/ops/expm1.h"
+#include "tandem/ops/floor.h"
+#include "tandem/ops/gelu.h"
+#include "tandem/ops/hardtanh.h"
+#include "tandem/ops/isnan.h"
+#include "tandem/ops/leaky_relu.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/log.h"
+#include "tandem/ops/logical.h"
+#include "tandem/ops/logsumexp.h"
+#include "tandem/ops/masked_fill.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/ops/mean.h"
+#include "tandem/ops/minimum.h"
+#include "tandem/ops/minmax.h"
+#include "tandem/ops/mul.h"
+#include "tandem/ops/neg.h"
+#include "tandem/ops/pow.h"
+#include "tandem/ops/prod.h"
+#include "tandem/ops/reciprocal.h"
+#include "tandem/ops/relu.h"
+#include "tandem/ops/round.h"
+#include "tandem/ops/sigmoid.h"
+#include "tandem/ops/silu.h"
+#include "tandem/ops/sin.h"
+#include "tandem/ops/softplus.h"
+#include "tandem/ops/sqrt.h"
+#include "tandem/ops/sum.h"
+#include "tandem/ops/tanh.h"
+#include "tandem/ops/var.h"
+#include "tandem/ops/where.h"
+
+namespace tandem::detail {
+namespace {
+
+using E = OnnxExporter;
+using onnx::Attribute;
+using Names = E::Names;
+
+/// The dtypes that ONNX's arithmetic has and its runtimes compute.
+bool arithmetic(DType d) { return is_floating(d) || d == i32 || d == i64; }
+
+/// One operator on all inputs as the result's dtype.
+template <class O>
+bool point(E& e, const O&) {
+  const DType d = e.out().dtype;
+  if (!arithmetic(d)) return false;
+  Names in;
+  for (int i = 0; i < e.inputs(); ++i) in.push_back(e.in(i, d));
+  return e.result(std::string(O::onnx.op), in);
+}
+/// Only of floating numbers.
+template <class O>
+bool floating(E& e, const O& op) {
+  return is_floating(e.out().dtype) && point(e, op);
+}
+template <class O>
+bool rounding(E& e, const O& op) {
+  return is_floating(e.out().dtype) ? point(e, op) : e.result("Identity", {e.in(0)});
+}
+
+/// The dtype in which a comparison's inputs meet.
+DType common(E& e) {
+  const DType a = e.dtype(0), b = e.dtype(1);
+  // A number, or another tensor without axes, takes part by its kind only.
+  auto kind = [](DType d) { return d == boolean ? 0 : is_floating(d) ? 2 : 1; };
+  if (e.rank(0) == 0 && e.rank(1) > 0 && kind(a) <= kind(b)) return b;
+  if (e.rank(1) == 0 && e.rank(0) > 0 && kind(b) <= kind(a)) return a;
+  return promote(a, b);
+}
+template <class O>
+bool comparison(E& e, const O&) {
+  const DType d = common(e);
+  if (!arithmetic(d)) return false;
+  const Names in{e.in(0, d), e.in(1, d)};
+  if constexpr (std::is_same_v<O, Ne>) return e.result("Not", {e.emit("Equal", in)});
+  else return e.result(std::string(O::onnx.op), in);
+}
+template <class O>
+bool logical(E& e, const O&) {
+  Names in;
+  for (int i = 0; i < e.inputs(); ++i) in.push_back(e.in(i, boolean));
+  return e.result(std::string(O::onnx.op), in);
+}
+
+bool isfinite_(E& e, const Isfinite&) {
+  if (!is_floating(e.dtype(0))) return false;
+  return e.result("Not", {e.emit("Or", {e.emit("IsNaN", {e.in(0)}), e.emit("IsInf", {e.in(0)})})});
+}
+template <class O>
+bool test(E& e, const O&) {
+  return is_floating(e.dtype(0)) && e.result(std::string(O::onnx.op), {e.in(0)});
+}
+
+bool cast_(E& e, const Cast& op) {
+  return e.result("Cast", {e.in(0)},
+                  {Attribute::of("to", int32_t(onnx::to_element_type(op.dtype)))});
+}
+bool clone_(E& e, const Clone&) { return e.result("Identity", {e.in(0)}); }
+bool copy_into(E& e, const CopyInto&) {
+  return e.result("Expand", {e.in(1, e.out().dtype), e.shape(e.out().shape)});
+}
+
+bool where_(E& e, const Where&) {
+  const DType d = e.out().dtype;
+  return e.result("Where", {e.in(0, boolean), e.in(1, d), e.in(2, d)});
+}
+bool masked_fill_(E& e, const MaskedFill&) {
+  const DType d = e.out().dtype;
+  return e.result("Where", {e.in(1, boolean), e.in(2, d), e.in(0, d)});
+}
+
+bool clip(E& e, std::optional<double> low, std::optional<double> high) {
+  const DType d = e.out().dtype;
+  if (!arithmetic(d)) return false;
+  return e.result("Clip",
+                  {e.in(0, d), low ? e.scalar(*low, d) : "", high ? e.scalar(*high, d) : ""});
+}
+bool clamp_(E& e, const Clamp& op) { return clip(e, op.min, op.max); }
+bool hardtanh_(E& e, const Hardtanh& op) { return clip(e, op.min_val, op.max_val); }
+
+bool div_(E& e, const Div& op) {
+  const DType d = e.out().dtype;
+  if (op.rounding_mode == "none") return is_floating(d) && point(e, op);
+  if (op.rounding_mode == "floor" && is_floating(d))
+    return e.result("Floor", {e.emit("Div", {e.in(0, d), e.in(1, d)})});
+  return op.rounding_mode == "trunc" && !is_floating(d) && point(e, op);
+}
+bool remainder_(E& e, const Remainder&) {
+  const DType d = e.out().dtype;
+  return (d == i32 || d == i64) && e.result("Mod", {e.in(0, d), e.in(1, d)});
+}
+
+bool square_(E& e, const Square&) {
+  const DType d = e.out().dtype;
+  if (!arithmetic(d)) return false;
+  const std::string x = e.in(0, d);
+  return e.result("Mul", {x, x});
+}
+bool rsqrt_(E& e, const Rsqrt&) {
+  return e.result("Reciprocal", {e.emit("Sqrt", {e.in(0, e.out().dtype)})});
+}
+bool log1p_(E& e, const Log1p&) {
+  const DType d = e.out().dtype;
+  return e.result("Log", {e.emit("Add", {e.in(0, d), e.scalar(1, d)})});
+}
+bool expm1_(E& e, const Expm1&) {
+  const DType d = e.out().dtype;
+  return e.result("Sub", {e.emit("Exp", {e.in(0, d)}), e.scalar(1, d)});
+}
+bool round_(E& e, const Round& op) {
+  return op.decimals == 0 && is_floating(e.out().dtype) && e.result("Round", {e.in(0)});
+}
+bool elu_(E& e, const Elu& op) {
+  return e.result("Elu", {e.in(0, e.out().dtype)}, {Attribute::of("alpha", float(op.alpha))});
+}
+bool leaky_relu_(E& e, const LeakyRelu& op) {
+  return e.result("LeakyRelu", {e.in(0, e.out().dtype)},
+                  {Attribute::of("alpha", float(op.negative_slope))});
+}
+bool softplus_(E& e, const Softplus& op) {
+  const DType d = e.out().dtype;
+  if (op.threshold < 15) return false;  // below, the straight part is not the curve's
+  if (op.beta == 1) return e.result("Softplus", {e.in(0, d)});
+  const std::string beta = e.scalar(op.beta, d);
+  return e.result("Div", {e.emit("Softplus", {e.emit("Mul", {e.in(0, d), beta})}), beta});
+}
+bool silu_(E& e, const Silu&) {
+  const std::string x = e.in(0, e.out().dtype);
+  return e.result("Mul", {x, e.emit("Sigmoid", {x})});
+}
+bool gelu_(E& e, const Gelu& op) {
+  const DType d = e.out().dtype;
+  const std::string x = e.in(0, d);
+  std::string inner;
+  if (op.approximate == "none") {
+    inner = e.emit("Erf", {e.emit("Div", {x, e.scalar(std::sqrt(2.0), d)})});
+  } else {
+    const std::string cube = e.emit("Mul", {e.emit("Mul", {x, x}), x});
+    const std::string sum = e.emit("Add", {x, e.emit("Mul", {cube, e.scalar(0.044715, d)})});
+    inner = e.emit("Tanh", {e.emit("Mul", {sum, e.scalar(std::sqrt(2 / M_PI), d)})});
+  }
+  const std::string gate = e.emit("Add", {inner, e.scalar(1, d)});
+  return e.result("Mul", {e.emit("Mul", {x, gate}), e.scalar(0.5, d)});
+}
+
+// --- Products -------------------------------------------------------------------------------
+
+template <class O>
+bool matmul_(E& e, const O&) {
+  const DType d = e.out().dtype;
+  return arithmetic(d) && e.result("MatMul", {e.in(0, d), e.in(1, d)});
+}
+bool linear_(E& e, const Linear&) {
+  const DType d = e.out().dtype;
+  if (!is_floating(d) || e.rank(1) != 2) return false;
+  if (e.rank(0) == 2 && (!e.has(2) || e.rank(2) == 1))
+    return e.result("Gemm", {e.in(0, d), e.in(1, d), e.in(2, d)}, {Attribute::of("transB", 1)});
+  const Names in{e.in(0, d), e.transpose(e.in(1, d), {1, 0})};
+  if (!e.has(2)) return e.result("MatMul", in);
+  return e.result("Add", {e.emit("MatMul", in), e.in(2, d)});
+}
+bool addmm_(E& e, const Addmm& op) {
+  const DType d = e.out().dtype;
+  if (!is_floating(d)) return false;
+  return e.result("Gemm", {e.in(1, d), e.in(2, d), e.in(0, d)},
+                  {Attribute::of("alpha", float(op.alpha)), Attribute::of("beta", float(op.beta))});
+}
+bool outer_(E& e, const Outer&) {
+  const DType d = e.out().dtype;
+  if (!arithmetic(d)) return false;
+  return e.result("Mul", {e.emit("Unsqueeze", {e.in(0, d), e.ints({1})}),
+                          e.emit("Unsqueeze", {e.in(1, d), e.ints({0})})});
+}
+
+// --- Reductions -----------------------------------------------------------------------------
+
+std::vector<int64_t> every_axis(const Shape& axes, int rank) {
+  std::vector<int64_t> all(axes.begin(), axes.end());
+  for (int i = 0; axes.empty() && i < rank; ++i) all.push_back(i);
+  return all;
+}
+E::Attributes reduction(E& e, const Shape& axes, bool keepdim) {
+  return {Attribute::of("axes", every_axis(axes, e.rank(0))),
+          Attribute::of("keepdims", int64_t(keepdim))};
+}
+template <class O>
+bool reduce(E& e, const O& op) {
+  const DType d = e.out().dtype;
+  if (!arithmetic(d)) return false;
+  if (e.rank(0) == 0) {
+    if constexpr (!std::is_same_v<O, Logsumexp>) return e.result("Identity", {e.in(0, d)});
+    return false;
+  }
+  if constexpr (std::is_same_v<O, Sum>)
+    return e.result("ReduceSum", {e.in(0, d), e.ints(every_axis(op.axes, e.rank(0)))},
+                    {Attribute::of("keepdims", int64_t(op.keepdim))});
+  else return e.result(std::string(O::onnx.op), {e.in(0, d)}, reduction(e, op.axes, op.keepdim));
+}
+template <class O>
+bool any_all(E& e, const O& op) {
+  if (e.rank(0) == 0) return false;
+  const char* name = std::is_same_v<O, Any> ? "ReduceMax" : "ReduceMin";
+  const std::string x = e.cast(e.in(0, boolean), boolean, i32);
+  return e.result("Cast", {e.emit(name, {x}, reduction(e, op.axes, op.keepdim))},
+                  {Attribute::of("to", int32_t(onnx::ElementType::boolean))});
+}
+template <class O>
+bool arg(E& e, const O& op) {
+  if (!op.axis || e.rank(0) == 0 || !arithmetic(e.dtype(0))) return false;
+  return e.result(
+      std::is_same_v<O, Argmax> ? "ArgMax" : "ArgMin", {e.in(0)},
+      {Attribute::of("axis", *op.axis), Attribute::of("keepdims", int64_t(op.keepdim))});
+}
+template <class O>
+bool variance(E& e, const O& op) {
+  const DType d = e.out().dtype;
+  const Shape& s = e.spec(0).shape;
+  if (!is_floating(d) || s.empty()) return false;
+  double n = 1;
+  const std::vector<int64_t> axes = every_axis(op.axes, s.size());
+  for (int64_t a : axes) {
+    const int64_t length = s[int(a < 0 ? a + s.size() : a)];
+    if (e.open(length)) return false;
+    n *= double(length);
+  }
+  if (n <= op.correction) return false;
+  const std::string x = e.in(0, d);
+  const std::string mean =
+      e.emit("ReduceMean", {x}, {Attribute::of("axes", axes), Attribute::of("keepdims", 1)});
+  const std::string sum =
+      e.emit("ReduceSumSquare", {e.emit("Sub", {x, mean})}, reduction(e, op.axes, op.keepdim));
+  const Names quotient{sum, e.scalar(n - op.correction, d)};
+  if constexpr (std::is_same_v<O, Var>) return e.result("Div", quotient);
+  else return e.result("Sqrt", {e.emit("Div", quotient)});
+}
+bool cumsum_(E& e, const Cumsum& op) {
+  const DType d = e.out().dtype;
+  if (e.rank(0) == 0 || !arithmetic(d)) return false;
+  return e.result("CumSum", {e.in(0, d), e.scalar(double(op.axis), i64)});
+}
+
+}  // namespace
+
+void add_math_rules(OnnxRules& r) {
+  r.add<Abs>(point), r.add<Sign>(point), r.add<Add>(point), r.add<Sub>(point), r.add<Mul>(point);
+  r.add<Neg>(point), r.add<Pow>(point), r.add<Minimum>(point), r.add<Maximum>(point);
+  r.add<Relu>(point), r.add<Erf>(floating), r.add<Exp>(floating), r.add<Log>(floating);
+  r.add<Sqrt>(floating), r.add<Reciprocal>(floating), r.add<Sigmoid>(floating);
+  r.add<Tanh>(floating), r.add<Sin>(floating), r.add<Cos>(floating);
+  r.add<Floor>(rounding), r.add<Ceil>(rounding), r.add<Round>(round_);
+  r.add<Eq>(comparison), r.add<Ne>(comparison), r.add<Lt>(comparison), r.add<Le>(comparison);
+  r.add<Gt>(comparison), r.add<Ge>(comparison);
+  r.add<LogicalAnd>(logical), r.add<LogicalOr>(logical), r.add<LogicalXor>(logical);
+  r.add<LogicalNot>(logical);
+  r.add<Isnan>(test), r.add<Isinf>(test), r.add<Isfinite>(isfinite_);
+  r.add<Cast>(cast_), r.add<Clone>(clone_), r.add<CopyInto>(copy_into);
+  r.add<Where>(where_), r.add<MaskedFill>(masked_fill_);
+  r.add<Clamp>(clamp_), r.add<Hardtanh>(hardtanh_), r.add<Div>(div_), r.add<Remainder>(remainder_);
+  r.add<Square>(square_), r.add<Rsqrt>(rsqrt_), r.add<Log1p>(log1p_), r.add<Expm1>(expm1_);
+  r.add<Elu>(elu_), r.add<LeakyRelu>(leaky_relu_), r.add<Softplus>(softplus_);
+  r.add<Silu>(silu_), r.add<Gelu>(gelu_);
+  r.add<Matmul>(matmul_), r.add<Bmm>(matmul_), r.add<Linear>(linear_), r.add<Addmm>(addmm_);
+  r.add<Outer>(outer_);
+  r.add<Sum>(reduce), r.add<Mean>(reduce), r.add<Amax>(reduce), r.add<Amin>(reduce);
+  r.add<Prod>(reduce), r.add<Logsumexp>(reduce), r.add<Any>(any_all), r.add<All>(any_all);
+  r.add<Argmax>(arg), r.add<Argmin>(arg), r.add<Var>(variance), r.add<Std>(variance);
+  r.add<Cumsum>(cumsum_);
+}
+
+}  // namespace tandem::detail

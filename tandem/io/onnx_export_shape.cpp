@@ -1,0 +1,169 @@
+// Records that move elements as ONNX operators.
+#include <limits>
+
+#include "tandem/io/detail/onnx_export.h"
+#include "tandem/ops/cat.h"
+#include "tandem/ops/embedding.h"
+#include "tandem/ops/flip.h"
+#include "tandem/ops/gather.h"
+#include "tandem/ops/index.h"
+#include "tandem/ops/one_hot.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
+#include "tandem/ops/sort.h"
+#include "tandem/ops/tril.h"
+
+namespace tandem::detail {
+namespace {
+
+using E = OnnxExporter;
+using onnx::Attribute;
+using Names = E::Names;
+
+bool reshape_(E& e, const Reshape&) {
+  return e.result("Reshape", {e.in(0), e.shape(e.out().shape)}, {Attribute::of("allowzero", 1)});
+}
+bool expand_(E& e, const Expand&) { return e.result("Expand", {e.in(0), e.shape(e.out().shape)}); }
+bool permute_(E& e, const Permute& op) {
+  std::vector<int64_t> axes;
+  for (int64_t a : op.axes) axes.push_back(a < 0 ? a + e.rank(0) : a);
+  return e.result("Transpose", {e.in(0)}, {Attribute::of("perm", axes)});
+}
+
+bool cat_(E& e, const Cat& op) {
+  Names in;
+  for (int i = 0; i < e.inputs(); ++i) {
+    if (e.rank(i) != e.out().shape.size()) return false;  // PyTorch's empty [0], which fits all
+  }
+  for (int i = 0; i < e.inputs(); ++i) in.push_back(e.in(i, e.out().dtype));
+  return e.result("Concat", in, {Attribute::of("axis", op.axis)});
+}
+bool stack_(E& e, const Stack& op) {
+  Names in;
+  const int64_t axis = op.axis < 0 ? op.axis + e.out().shape.size() : op.axis;
+  for (int i = 0; i < e.inputs(); ++i)
+    in.push_back(e.emit("Unsqueeze", {e.in(i, e.out().dtype), e.ints({axis})}));
+  return e.result("Concat", in, {Attribute::of("axis", axis)});
+}
+
+bool slice_(E& e, const Slice& op) {
+  const int64_t all = std::numeric_limits<int64_t>::max();
+  return e.result("Slice", {e.in(0), e.shape({op.start.value_or(0)}),
+                            op.stop ? e.shape({*op.stop}) : e.ints({all}), e.ints({op.axis}),
+                            e.ints({op.step})});
+}
+bool select_(E& e, const Select& op) {
+  if (e.open(op.index)) return false;
+  return e.result("Gather", {e.in(0), e.scalar(double(op.index), i64)},
+                  {Attribute::of("axis", op.axis)});
+}
+bool flip_(E& e, const Flip& op) {
+  if (op.axes.empty()) return e.result("Identity", {e.in(0)});
+  const size_t n = size_t(op.axes.size());
+  return e.result("Slice",
+                  {e.in(0), e.ints(std::vector<int64_t>(n, -1)),
+                   e.ints(std::vector<int64_t>(n, std::numeric_limits<int64_t>::min())),
+                   e.ints({op.axes.begin(), op.axes.end()}), e.ints(std::vector<int64_t>(n, -1))});
+}
+bool repeat_(E& e, const Repeat& op) {
+  if (e.open(op.repeats)) return false;
+  std::string x = e.in(0);
+  const int extra = op.repeats.size() - e.rank(0);
+  if (extra > 0) {
+    std::vector<int64_t> axes;
+    for (int i = 0; i < extra; ++i) axes.push_back(i);
+    x = e.emit("Unsqueeze", {x, e.ints(axes)});
+  }
+  return e.result("Tile", {x, e.ints({op.repeats.begin(), op.repeats.end()})});
+}
+bool pad_(E& e, const Pad& op) {
+  const char* mode = op.mode == "constant"    ? "constant"
+                     : op.mode == "reflect"   ? "reflect"
+                     : op.mode == "replicate" ? "edge"
+                                              : nullptr;
+  const DType d = e.dtype(0);
+  if (!mode || e.open(op.pad) || !(is_floating(d) || d == i32 || d == i64)) return false;
+  const int n = e.rank(0);
+  std::vector<int64_t> pads(size_t(2 * n), 0);
+  for (int i = 0; 2 * i + 1 < op.pad.size(); ++i) {
+    pads[size_t(n - 1 - i)] = op.pad[2 * i];
+    pads[size_t(2 * n - 1 - i)] = op.pad[2 * i + 1];
+  }
+  return e.result("Pad", {e.in(0), e.ints(pads), op.value != 0 ? e.scalar(op.value, d) : ""},
+                  {Attribute::of("mode", std::string(mode))});
+}
+
+bool index_dtype(DType d) { return d == i32 || d == i64; }
+bool gather_(E& e, const Gather& op) {
+  return index_dtype(e.dtype(1)) && e.rank(0) > 0 &&
+         e.result("GatherElements", {e.in(0), e.in(1)}, {Attribute::of("axis", op.axis)});
+}
+bool scatter_(E& e, const Scatter& op) {
+  return index_dtype(e.dtype(1)) && e.rank(0) > 0 &&
+         e.result("ScatterElements", {e.in(0), e.in(1), e.in(2, e.dtype(0))},
+                  {Attribute::of("axis", op.axis)});
+}
+bool scatter_add_(E& e, const ScatterAdd& op) {
+  return index_dtype(e.dtype(1)) && e.rank(0) > 0 &&
+         e.result("ScatterElements", {e.in(0), e.in(1), e.in(2, e.dtype(0))},
+                  {Attribute::of("axis", op.axis), Attribute::of("reduction", std::string("add"))});
+}
+bool index_select_(E& e, const IndexSelect& op) {
+  return index_dtype(e.dtype(1)) && e.rank(0) > 0 && e.rank(1) == 1 &&
+         e.result("Gather", {e.in(0), e.in(1)}, {Attribute::of("axis", op.axis)});
+}
+bool embedding_(E& e, const Embedding&) {
+  return index_dtype(e.dtype(0)) &&
+         e.result("Gather", {e.in(1), e.in(0)}, {Attribute::of("axis", 0)});
+}
+bool index_(E& e, const IndexRead& op) {
+  return op.axes.size() == 1 && e.inputs() == 2 && index_dtype(e.dtype(1)) &&
+         e.result("Gather", {e.in(0), e.in(1)}, {Attribute::of("axis", op.axes[0])});
+}
+bool one_hot_(E& e, const OneHot& op) {
+  if (!index_dtype(e.dtype(0))) return false;
+  return e.result("OneHot", {e.in(0, i64), e.ints({op.num_classes}), e.ints({0, 1})},
+                  {Attribute::of("axis", -1)});
+}
+
+bool triangle(E& e, int64_t diagonal, int64_t upper) {
+  const DType d = e.dtype(0);
+  if (!(is_floating(d) || d == i32 || d == i64)) return false;
+  return e.result("Trilu", {e.in(0), e.scalar(double(diagonal), i64)},
+                  {Attribute::of("upper", upper)});
+}
+bool tril_(E& e, const Tril& op) { return triangle(e, op.diagonal, 0); }
+bool triu_(E& e, const Triu& op) { return triangle(e, op.diagonal, 1); }
+
+bool top(E& e, const std::string& k, int64_t axis, bool largest, bool sorted) {
+  return e.results("TopK", {e.in(0), k}, 2,
+                   {Attribute::of("axis", axis), Attribute::of("largest", int64_t(largest)),
+                    Attribute::of("sorted", int64_t(sorted))});
+}
+bool sortable(E& e) {
+  const DType d = e.dtype(0);
+  return e.rank(0) > 0 && (is_floating(d) || d == i32 || d == i64);
+}
+bool topk_(E& e, const Topk& op) {
+  return sortable(e) && top(e, e.shape({op.k}), op.axis, op.largest, op.sorted);
+}
+bool sort_(E& e, const Sort& op) {
+  if (!sortable(e)) return false;
+  const Shape& s = e.spec(0).shape;
+  return top(e, e.shape({s[int(op.axis < 0 ? op.axis + s.size() : op.axis)]}), op.axis,
+             op.descending, true);
+}
+
+}  // namespace
+
+void add_shape_rules(OnnxRules& r) {
+  r.add<Reshape>(reshape_), r.add<Expand>(expand_), r.add<Permute>(permute_);
+  r.add<Cat>(cat_), r.add<Stack>(stack_), r.add<Slice>(slice_), r.add<Select>(select_);
+  r.add<Flip>(flip_), r.add<Repeat>(repeat_), r.add<Pad>(pad_);
+  r.add<Gather>(gather_), r.add<Scatter>(scatter_), r.add<ScatterAdd>(scatter_add_);
+  r.add<IndexSelect>(index_select_), r.add<Embedding>(embedding_), r.add<IndexRead>(index_);
+  r.add<OneHot>(one_hot_), r.add<Tril>(tril_), r.add<Triu>(triu_);
+  r.add<Topk>(topk_), r.add<Sort>(sort_);
+}
+
+}  // namespace tandem::detail
