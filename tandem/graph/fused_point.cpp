@@ -195,7 +195,7 @@ void stream(char* to, const char* from, int64_t bytes) {
   for (; i < bytes && (reinterpret_cast<uintptr_t>(to + i) & 15); ++i) to[i] = from[i];
   for (; i + 16 <= bytes; i += 16)
     _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm_load_si128(reinterpret_cast<const __m128i*>(from + i)));
+                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
   for (; i < bytes; ++i) to[i] = from[i];
 #else
   std::memcpy(to, from, size_t(bytes));
