@@ -9,6 +9,11 @@
 #include <string>
 #include <vector>
 
+#include <tandem/graph/compile.h>
+#include <tandem/graph/passes.h>
+#include <tandem/graph/plan.h>
+#include <tandem/op/recorder.h>
+
 #include "resnet18.h"
 
 namespace bench {
@@ -53,6 +58,14 @@ struct Row {
   std::function<Tensor()> run;
 };
 
+/// `f(x, y)` as it is, or captured and compiled.
+template <class F>
+Row call(bool compiled, const Tensor& x, const Tensor& y, F f) {
+  if (!compiled) return {1, [=] { return f(x, y).detach(); }};
+  auto fast = std::make_shared<Compiled<F>>(compile(f));
+  return {1, [=] { return (*fast)(x, y); }};
+}
+
 Row tiny_add(bool grad) {
   Tensor x = ones({1}), y = ones({1});
   if (grad) x.requires_grad_();
@@ -74,7 +87,7 @@ Row tiny_chain() {
 }
 
 /// A full SGD step of layers x -> relu -> y on a summed square error.
-Row mlp_step(const std::vector<int64_t>& widths, int64_t n) {
+Row mlp_step(const std::vector<int64_t>& widths, int64_t n, bool compiled = false) {
   nn::Sequential net;
   for (size_t i = 0; i + 1 < widths.size(); ++i) {
     if (i) net.push_back(nn::ReLU());
@@ -83,14 +96,14 @@ Row mlp_step(const std::vector<int64_t>& widths, int64_t n) {
   fill_parameters(net);
   auto model = std::make_shared<nn::Sequential>(net);
   auto opt = std::make_shared<optim::SGD>(model->parameters(), optim::SGDOptions{.lr = 1e-4});
-  const Tensor x = filled({n, widths.front()}, 100), y = filled({n, widths.back()}, 101);
-  return {1, [=] {
-            Tensor loss = mse_loss((*model)(x), y, "sum");
-            opt->zero_grad();
-            loss.backward();
-            opt->step();
-            return loss.detach();
-          }};
+  return call(compiled, filled({n, widths.front()}, 100), filled({n, widths.back()}, 101),
+              [=](const Tensor& x, const Tensor& y) {
+                Tensor loss = mse_loss((*model)(x), y, "sum");
+                opt->zero_grad();
+                loss.backward();
+                opt->step();
+                return loss;
+              });
 }
 
 Row elementwise(const std::function<Tensor(const Tensor&, const Tensor&)>& f, const Shape& shape) {
@@ -134,34 +147,98 @@ Row convolution(int64_t channels) {
 }
 
 template <class M>
-Row train_step(std::shared_ptr<M> model, const Shape& shape, int64_t classes) {
+auto step_of(std::shared_ptr<M> model) {
   fill_parameters(*model);
   auto opt = std::make_shared<optim::SGD>(model->parameters(), optim::SGDOptions{.lr = 1e-3});
-  const Tensor x = filled(shape, 100), y = labels(shape[0], classes);
-  return {1, [=] {
-            Tensor loss = cross_entropy((*model)(x), y);
-            opt->zero_grad();
-            loss.backward();
-            opt->step();
-            return loss.detach();
-          }};
+  return [=](const Tensor& x, const Tensor& y) {
+    Tensor loss = cross_entropy((*model)(x), y);
+    opt->zero_grad();
+    loss.backward();
+    opt->step();
+    return loss;
+  };
+}
+template <class M>
+Row train_step(std::shared_ptr<M> model, const Shape& shape, int64_t classes, bool compiled) {
+  return call(compiled, filled(shape, 100), labels(shape[0], classes), step_of(model));
 }
 
-Row cnn28() {
+Row cnn28(bool compiled) {
   auto net = std::make_shared<nn::Sequential>(
       nn::Conv2d(1, 32, 3), nn::ReLU(), nn::Conv2d(32, 64, 3), nn::ReLU(), nn::MaxPool2d(2),
       nn::Flatten(), nn::Linear(9216, 128), nn::ReLU(), nn::Linear(128, 10));
-  return train_step(net, {128, 1, 28, 28}, 10);
+  return train_step(net, {128, 1, 28, 28}, 10, compiled);
 }
 
-Row resnet_infer() {
+Row resnet_step(bool compiled) {
+  return train_step(std::make_shared<ResNet18>(), {16, 3, 224, 224}, 1000, compiled);
+}
+
+/// Capture, passes and plan of ResNet-18's step, and a run of it for the checked number.
+Row compile_latency() {
+  const auto step = step_of(std::make_shared<ResNet18>());
+  const Tensor x = filled({16, 3, 224, 224}, 100), y = labels(16, 1000);
+  auto first = std::make_shared<bool>(true);
+  return {1, [=] {
+            auto g = graph::Graph::make();
+            {
+              const detail::CaptureScope scope(*g);
+              const Tensor a = g->input("x", x.spec()), b = g->input("y", y.spec());
+              g->output("loss", step(a, b));
+              g->take_gradients();
+            }
+            graph::optimize(*g, false);
+            graph::Plan plan(g);
+            if (!std::exchange(*first, false)) return Tensor();
+            const Tensor in[] = {x, y};
+            return plan.run(in)[0];
+          }};
+}
+
+/// gelu(x w + b) mask + res.
+Row gelu_chain(int64_t rows) {
+  const Shape whole{rows, 1024};
+  const Tensor w = filled({1024}, 2), b = filled({1024}, 3), res = filled(whole, 5);
+  const Tensor mask = (filled(whole, 4) > 0.0).to(f32);
+  auto f = compile([](const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mask,
+                      const Tensor& res) { return gelu(x * w + b) * mask + res; });
+  auto fast = std::make_shared<decltype(f)>(f);
+  return {1, [=, x = filled(whole, 1)] {
+            const NoGrad guard;
+            return (*fast)(x, w, b, mask, res);
+          }};
+}
+
+Row transformer_block() {
+  auto block = std::make_shared<nn::TransformerEncoderLayer>(
+      256, 4,
+      nn::TransformerEncoderLayerOptions{.dim_feedforward = 1024,
+                                         .dropout = 0,
+                                         .activation = "gelu",
+                                         .batch_first = true,
+                                         .norm_first = true});
+  fill_parameters(*block);
+  auto opt = std::make_shared<optim::SGD>(block->parameters(), optim::SGDOptions{.lr = 1e-3});
+  return call(true, filled({8, 128, 256}, 100), filled({8, 128, 256}, 101),
+              [=](const Tensor& x, const Tensor& y) {
+                Tensor loss = mse_loss((*block)(x), y);
+                opt->zero_grad();
+                loss.backward();
+                opt->step();
+                return loss;
+              });
+}
+
+Row resnet_infer(bool compiled) {
   auto net = std::make_shared<ResNet18>();
   fill_parameters(*net);
   net->eval();
   const Tensor x = filled({1, 3, 224, 224}, 100);
+  const Row row =
+      call(compiled, x, x, [=](const Tensor& image, const Tensor&) { return (*net)(image); });
   return {1, [=] {
             const NoGrad guard;
-            return (*net)(x);
+            return row.run();
           }};
 }
 
@@ -197,12 +274,24 @@ const std::map<std::string, std::function<Row()>>& rows() {
       {"adam_62", adam},
       {"conv3x3_64_56_n16", [] { return convolution(64); }},
       {"conv3x3_256_56_n16", [] { return convolution(256); }},
-      {"cnn28_step_n128", cnn28},
-      {"resnet18_step_n16",
+      {"cnn28_step_n128", [] { return cnn28(false); }},
+      {"resnet18_step_n16", [] { return resnet_step(false); }},
+      {"resnet18_infer_n1", [] { return resnet_infer(false); }},
+      {"mlp_tiny_step_static",
        [] {
-         return train_step(std::make_shared<ResNet18>(), {16, 3, 224, 224}, 1000);
+         return mlp_step({4, 8, 8, 4}, 4, true);
        }},
-      {"resnet18_infer_n1", resnet_infer},
+      {"two_layer_step_static",
+       [] {
+         return mlp_step({1000, 100, 10}, 64, true);
+       }},
+      {"gelu_chain_16m_static", [] { return gelu_chain(16 << 10); }},
+      {"gelu_chain_64k_static", [] { return gelu_chain(64); }},
+      {"cnn28_step_n128_static", [] { return cnn28(true); }},
+      {"resnet18_step_n16_static", [] { return resnet_step(true); }},
+      {"resnet18_infer_n1_static", [] { return resnet_infer(true); }},
+      {"transformer_block_step_static", transformer_block},
+      {"compile_latency_resnet18_step", compile_latency},
   };
   return all;
 }
