@@ -25,9 +25,8 @@ TEST(Session, PlaceholdersAndGradients) {
   const Tensor c = sum(a * b + z);
   const auto d = gradients(c, {a});
   Session s(g);
-  const auto out = s.run({c, d[0]}, {{a, tensor({1.f, 2.f})},
-                                     {b, tensor({3.f, 4.f})},
-                                     {z, tensor({10.f, 20.f})}});
+  const auto out = s.run(
+      {c, d[0]}, {{a, tensor({1.f, 2.f})}, {b, tensor({3.f, 4.f})}, {z, tensor({10.f, 20.f})}});
   EXPECT_EQ(out[0].item<float>(), 41);
   EXPECT_EQ(out[1].to_vector<float>(), (std::vector<float>{3, 4}));
 }

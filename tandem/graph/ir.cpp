@@ -94,6 +94,7 @@ int64_t Graph::new_axis() {
 ValueId Graph::id_of(const Tensor& t) {
   if (t.is_symbolic()) {
     const TensorExtras& e = *t.impl()->extras;
+    if (parent_ && e.recorder.get() != this) return from_outside(t);
     require(e.recorder.get() == this, "graph: a symbolic ", tandem::to_string(t.spec()),
             " of another graph was used");
     return e.value;
@@ -112,6 +113,7 @@ ValueId Graph::capture(const Tensor& t) {
     if (known != constants_.end()) return known->second;
     return constants_[&impl] = add_constant(t);
   }
+  if (parent_) return from_outside(t);
   auto& same = captured_[{impl.storage, impl.data}];
   for (ValueId id : same) {
     const Tensor& have = value(id).tensor;
@@ -143,7 +145,32 @@ void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
   nodes_.push_back(std::move(n));
 }
 
+std::shared_ptr<Graph> Graph::make_region(Recorder& parent, bool repeats) {
+  auto g = make();
+  g->parent_ = &parent;
+  g->repeats_ = repeats;
+  return g;
+}
+
+ValueId Graph::from_outside(const Tensor& t) {
+  auto same = [&](const Tensor& have) {
+    if (have.is_same(t)) return true;
+    if (!t.is_symbolic() || !have.is_symbolic()) return false;
+    const TensorExtras &a = *t.impl()->extras, &b = *have.impl()->extras;
+    return a.recorder == b.recorder && a.value == b.value;
+  };
+  for (size_t i = 0; i < outer_.size(); ++i)
+    if (same(outer_[i])) return outer_ids_[i];
+  outer_.push_back(t);
+  inputs_.push_back(add_value(t.spec(), cat("outer", outer_.size() - 1), ValueKind::input));
+  outer_ids_.push_back(inputs_.back());
+  return inputs_.back();
+}
+
 void Graph::assign(const Tensor& target, const Tensor& to) {
+  require<NotImplemented>(!parent_, "cond() and while_loop(): an in-place write to a ",
+                          tandem::to_string(target.spec()),
+                          " from outside the branch; give the new value as a result");
   const ValueId state = capture(target), value = id_of(to);
   for (const auto& [region, ids] : captured_)
     for (ValueId id : ids)
@@ -161,12 +188,17 @@ void Graph::assign(const Tensor& target, const Tensor& to) {
 }
 
 Tensor Graph::random_key(Generator& generator) {
+  require<NotImplemented>(!repeats_,
+                          "while_loop(): random numbers inside a recorded loop; draw "
+                          "them before it");
+  if (parent_) return handle(from_outside(parent_->random_key(generator)));
   const ValueId id = add_value({{2}, i64, {}}, {}, ValueKind::key);
   values_[size_t(id)].generator = &generator;
   return handle(id);
 }
 
 void Graph::gradient_changes(const Tensor& leaf) {
+  if (parent_) return;  // leaves of the region itself
   for (const GradientWrite& g : gradients_)
     if (g.leaf.is_same(leaf)) return;
   gradients_.push_back({leaf, leaf.grad(), -1});

@@ -61,6 +61,10 @@ struct Effect {
 class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_this<Graph> {
  public:
   static std::shared_ptr<Graph> make() { return std::shared_ptr<Graph>(new Graph); }
+  /// The inside of a control-flow node of `parent`: everything from outside that it uses becomes an
+  /// input, listed in `outer()`. A region that `repeats` cannot draw random numbers.
+  static std::shared_ptr<Graph> make_region(Recorder& parent, bool repeats);
+  const std::vector<Tensor>& outer() const { return outer_; }
 
   /// A symbolic tensor of that spec. Names must be unique; ValueError otherwise.
   Tensor input(std::string name, const Spec& spec);
@@ -160,6 +164,12 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<std::pair<const bool*, bool>> flags_;
   std::unordered_map<Region, std::vector<ValueId>, RegionHash> captured_;
   std::unordered_map<const TensorImpl*, ValueId> constants_;
+  // Regions only.
+  Recorder* parent_ = nullptr;
+  bool repeats_ = false;
+  std::vector<Tensor> outer_;
+  std::vector<ValueId> outer_ids_;
+  ValueId from_outside(const Tensor& t);
 };
 
 /// An owned copy of a record.

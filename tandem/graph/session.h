@@ -27,9 +27,9 @@ class GraphScope {
 using EagerScope = detail::Uncaptured;
 
 /// A value that is fed to each run. A length of -1 is unknown: each run may bring another. Unknown
-/// lengths on the same axis are the same length in all placeholders of a graph: axis 0 is the batch.
-/// `x.size(axis)` of such an axis is a stand-in, good for shapes and counts, not for decisions.
-/// These functions are for the inside of a GraphScope; ValueError outside.
+/// lengths on the same axis are the same length in all placeholders of a graph: axis 0 is the
+/// batch. `x.size(axis)` of such an axis is a stand-in, good for shapes and counts, not for
+/// decisions. These functions are for the inside of a GraphScope; ValueError outside.
 TANDEM_API Tensor placeholder(std::string name, const Shape& shape, DType dtype = f32);
 /// State that each Session keeps for itself. `initial` is evaluated by
 /// global_variables_initializer(); it may be a node (`randn({3, 4})` draws anew in each session) or

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tandem/core/factory.h"
+#include "tandem/graph/regions.h"
 #include "tandem/op/tape.h"
 
 namespace tandem::graph {
@@ -112,10 +113,14 @@ std::shared_ptr<Graph> specialise(const Graph& from, Lengths lengths) {
     }
   }
   for (Node& n : g->edit_nodes()) {
-    auto op = copy_record(*n.info, n.op.get());
-    Substituter visitor(lengths);
-    n.info->visit(op.get(), visitor);
-    n.op = std::move(op);
+    if (has_regions(*n.info)) {
+      if (!lengths.empty()) n.op = specialise_regions(*n.info, n.op.get(), lengths, n.info);
+    } else if (!lengths.empty()) {
+      auto op = copy_record(*n.info, n.op.get());
+      Substituter visitor(lengths);
+      n.info->visit(op.get(), visitor);
+      n.op = std::move(op);
+    }
     Tensors in;
     for (ValueId id : n.inputs) {
       in.push_back(id < 0 ? Tensor() : detail::new_symbolic(values[size_t(id)].spec));

@@ -1,0 +1,35 @@
+#pragma once
+#include <mutex>
+#include <span>
+
+#include "tandem/graph/ir.h"
+#include "tandem/graph/plan.h"
+#include "tandem/graph/specialise.h"
+
+namespace tandem::graph {
+
+/// A graph without state that runs on whatever shapes come, by a plan for each.
+class RegionGraph {
+ public:
+  explicit RegionGraph(std::shared_ptr<Graph> graph) : graph_(std::move(graph)) {}
+  const std::shared_ptr<Graph>& graph() const { return graph_; }
+  size_t inputs() const { return graph_->inputs().size(); }
+  Tensors run(Inputs inputs) const;
+  /// The specs of the results for inputs of these specs.
+  std::vector<Spec> infer(std::span<const Spec> inputs) const;
+
+ private:
+  std::shared_ptr<Graph> graph_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::pair<std::vector<Shape>, std::unique_ptr<Plan>>> plans_;
+};
+
+/// Whether a record is a node with regions.
+bool has_regions(const OpInfo& info);
+/// The record with its regions made for given lengths of unknown axes.
+std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
+                                         std::span<const AxisLength> lengths, const OpInfo*& row);
+/// The graph with other specs at its inputs, everything inferred anew.
+std::shared_ptr<Graph> with_input_specs(const Graph& graph, std::span<const Spec> specs);
+
+}  // namespace tandem::graph
