@@ -6,7 +6,7 @@
 #include "tandem/ops/embedding.h"
 #include "tandem/ops/flip.h"
 #include "tandem/ops/gather.h"
-#include "tandem/ops/index.h"
+#include "tandem/ops/index_put.h"
 #include "tandem/ops/one_hot.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"

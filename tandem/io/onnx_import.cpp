@@ -1,0 +1,384 @@
+#include <algorithm>
+#include <unordered_set>
+
+#include "tandem/core/factory.h"
+#include "tandem/core/random.h"
+#include "tandem/graph/ir.h"
+#include "tandem/io/detail/onnx_import.h"
+#include "tandem/op/copy.h"
+#include "tandem/op/registry.h"
+#include "tandem/ops/cast.h"
+
+namespace tandem::detail {
+
+using graph::AxisLength;
+using onnx::Attribute;
+
+namespace {
+
+bool own_domain(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
+
+/// Sets a record's attributes from a node's; lengths that were unknown get their numbers.
+class AttributeWriter final : public FieldVisitor {
+ public:
+  AttributeWriter(const OnnxImporter& at, std::span<const AxisLength> lengths)
+      : at_(at), lengths_(lengths) {}
+  void visit(std::string_view n, bool& v) override { v = integer(n) != 0; }
+  void visit(std::string_view n, int64_t& v) override { v = integer(n); }
+  void visit(std::string_view n, double& v) override { v = real(n); }
+  void visit(std::string_view n, std::string& v) override {
+    v = find(n, Attribute::Type::string).s;
+  }
+  void visit(std::string_view n, DType& v) override {
+    const std::string text = find(n, Attribute::Type::string).s;
+    for (int i = 0; i < dtype_count; ++i)
+      if (name(DType(i)) == text) {
+        v = DType(i);
+        return;
+      }
+    at_.need(false, "no dtype is called \"", text, "\"");
+  }
+  void visit(std::string_view n, Shape& v) override {
+    const auto& list = find(n, Attribute::Type::integers).ints;
+    at_.need(list.size() <= size_t(max_dims) * 2, "attribute ", n, " has ", list.size(),
+             " numbers");
+    v = {};
+    for (int64_t i : list) v.push_back(graph::substitute(i, lengths_));
+  }
+  void visit(std::string_view n, std::optional<int64_t>& v) override {
+    v = at_.attribute(n) ? std::optional(integer(n)) : std::nullopt;
+  }
+  void visit(std::string_view n, std::optional<double>& v) override {
+    v = at_.attribute(n) ? std::optional(real(n)) : std::nullopt;
+  }
+
+ private:
+  const Attribute& find(std::string_view n, Attribute::Type type) const {
+    const Attribute* a = at_.attribute(n);
+    at_.need(a && a->type == type, "attribute ", n, " is missing or of another type");
+    return *a;
+  }
+  int64_t integer(std::string_view n) const {
+    return graph::substitute(find(n, Attribute::Type::integer).i, lengths_);
+  }
+  double real(std::string_view n) const {
+    const Tensor& t = find(n, Attribute::Type::tensor).tensors.at(0).tensor;
+    at_.need(t.defined() && t.numel() == 1, "attribute ", n, " is not one number");
+    return graph::substitute(t.item<double>(), lengths_);
+  }
+  const OnnxImporter& at_;
+  std::span<const AxisLength> lengths_;
+};
+
+/// What the file and its shapes determine is a constant of the graph.
+Tensor as_constant(Tensor t) {
+  if (t.defined() && !t.is_symbolic()) t.impl()->flags |= TensorImpl::made_in_capture;
+  return t;
+}
+
+}  // namespace
+
+const OnnxImports& onnx_imports() {
+  static const OnnxImports all = [] {
+    OnnxImports table;
+    add_math_imports(table);
+    add_shape_imports(table);
+    add_layer_imports(table);
+    add_recurrent_imports(table);
+    add_control_imports(table);
+    return table;
+  }();
+  return all;
+}
+
+int64_t onnx_opset(const std::vector<onnx::OperatorSet>& sets) {
+  for (const onnx::OperatorSet& s : sets)
+    if (own_domain(s.domain)) return s.version;
+  return 1;
+}
+
+const onnx::Function* find_function(const onnx::Model& model, const onnx::Node& node) {
+  for (const onnx::Function& f : model.functions)
+    if (f.name == node.op_type && f.domain == node.domain && f.overload == node.overload) return &f;
+  return nullptr;
+}
+
+// --- The node at hand -------------------------------------------------------------------------
+
+std::string OnnxImporter::where() const {
+  std::string s = node_->domain.empty() ? node_->op_type : node_->domain + "." + node_->op_type;
+  if (!node_->name.empty()) s += cat(" \"", node_->name, "\"");
+  else if (!node_->outputs.empty()) s += cat(" of \"", node_->outputs[0], "\"");
+  return s;
+}
+
+Tensor OnnxImporter::value(const std::string& name) const {
+  for (size_t i = scopes_.size(); i-- > 0;) {
+    if (const auto it = scopes_[i].values.find(name); it != scopes_[i].values.end())
+      return it->second;
+    if (scopes_[i].closed) break;
+  }
+  throw ValueError(cat("load_graph(): no value is called \"", name, "\""));
+}
+
+Tensor OnnxImporter::in(int i) const {
+  need(has(i), "input ", i, " is missing");
+  const Tensor t = value(node_->inputs[size_t(i)]);
+  need(t.defined(), "input ", i, " was left out by the caller");
+  return t;
+}
+
+const Attribute* OnnxImporter::resolve(const Attribute* a) const {
+  if (!a || a->reference.empty()) return a;
+  const Scope* scope = nullptr;  // of the function around
+  for (const Scope& s : scopes_)
+    if (s.function) scope = &s;
+  need(scope, "attribute ", a->name, " refers to a function's, outside of one");
+  if (const Attribute* given = scope->caller->find(a->reference))
+    if (given->reference.empty()) return given;
+  for (const Attribute& d : scope->function->defaults)
+    if (d.name == a->reference) return &d;
+  return nullptr;
+}
+
+const Attribute* OnnxImporter::attribute(std::string_view name) const {
+  return resolve(node_->find(name));
+}
+int64_t OnnxImporter::integer(std::string_view name, int64_t otherwise) const {
+  const Attribute* a = attribute(name);
+  need(!a || a->type == Attribute::Type::integer, "attribute ", name, " is not an integer");
+  return a ? a->i : otherwise;
+}
+double OnnxImporter::real(std::string_view name, double otherwise) const {
+  const Attribute* a = attribute(name);
+  need(!a || a->type == Attribute::Type::real, "attribute ", name, " is not a float");
+  return a ? double(a->f) : otherwise;
+}
+std::string OnnxImporter::text(std::string_view name, std::string_view otherwise) const {
+  const Attribute* a = attribute(name);
+  need(!a || a->type == Attribute::Type::string, "attribute ", name, " is not a string");
+  return a ? a->s : std::string(otherwise);
+}
+std::optional<std::vector<int64_t>> OnnxImporter::list(std::string_view name) const {
+  const Attribute* a = attribute(name);
+  need(!a || a->type == Attribute::Type::integers, "attribute ", name,
+       " is not a list of integers");
+  return a ? std::optional(a->ints) : std::nullopt;
+}
+std::optional<std::vector<int64_t>> OnnxImporter::list(std::string_view name, int i) const {
+  if (has(i)) return ints(i);
+  return list(name);
+}
+
+std::vector<int64_t> OnnxImporter::ints(int i) const {
+  const Tensor t = in(i);
+  if (t.is_symbolic()) unsupported("input ", i, " depends on what a run is given");
+  need(t.dim() <= 1, "input ", i, " has shape ", t.shape(), ", needs one axis");
+  return t.to_vector<int64_t>();
+}
+double OnnxImporter::number(int i) const {
+  const Tensor t = in(i);
+  if (t.is_symbolic()) unsupported("input ", i, " depends on what a run is given");
+  need(t.numel() == 1, "input ", i, " has shape ", t.shape(), ", needs one number");
+  return t.item<double>();
+}
+
+// --- Running ----------------------------------------------------------------------------------
+
+/// A record of Tandem's own, with its attributes by name.
+Tensors OnnxImporter::run_record() {
+  if (node_->op_type == "random_key") return {graph_.random_key(default_generator())};
+  const OpInfo* info = find_op(node_->op_type);
+  if (!info) unsupported("this version of Tandem has no such record");
+  need(inputs() >= info->min_inputs && inputs() <= info->max_inputs, "takes ", info->min_inputs,
+       " to ", info->max_inputs, " inputs, has ", inputs());
+  struct Owned {
+    const OpInfo& info;
+    void* memory;
+    explicit Owned(const OpInfo& i) : info(i), memory(::operator new(std::max(1u, i.size))) {
+      if (info.make_default) info.make_default(memory);
+    }
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() {
+      if (info.destroy) info.destroy(memory);
+      ::operator delete(memory);
+    }
+  } op(*info);
+  AttributeWriter writer(*this, lengths_);
+  info->visit(op.memory, writer);
+  Tensors in;
+  for (int i = 0; i < inputs(); ++i) in.push_back(in_or_none(i));
+  const size_t needed = size_t(info->min_inputs);
+  for (size_t i = 0; i < needed && i < in.size(); ++i) {
+    // Only what the record's list marks may be left out; the first ones never.
+    if (!in[i].defined() && info->inputs.find('?') == info->inputs.npos)
+      need(false, "input ", i, " is missing");
+  }
+  for (int64_t i : list("inputs_that_are_numbers").value_or(std::vector<int64_t>())) {
+    need(i >= 0 && i < inputs() && in[size_t(i)].defined() && in[size_t(i)].numel() == 1, "input ",
+         i, " is said to be a number");
+    if (in[size_t(i)].is_symbolic()) continue;
+    Tensor number = full({}, in[size_t(i)].item<double>(), in[size_t(i)].dtype());
+    if (is_integral(number.dtype()))
+      number = full({}, in[size_t(i)].item<int64_t>(), number.dtype());
+    number.impl()->flags |= TensorImpl::wrapped_number;
+    in[size_t(i)] = number;
+  }
+  return apply_all(*info, op.memory, in.data(), int(in.size()));
+}
+
+Tensors OnnxImporter::run_function(const onnx::Function& f) {
+  need(scopes_.size() < 100, "functions call one another without end");
+  Scope scope;
+  scope.caller = node_;
+  scope.function = &f;
+  scope.opset = onnx_opset(f.operator_sets);
+  scope.closed = true;
+  for (size_t i = 0; i < f.inputs.size(); ++i) scope.values[f.inputs[i]] = in_or_none(int(i));
+  const onnx::Node* before = node_;
+  // References of this call's own attributes are resolved before its scope hides the caller's.
+  onnx::Node call = *node_;
+  for (onnx::Attribute& a : call.attributes)
+    if (const Attribute* real = resolve(&a); real && real != &a) {
+      const std::string name = a.name;
+      a = *real;
+      a.name = name;
+    }
+  scope.caller = &call;
+  scopes_.push_back(std::move(scope));
+  run(f.nodes);
+  Tensors out;
+  for (const std::string& name : f.outputs) out.push_back(value(name));
+  scopes_.pop_back();
+  node_ = before;
+  return out;
+}
+
+Tensors OnnxImporter::run_node() {
+  if (const onnx::Function* f = find_function(model_, *node_)) return run_function(*f);
+  if (node_->domain == "tandem") return run_record();
+  const auto it = onnx_imports().find(node_->op_type);
+  if (!own_domain(node_->domain) || it == onnx_imports().end())
+    throw NotImplemented(cat("load_graph(): operator ", where(), " of operator set ", opset(),
+                             " cannot be imported"));
+  return it->second(*this);
+}
+
+void OnnxImporter::run(const std::vector<onnx::Node>& nodes) {
+  for (const onnx::Node& n : nodes) {
+    node_ = &n;
+    Tensors out;
+    const auto place = [&] {
+      node_ = &n;
+      return cat("load_graph(): ", where(), ": ");
+    };
+    auto named = [&](const Error& e) {
+      return std::string_view(e.what()).starts_with("load_graph()") ? std::string(e.what())
+                                                                    : place() + e.what();
+    };
+    try {
+      out = run_node();
+    } catch (const ShapeError& e) {
+      throw ShapeError(named(e));
+    } catch (const DTypeError& e) {
+      throw DTypeError(named(e));
+    } catch (const IndexError& e) {
+      throw IndexError(named(e));
+    } catch (const NotImplemented& e) {
+      throw NotImplemented(named(e));
+    } catch (const ValueError& e) {
+      throw ValueError(named(e));
+    }
+    node_ = &n;
+    for (size_t i = 0; i < n.outputs.size(); ++i) {
+      if (n.outputs[i].empty()) continue;
+      if (i >= out.size() || !out[i].defined()) unsupported("output ", i, " is not computed");
+      set(n.outputs[i], as_constant(out[i]));
+    }
+  }
+}
+
+void OnnxImporter::run(const onnx::Graph& graph) { run(graph.nodes); }
+
+Tensors OnnxImporter::run_body(const onnx::Graph& body, const Tensors& inputs) {
+  need(inputs.size() == body.inputs.size(), "its graph takes ", body.inputs.size(),
+       " inputs, gets ", inputs.size());
+  need(scopes_.size() < 100, "graphs lie more than 100 deep in one another");
+  const onnx::Node* before = node_;
+  Scope scope;
+  scope.opset = opset();
+  for (const onnx::TensorData& t : body.initializers) scope.values[t.name] = as_constant(t.value());
+  for (size_t i = 0; i < inputs.size(); ++i) scope.values[body.inputs[i].name] = inputs[i];
+  scopes_.push_back(std::move(scope));
+  run(body.nodes);
+  Tensors out;
+  for (const onnx::ValueInfo& v : body.outputs) out.push_back(value(v.name));
+  scopes_.pop_back();
+  node_ = before;
+  return out;
+}
+
+// --- Checking ---------------------------------------------------------------------------------
+
+namespace {
+
+using Known = std::unordered_set<std::string>;
+
+void check_nodes(const onnx::Model& model, const std::vector<onnx::Node>& nodes, Known& known,
+                 int64_t opset, int depth);
+
+void check_graph(const onnx::Model& model, const onnx::Graph& g, Known known, int64_t opset,
+                 int depth) {
+  require(depth < 50, "load_graph(): graphs lie more than 50 deep in one another");
+  for (const onnx::TensorData& t : g.initializers) known.insert(t.name);
+  for (const onnx::ValueInfo& v : g.inputs) known.insert(v.name);
+  require<NotImplemented>(g.sparse_initializers.empty(), "load_graph(): sparse initializers");
+  check_nodes(model, g.nodes, known, opset, depth);
+  for (const onnx::ValueInfo& v : g.outputs)
+    require(known.contains(v.name), "load_graph(): no node gives the output \"", v.name, "\"");
+}
+
+void check_nodes(const onnx::Model& model, const std::vector<onnx::Node>& nodes, Known& known,
+                 int64_t opset, int depth) {
+  Known own;
+  for (const onnx::Node& n : nodes) {
+    const std::string what = cat("load_graph(): ", n.domain, n.domain.empty() ? "" : ".", n.op_type,
+                                 " \"", n.name, "\"");
+    for (const std::string& in : n.inputs)
+      require(in.empty() || known.contains(in), what, " takes \"", in,
+              "\", which nothing before it gives");
+    if (!find_function(model, n)) {
+      if (n.domain == "tandem")
+        require<NotImplemented>(n.op_type == "random_key" || find_op(n.op_type), what,
+                                ": this version of Tandem has no such record");
+      else
+        require<NotImplemented>(own_domain(n.domain) && onnx_imports().contains(n.op_type), what,
+                                " of domain \"", n.domain.empty() ? "ai.onnx" : n.domain,
+                                "\", operator set ", opset, ", cannot be imported");
+    }
+    for (const Attribute& a : n.attributes)
+      for (const onnx::Graph& g : a.graphs) check_graph(model, g, known, opset, depth + 1);
+    for (const std::string& out : n.outputs) {
+      if (out.empty()) continue;
+      require(own.insert(out).second, what, ": \"", out, "\" is given twice");
+      known.insert(out);
+    }
+  }
+}
+
+}  // namespace
+
+void check_onnx_model(const onnx::Model& model) {
+  const int64_t opset = onnx_opset(model.operator_sets);
+  for (const onnx::Function& f : model.functions) {
+    Known known(f.inputs.begin(), f.inputs.end());
+    check_nodes(model, f.nodes, known, onnx_opset(f.operator_sets), 1);
+    for (const std::string& name : f.outputs)
+      require(known.contains(name), "load_graph(): function ", f.name, ": no node gives \"", name,
+              "\"");
+  }
+  check_graph(model, model.graph, {}, opset, 0);
+}
+
+}  // namespace tandem::detail

@@ -1,0 +1,338 @@
+// ONNX's convolutions, pooling, normalisation and losses as records.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tandem/core/factory.h"
+#include "tandem/io/detail/onnx_import.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/batch_norm.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/conv.h"
+#include "tandem/ops/cross_entropy.h"
+#include "tandem/ops/div.h"
+#include "tandem/ops/flip.h"
+#include "tandem/ops/log.h"
+#include "tandem/ops/mean.h"
+#include "tandem/ops/minmax.h"
+#include "tandem/ops/mul.h"
+#include "tandem/ops/nll_loss.h"
+#include "tandem/ops/norm.h"
+#include "tandem/ops/pool.h"
+#include "tandem/ops/pow.h"
+#include "tandem/ops/reciprocal.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
+#include "tandem/ops/softmax.h"
+#include "tandem/ops/sqrt.h"
+#include "tandem/ops/sum.h"
+
+namespace tandem::detail {
+namespace {
+
+using I = OnnxImporter;
+using Ints = std::vector<int64_t>;
+
+Shape to_shape(const Ints& list) {
+  Shape s;
+  for (int64_t v : list) s.push_back(v);
+  return s;
+}
+
+/// Windows along the last axes of input 0, with padding before and after each axis.
+struct Windows {
+  Ints kernel, stride, dilation, before, after;
+  bool even() const { return before == after; }
+};
+Windows windows(I& n, Ints kernel) {
+  const Shape& x = n.in(0).shape();
+  const size_t axes = kernel.size();
+  n.need(x.size() == int(axes) + 2 && axes > 0, "input 0 has shape ", x, ", needs ", axes + 2,
+         " axes");
+  Windows w;
+  w.kernel = std::move(kernel);
+  w.stride = n.list("strides").value_or(Ints(axes, 1));
+  w.dilation = n.list("dilations").value_or(Ints(axes, 1));
+  const Ints pads = n.list("pads").value_or(Ints(2 * axes, 0));
+  n.need(w.stride.size() == axes && w.dilation.size() == axes && pads.size() == 2 * axes,
+         "strides, dilations or pads are not those of ", axes, " axes");
+  w.before.assign(pads.begin(), pads.begin() + std::ptrdiff_t(axes));
+  w.after.assign(pads.begin() + std::ptrdiff_t(axes), pads.end());
+  for (size_t i = 0; i < axes; ++i)
+    n.need(w.kernel[i] > 0 && w.stride[i] > 0 && w.dilation[i] > 0 && w.kernel[i] < (1 << 20) &&
+               w.stride[i] < (1 << 20) && w.dilation[i] < (1 << 20) && w.before[i] >= 0 &&
+               w.after[i] >= 0,
+           "kernel, strides and dilations must be positive, pads not negative");
+  const std::string pad = n.text("auto_pad", "NOTSET");
+  if (pad == "VALID") {
+    w.before = w.after = Ints(axes, 0);
+  } else if (pad != "NOTSET") {
+    n.need(pad == "SAME_UPPER" || pad == "SAME_LOWER", "auto_pad ", pad);
+    for (size_t i = 0; i < axes; ++i) {
+      const int64_t length = x[int(i) + 2], reach = w.dilation[i] * (w.kernel[i] - 1) + 1;
+      const int64_t out = (length + w.stride[i] - 1) / w.stride[i];
+      const int64_t total = std::max<int64_t>(0, (out - 1) * w.stride[i] + reach - length);
+      w.before[i] = pad == "SAME_UPPER" ? total / 2 : total - total / 2;
+      w.after[i] = total - w.before[i];
+    }
+  }
+  return w;
+}
+/// Padding of its own, where a record has none or only the same at both ends.
+Tensor padded(const Tensor& x, const Windows& w, double value) {
+  Shape list;
+  for (size_t i = w.kernel.size(); i-- > 0;) {
+    list.push_back(w.before[i]);
+    list.push_back(w.after[i]);
+  }
+  return pad(x, list, "constant", value);
+}
+
+Tensors conv(I& n) {
+  Tensor x = n.in(0);
+  const Tensor weight = n.in(1), bias = n.in_or_none(2);
+  n.need(weight.dim() > 2, "a weight of shape ", weight.shape());
+  Windows w = windows(n, {weight.shape().begin() + 2, weight.shape().end()});
+  const int64_t groups = n.integer("group", 1);
+  if (!w.even()) {
+    x = padded(x, w, 0);
+    w.before = Ints(w.kernel.size(), 0);
+  }
+  if (w.kernel.size() == 1)
+    return {conv1d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
+                   groups)};
+  if (w.kernel.size() != 2) n.unsupported(w.kernel.size(), " axes of space");
+  return {conv2d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
+                 groups)};
+}
+
+Tensors conv_transpose(I& n) {
+  Tensor x = n.in(0), weight = n.in(1);
+  const Tensor bias = n.in_or_none(2);
+  n.need(weight.dim() > 2, "a weight of shape ", weight.shape());
+  const size_t axes = size_t(weight.dim()) - 2;
+  if (axes > 2) n.unsupported(axes, " axes of space");
+  Ints kernel(weight.shape().begin() + 2, weight.shape().end());
+  const std::string automatic = n.text("auto_pad", "NOTSET");
+  if (automatic != "NOTSET" && automatic != "VALID") n.unsupported("auto_pad ", automatic);
+  Windows w = windows(n, kernel);
+  Ints extra = n.list("output_padding").value_or(Ints(axes, 0));
+  n.need(extra.size() == axes, "output_padding has ", extra.size(), " numbers");
+  if (const auto size = n.list("output_shape")) {
+    const size_t skip = size->size() - axes;  // some files give all axes
+    n.need(size->size() >= axes, "output_shape has ", size->size(), " numbers");
+    for (size_t i = 0; i < axes; ++i) {
+      const int64_t total = w.stride[i] * (x.size(int(i) + 2) - 1) + extra[i] +
+                            (w.kernel[i] - 1) * w.dilation[i] + 1 - (*size)[i + skip];
+      n.need(total >= 0, "output_shape is larger than the operator's reach");
+      w.before[i] = total / 2;
+      w.after[i] = total - total / 2;
+    }
+  }
+  if (axes == 1) {
+    x = unsqueeze(x, 2);
+    weight = unsqueeze(weight, 2);
+    for (Ints* list : {&w.before, &w.after, &extra}) list->insert(list->begin(), 0);
+    for (Ints* list : {&w.stride, &w.dilation}) list->insert(list->begin(), 1);
+  }
+  // Padding here cuts the result: the common part inside the record, the rest after it.
+  Ints common, cut_before, cut_after;
+  for (size_t i = 0; i < 2; ++i) {
+    common.push_back(std::min(w.before[i], w.after[i]));
+    cut_before.push_back(w.before[i] - common[i]);
+    cut_after.push_back(w.after[i] - common[i]);
+  }
+  Tensor y = conv_transpose2d(x, weight, bias, to_shape(w.stride), to_shape(common),
+                              to_shape(extra), n.integer("group", 1), to_shape(w.dilation));
+  for (int i = 0; i < 2; ++i)
+    if (cut_before[size_t(i)] || cut_after[size_t(i)])
+      y = slice(y, i + 2, cut_before[size_t(i)],
+                std::max<int64_t>(0, y.size(i + 2) - cut_after[size_t(i)]));
+  return {axes == 1 ? squeeze(y, 2) : y};
+}
+
+/// The pooling of planes, for lines by an axis of length one.
+Windows pooling(I& n, Tensor& x) {
+  Windows w = windows(n, n.list("kernel_shape").value_or(Ints()));
+  if (w.kernel.size() > 2) n.unsupported(w.kernel.size(), " axes of space");
+  if (w.kernel.size() == 1) {
+    x = unsqueeze(x, 2);
+    for (Ints* list : {&w.kernel, &w.stride, &w.dilation}) list->insert(list->begin(), 1);
+    for (Ints* list : {&w.before, &w.after}) list->insert(list->begin(), 0);
+  }
+  return w;
+}
+/// A record pads at most half a window.
+bool in_record(const Windows& w) {
+  for (size_t i = 0; i < w.kernel.size(); ++i)
+    if (2 * w.before[i] > w.dilation[i] * (w.kernel[i] - 1) + 1) return false;
+  return w.even();
+}
+Tensors max_pool(I& n) {
+  Tensor x = n.in(0);
+  const bool line = x.dim() == 3;
+  Windows w = pooling(n, x);
+  if (n.node().outputs.size() > 1 && !n.node().outputs[1].empty()) n.unsupported("Indices");
+  if (!in_record(w)) {
+    x = padded(x, w, -std::numeric_limits<double>::infinity());
+    w.before = Ints(2, 0);
+  }
+  const Tensor y = max_pool2d(x, to_shape(w.kernel), to_shape(w.stride), to_shape(w.before),
+                              to_shape(w.dilation), n.integer("ceil_mode", 0) != 0);
+  return {line ? squeeze(y, 2) : y};
+}
+Tensors average_pool(I& n) {
+  Tensor x = n.in(0);
+  const bool line = x.dim() == 3, ceil = n.integer("ceil_mode", 0);
+  const bool count_pad = n.integer("count_include_pad", 0);
+  Windows w = pooling(n, x);
+  for (int64_t d : w.dilation)
+    if (d != 1) n.unsupported("dilations");
+  const Shape kernel = to_shape(w.kernel), stride = to_shape(w.stride);
+  Tensor y;
+  if (in_record(w)) {
+    y = avg_pool2d(x, kernel, stride, to_shape(w.before), ceil, count_pad);
+  } else if (!ceil) {
+    // Sums over the padded planes, by how many elements were there.
+    y = avg_pool2d(padded(x, w, 0), kernel, stride, 0);
+    if (!count_pad) {
+      const Tensor one = padded(ones(x.shape(), x.dtype()), w, 0);
+      y = y / avg_pool2d(one, kernel, stride, 0);
+    }
+  } else {
+    n.unsupported("uneven pads with ceil_mode");
+  }
+  return {line ? squeeze(y, 2) : y};
+}
+Shape space(I& n) {
+  Shape axes;
+  for (int i = 2; i < n.in(0).dim(); ++i) axes.push_back(i);
+  n.need(!axes.empty(), "input 0 has shape ", n.in(0).shape());
+  return axes;
+}
+Tensors global_average(I& n) { return {mean(n.in(0), space(n), true)}; }
+Tensors global_max(I& n) { return {amax(n.in(0), space(n), true)}; }
+
+// --- Normalisation ----------------------------------------------------------------------------
+
+Tensors batch_norm_(I& n) {
+  if (n.integer("training_mode", 0) || (n.opset() < 7 && !n.integer("is_test", 0)))
+    n.unsupported("training mode");
+  return {batch_norm(n.in(0), n.in(3), n.in(4), n.in(1), n.in(2), false, 0.1,
+                     n.real("epsilon", 1e-5f))};
+}
+Tensors instance_norm(I& n) {
+  const Tensor x = n.in(0);
+  n.need(x.dim() > 2, "input 0 has shape ", x.shape());
+  return {group_norm(x, x.size(1), n.in(1), n.in(2), n.real("epsilon", 1e-5f))};
+}
+/// From operator set 21 scale and bias belong to channels, before to groups.
+Tensors group_norm_(I& n) {
+  const Tensor x = n.in(0);
+  const int64_t groups = n.integer("num_groups", 1);
+  n.need(x.dim() > 2 && groups > 0 && x.size(1) % groups == 0, "num_groups=", groups, " for shape ",
+         x.shape());
+  auto by_channel = [&](const Tensor& t) {
+    if (t.numel() != groups || groups == x.size(1)) return t;
+    const int64_t each = x.size(1) / groups;
+    return reshape(expand(reshape(t, {groups, 1}), {groups, each}), {x.size(1)});
+  };
+  return {
+      group_norm(x, groups, by_channel(n.in(1)), by_channel(n.in(2)), n.real("epsilon", 1e-5f))};
+}
+Tensors layer_norm_(I& n) {
+  const Tensor x = n.in(0);
+  int64_t axis = n.integer("axis", -1);
+  if (axis < 0) axis += x.dim();
+  n.need(axis >= 0 && axis < x.dim(), "axis is out of range");
+  Shape shape;
+  for (int i = int(axis); i < x.dim(); ++i) shape.push_back(x.size(i));
+  auto whole = [&](const Tensor& t) {
+    return !t.defined() || t.shape() == shape ? t : contiguous(expand(t, shape));
+  };
+  return {layer_norm(x, shape, whole(n.in(1)), whole(n.in_or_none(2)), n.real("epsilon", 1e-5f))};
+}
+Tensors rms_norm(I& n) {
+  const Tensor x = n.in(0);
+  int64_t axis = n.integer("axis", -1);
+  if (axis < 0) axis += x.dim();
+  Shape axes;
+  for (int i = int(axis); i < x.dim(); ++i) axes.push_back(i);
+  n.need(axis >= 0 && !axes.empty(), "axis is out of range");
+  return {x * rsqrt(mean(square(x), axes, true) + n.real("epsilon", 1e-5f)) * n.in(1)};
+}
+Tensors lp_norm(I& n) {
+  const Tensor x = n.in(0);
+  const Shape axis{n.integer("axis", -1)};
+  const int64_t p = n.integer("p", 2);
+  if (p != 2) n.unsupported("p=", p);
+  return {x / sqrt(sum(square(x), axis, true))};
+}
+Tensors mean_variance(I& n) {
+  const Tensor x = n.in(0);
+  const Shape axes = to_shape(n.list("axes").value_or(Ints{0, 2, 3}));
+  const Tensor centred = x - mean(x, axes, true);
+  return {centred / (sqrt(mean(square(centred), axes, true)) + 1e-9)};
+}
+/// Across channels (Krizhevsky et al. 2012): the mean of squares over a window, by pooling.
+Tensors lrn(I& n) {
+  const Tensor x = n.in(0);
+  const int64_t size = n.integer("size", 1);
+  n.need(x.dim() == 4 && size > 0 && size < (1 << 20), "size=", size, " for shape ", x.shape());
+  const Shape s = x.shape();
+  const Tensor lines = reshape(square(x), {s[0], 1, s[1], s[2] * s[3]});
+  const Tensor wide = pad(lines, {0, 0, (size - 1) / 2, size - 1 - (size - 1) / 2});
+  const Tensor means = reshape(avg_pool2d(wide, Shape{size, 1}, Shape{1, 1}), s);
+  return {x / pow(means * n.real("alpha", 1e-4f) + n.real("bias", 1), n.real("beta", 0.75))};
+}
+
+template <Tensor (*f)(const Tensor&, int64_t, std::optional<DType>)>
+Tensors softmax_(I& n) {
+  const Tensor x = n.in(0);
+  int64_t axis = n.integer("axis", n.opset() < 13 ? 1 : -1);
+  if (n.opset() >= 13) return {f(x, axis, {})};
+  // Older operator sets flatten to a matrix first.
+  if (axis < 0) axis += x.dim();
+  n.need(axis >= 0 && axis <= x.dim(), "axis is out of range");
+  if (axis == x.dim() - 1) return {f(x, axis, {})};
+  int64_t rows = 1, columns = 1;
+  for (int i = 0; i < x.dim(); ++i) (i < axis ? rows : columns) *= x.size(i);
+  return {reshape(f(reshape(x, {rows, columns}), 1, {}), x.shape())};
+}
+
+// --- Losses -----------------------------------------------------------------------------------
+
+Tensors cross_entropy_(I& n) {
+  const Tensor loss = cross_entropy(n.in(0), cast(n.in(1), i64), n.in_or_none(2),
+                                    n.integer("ignore_index", -100), n.text("reduction", "mean"));
+  return {loss, n.node().outputs.size() > 1 ? log_softmax(n.in(0), 1) : Tensor()};
+}
+Tensors nll(I& n) {
+  return {nll_loss(n.in(0), cast(n.in(1), i64), n.in_or_none(2), n.integer("ignore_index", -100),
+                   n.text("reduction", "mean"))};
+}
+
+}  // namespace
+
+void add_layer_imports(OnnxImports& t) {
+  t.insert({{"Conv", conv},
+            {"ConvTranspose", conv_transpose},
+            {"MaxPool", max_pool},
+            {"AveragePool", average_pool},
+            {"GlobalAveragePool", global_average},
+            {"GlobalMaxPool", global_max},
+            {"BatchNormalization", batch_norm_},
+            {"InstanceNormalization", instance_norm},
+            {"GroupNormalization", group_norm_},
+            {"LayerNormalization", layer_norm_},
+            {"RMSNormalization", rms_norm},
+            {"LpNormalization", lp_norm},
+            {"MeanVarianceNormalization", mean_variance},
+            {"LRN", lrn},
+            {"Softmax", softmax_<softmax>},
+            {"LogSoftmax", softmax_<log_softmax>},
+            {"SoftmaxCrossEntropyLoss", cross_entropy_},
+            {"NegativeLogLikelihoodLoss", nll}});
+}
+
+}  // namespace tandem::detail

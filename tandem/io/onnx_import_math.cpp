@@ -1,0 +1,318 @@
+// ONNX's elementwise operators, products and reductions as records.
+#include <cmath>
+
+#include "tandem/core/factory.h"
+#include "tandem/io/detail/onnx_import.h"
+#include "tandem/ops/abs.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/clamp.h"
+#include "tandem/ops/compare.h"
+#include "tandem/ops/cumsum.h"
+#include "tandem/ops/div.h"
+#include "tandem/ops/elu.h"
+#include "tandem/ops/erf.h"
+#include "tandem/ops/exp.h"
+#include "tandem/ops/expm1.h"
+#include "tandem/ops/flip.h"
+#include "tandem/ops/floor.h"
+#include "tandem/ops/gelu.h"
+#include "tandem/ops/hardtanh.h"
+#include "tandem/ops/isnan.h"
+#include "tandem/ops/leaky_relu.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/log.h"
+#include "tandem/ops/logical.h"
+#include "tandem/ops/logsumexp.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/ops/mean.h"
+#include "tandem/ops/minimum.h"
+#include "tandem/ops/minmax.h"
+#include "tandem/ops/mul.h"
+#include "tandem/ops/neg.h"
+#include "tandem/ops/pow.h"
+#include "tandem/ops/prod.h"
+#include "tandem/ops/reciprocal.h"
+#include "tandem/ops/relu.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/round.h"
+#include "tandem/ops/sigmoid.h"
+#include "tandem/ops/silu.h"
+#include "tandem/ops/sin.h"
+#include "tandem/ops/slice.h"
+#include "tandem/ops/softplus.h"
+#include "tandem/ops/sqrt.h"
+#include "tandem/ops/sum.h"
+#include "tandem/ops/tanh.h"
+#include "tandem/ops/where.h"
+
+namespace tandem::detail {
+namespace {
+
+using I = OnnxImporter;
+
+/// f of input 0.
+template <Tensor (*f)(const Tensor&)>
+Tensors unary(I& n) {
+  return {f(n.in(0))};
+}
+
+/// Input `i` for arithmetic with input 0. Before operator set 7 the smaller one could be placed at
+/// an axis.
+Tensor second(I& n) {
+  Tensor y = n.in(1);
+  if (n.opset() >= 7 || !n.integer("broadcast", 0)) return y;
+  const int64_t axis = n.integer("axis", -1), rank = n.in(0).dim();
+  if (axis < 0) return y;
+  Shape shape = y.shape();
+  n.need(axis + shape.size() <= rank, "axis ", axis, " is out of range");
+  while (axis + shape.size() < rank) shape.push_back(1);
+  return reshape(y, shape);
+}
+template <Tensor (*f)(const Tensor&, const Tensor&)>
+Tensors binary(I& n) {
+  return {f(n.in(0), second(n))};
+}
+template <Tensor (*f)(const Tensor&, const Tensor&)>
+Tensors fold(I& n) {
+  Tensor y = n.in(0);
+  for (int i = 1; i < n.inputs(); ++i) y = f(y, n.in(i));
+  return {y};
+}
+Tensors mean_of(I& n) { return {fold<add>(n)[0] / double(n.inputs())}; }
+
+Tensors divide(I& n) {
+  const Tensor x = n.in(0), y = second(n);
+  return {is_floating(x.dtype()) ? x / y : div(x, y, "trunc")};
+}
+Tensors modulo(I& n) {
+  const Tensor x = n.in(0), y = n.in(1);
+  if (!n.integer("fmod", 0)) return {remainder(x, y)};
+  if (!is_floating(x.dtype())) return {x - div(x, y, "trunc") * y};
+  return {sign(x) * remainder(abs(x), abs(y))};
+}
+Tensors power(I& n) { return {cast(pow(n.in(0), second(n)), n.in(0).dtype())}; }
+Tensors negate(I& n) { return {-n.in(0)}; }
+Tensors tangent(I& n) { return {sin(n.in(0)) / cos(n.in(0))}; }
+Tensors sinh_(I& n) { return {(exp(n.in(0)) - exp(-n.in(0))) * 0.5}; }
+Tensors cosh_(I& n) { return {(exp(n.in(0)) + exp(-n.in(0))) * 0.5}; }
+Tensors round_(I& n) { return {round(n.in(0))}; }
+Tensors is_inf(I& n) {
+  const Tensor x = n.in(0);
+  const bool up = n.integer("detect_positive", 1), down = n.integer("detect_negative", 1);
+  if (up && down) return {isinf(x)};
+  if (!up && !down) return {logical_and(isinf(x), full({}, 0, boolean))};
+  return {logical_and(isinf(x), up ? x > 0.0 : x < 0.0)};
+}
+
+DType dtype_of(I& n, int64_t type) {
+  const auto d = onnx::to_dtype(onnx::ElementType(type));
+  if (!d) n.unsupported("elements of ", onnx::name(onnx::ElementType(type)));
+  return *d;
+}
+Tensors cast_(I& n) { return {cast(n.in(0), dtype_of(n, n.integer("to", 0)))}; }
+Tensors cast_like(I& n) { return {cast(n.in(0), n.in(1).dtype())}; }
+Tensors where_(I& n) { return {where(n.in(0), n.in(1), n.in(2))}; }
+Tensors clip(I& n) {
+  const Tensor x = n.in(0);
+  if (n.opset() < 11) {
+    const bool low = n.attribute("min"), high = n.attribute("max");
+    return {clamp(x, low ? std::optional(n.real("min", 0)) : std::nullopt,
+                  high ? std::optional(n.real("max", 0)) : std::nullopt)};
+  }
+  const bool bounds_known = (!n.has(1) || !n.in(1).is_symbolic()) &&
+                            (!n.has(2) || !n.in(2).is_symbolic()) && is_floating(x.dtype());
+  if (!n.has(1) && !n.has(2)) return {x};
+  if (bounds_known)
+    return {clamp(x, n.has(1) ? std::optional(n.number(1)) : std::nullopt,
+                  n.has(2) ? std::optional(n.number(2)) : std::nullopt)};
+  Tensor y = x;
+  if (n.has(1)) y = maximum(y, n.in(1));
+  if (n.has(2)) y = minimum(y, n.in(2));
+  return {y};
+}
+
+// --- Activations ------------------------------------------------------------------------------
+
+Tensors elu_(I& n) { return {elu(n.in(0), n.real("alpha", 1))}; }
+Tensors celu(I& n) {
+  const double alpha = n.real("alpha", 1);
+  return {elu(n.in(0) / alpha, 1) * alpha};
+}
+Tensors selu(I& n) {
+  return {elu(n.in(0), n.real("alpha", 1.67326319217681884765625)) *
+          n.real("gamma", 1.05070102214813232421875)};
+}
+Tensors leaky(I& n) { return {leaky_relu(n.in(0), n.real("alpha", 0.01f))}; }
+Tensors prelu(I& n) {
+  const Tensor x = n.in(0), zero = full({}, 0, x.dtype());
+  return {where(x < zero, x * n.in(1), x)};
+}
+Tensors thresholded(I& n) {
+  const Tensor x = n.in(0);
+  return {where(x > n.real("alpha", 1), x, full({}, 0, x.dtype()))};
+}
+Tensors hard_sigmoid(I& n) {
+  return {clamp(n.in(0) * n.real("alpha", 0.2f) + n.real("beta", 0.5), 0.0, 1.0)};
+}
+Tensors hard_swish(I& n) { return {n.in(0) * clamp(n.in(0) * (1.0 / 6) + 0.5, 0.0, 1.0)}; }
+Tensors softplus_(I& n) { return {softplus(n.in(0))}; }
+Tensors softsign(I& n) { return {n.in(0) / (abs(n.in(0)) + 1.0)}; }
+Tensors swish(I& n) { return {n.in(0) * sigmoid(n.in(0) * n.real("alpha", 1))}; }
+Tensors mish(I& n) { return {n.in(0) * tanh(softplus(n.in(0)))}; }
+Tensors gelu_(I& n) { return {gelu(n.in(0), n.text("approximate", "none"))}; }
+
+// --- Products ---------------------------------------------------------------------------------
+
+Tensors gemm(I& n) {
+  Tensor a = n.in(0), b = n.in(1);
+  const double alpha = n.real("alpha", 1), beta = n.real("beta", 1);
+  const bool ta = n.integer("transA", 0), tb = n.integer("transB", 0);
+  n.need(a.dim() == 2 && b.dim() == 2, "takes matrices, got shapes ", a.shape(), " and ",
+         b.shape());
+  if (ta) a = transpose(a, 0, 1);
+  const Tensor c = n.in_or_none(2);
+  if (tb && alpha == 1 && beta == 1 && is_floating(a.dtype()) &&
+      (!c.defined() || (c.dim() == 1 && c.size(0) == b.size(0))))
+    return {linear(a, b, c)};
+  if (tb) b = transpose(b, 0, 1);
+  Tensor y = matmul(a, b);
+  if (alpha != 1) y = y * alpha;
+  if (c.defined()) y = y + (beta == 1 ? c : c * beta);
+  return {y};
+}
+
+// --- Reductions -------------------------------------------------------------------------------
+
+struct Reduction {
+  Shape axes;
+  bool keep, nothing = false;
+};
+Reduction reduction(I& n) {
+  Reduction r{{}, n.integer("keepdims", 1) != 0};
+  for (int64_t a : n.list("axes", 1).value_or(std::vector<int64_t>())) r.axes.push_back(a);
+  r.nothing = r.axes.empty() && n.integer("noop_with_empty_axes", 0);
+  if (n.in(0).dim() == 0) r.nothing = true;
+  return r;
+}
+template <Tensor (*f)(const Tensor&, const Shape&, bool)>
+Tensors reduce(I& n) {
+  const Reduction r = reduction(n);
+  return {r.nothing ? n.in(0) : cast(f(n.in(0), r.axes, r.keep), n.in(0).dtype())};
+}
+Tensor l1(const Tensor& x, const Shape& axes, bool keep) { return sum(abs(x), axes, keep); }
+Tensor sum_square(const Tensor& x, const Shape& axes, bool keep) {
+  return sum(square(x), axes, keep);
+}
+Tensor l2(const Tensor& x, const Shape& axes, bool keep) { return sqrt(sum_square(x, axes, keep)); }
+Tensor log_sum(const Tensor& x, const Shape& axes, bool keep) { return log(sum(x, axes, keep)); }
+/// Those of one number are no copies.
+template <Tensor (*point)(const Tensor&), Tensor (*f)(const Tensor&, const Shape&, bool)>
+Tensors reduce_of(I& n) {
+  const Reduction r = reduction(n);
+  const Tensor x = n.in(0);
+  return {r.nothing ? cast(point(x), x.dtype()) : cast(f(x, r.axes, r.keep), x.dtype())};
+}
+Tensor same(const Tensor& x) { return x; }
+
+template <Tensor (*f)(const Tensor&, std::optional<int64_t>, bool)>
+Tensors arg(I& n) {
+  Tensor x = n.in(0);
+  const int64_t axis = n.integer("axis", 0);
+  const bool keep = n.integer("keepdims", 1);
+  if (!n.integer("select_last_index", 0)) return {f(x, axis, keep)};
+  const Tensor back = f(flip(x, {axis}), axis, keep);
+  return {(x.size(int(axis)) - 1) - back};
+}
+Tensors cumsum_(I& n) {
+  Tensor x = n.in(0);
+  const int64_t axis = int64_t(n.number(1));
+  const bool reverse = n.integer("reverse", 0);
+  if (reverse) x = flip(x, {axis});
+  Tensor y = cast(cumsum(x, axis), x.dtype());
+  if (n.integer("exclusive", 0)) y = y - x;
+  return {reverse ? flip(y, {axis}) : y};
+}
+
+Tensor add_(const Tensor& x, const Tensor& y) { return x + y; }
+Tensor sub_(const Tensor& x, const Tensor& y) { return x - y; }
+
+}  // namespace
+
+void add_math_imports(OnnxImports& t) {
+  t.insert({{"Abs", unary<abs>},
+            {"Ceil",
+             [](I& n) { return Tensors{is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.in(0)}; }},
+            {"Cos", unary<cos>},
+            {"Erf", unary<erf>},
+            {"Exp", unary<exp>},
+            {"Floor", unary<floor>},
+            {"IsNaN", unary<isnan>},
+            {"Log", unary<log>},
+            {"Not", unary<logical_not>},
+            {"Reciprocal", unary<reciprocal>},
+            {"Relu", unary<relu>},
+            {"Sigmoid", unary<sigmoid>},
+            {"Sign", unary<sign>},
+            {"Sin", unary<sin>},
+            {"Sqrt", unary<sqrt>},
+            {"Tanh", unary<tanh>},
+            {"Neg", negate},
+            {"Tan", tangent},
+            {"Sinh", sinh_},
+            {"Cosh", cosh_},
+            {"Round", round_},
+            {"IsInf", is_inf}});
+  t.insert({{"Add", binary<add_>},
+            {"Sub", binary<sub_>},
+            {"Mul", binary<mul>},
+            {"Div", divide},
+            {"Mod", modulo},
+            {"Pow", power},
+            {"Sum", fold<add>},
+            {"Min", fold<minimum>},
+            {"Max", fold<maximum>},
+            {"Mean", mean_of},
+            {"And", binary<logical_and>},
+            {"Or", binary<logical_or>},
+            {"Xor", binary<logical_xor>},
+            {"Equal", binary<eq>},
+            {"Less", binary<lt>},
+            {"LessOrEqual", binary<le>},
+            {"Greater", binary<gt>},
+            {"GreaterOrEqual", binary<ge>},
+            {"Cast", cast_},
+            {"CastLike", cast_like},
+            {"Where", where_},
+            {"Clip", clip}});
+  t.insert({{"Elu", elu_},
+            {"Celu", celu},
+            {"Selu", selu},
+            {"LeakyRelu", leaky},
+            {"PRelu", prelu},
+            {"ThresholdedRelu", thresholded},
+            {"HardSigmoid", hard_sigmoid},
+            {"HardSwish", hard_swish},
+            {"Softplus", softplus_},
+            {"Softsign", softsign},
+            {"Swish", swish},
+            {"Mish", mish},
+            {"Gelu", gelu_},
+            {"MatMul", binary<matmul>},
+            {"Gemm", gemm}});
+  t.insert({{"ReduceSum", reduce<sum>},
+            {"ReduceMean", reduce<mean>},
+            {"ReduceMax", reduce<amax>},
+            {"ReduceMin", reduce<amin>},
+            {"ReduceProd", reduce<prod>},
+            {"ReduceL1", reduce_of<abs, l1>},
+            {"ReduceL2", reduce_of<abs, l2>},
+            {"ReduceSumSquare", reduce_of<square, sum_square>},
+            {"ReduceLogSum", reduce_of<log, log_sum>},
+            {"ReduceLogSumExp", reduce_of<same, logsumexp>},
+            {"ArgMax", arg<argmax>},
+            {"ArgMin", arg<argmin>},
+            {"CumSum", cumsum_}});
+}
+
+}  // namespace tandem::detail

@@ -1,0 +1,305 @@
+#include <algorithm>
+#include <map>
+
+#include "tandem/core/factory.h"
+#include "tandem/graph/passes.h"
+#include "tandem/graph/plan.h"
+#include "tandem/io/detail/onnx_import.h"
+#include "tandem/io/onnx.h"
+#include "tandem/op/copy.h"
+
+namespace tandem {
+
+using detail::OnnxImporter;
+using graph::AxisLength;
+
+namespace {
+
+std::optional<std::string> metadata(const onnx::Model& m, std::string_view key) {
+  for (const auto& [k, v] : m.metadata)
+    if (k == key) return v;
+  return {};
+}
+
+GraphPort port_of(const onnx::ValueInfo& v) {
+  GraphPort p;
+  p.name = v.name;
+  require<NotImplemented>(v.type.kind == onnx::Type::Kind::tensor, "load_graph(): \"", v.name,
+                          "\" is no tensor");
+  const auto dtype = onnx::to_dtype(v.type.element);
+  require<NotImplemented>(dtype.has_value(), "load_graph(): \"", v.name, "\" has elements of ",
+                          onnx::name(v.type.element));
+  p.dtype = *dtype;
+  if (!v.type.shape) return p;
+  require<NotImplemented>(v.type.shape->size() <= size_t(max_dims), "load_graph(): \"", v.name,
+                          "\" has ", v.type.shape->size(), " axes, more than ", max_dims);
+  p.shape.emplace();
+  for (const onnx::Dim& d : *v.type.shape) {
+    p.shape->push_back(d.value < 0 ? -1 : d.value);
+    p.axes.push_back(d.value < 0 ? d.param : "");
+  }
+  return p;
+}
+
+/// "batch=3141667 axis1=3678943"
+std::vector<std::pair<std::string, int64_t>> parse_axes(const std::string& text) {
+  std::vector<std::pair<std::string, int64_t>> all;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    const std::string one = text.substr(at, end - at);
+    at = end + 1;
+    const size_t equals = one.find('=');
+    if (equals == one.npos) continue;
+    int64_t v = 0;
+    for (size_t i = equals + 1; i < one.size() && i < equals + 15; ++i)
+      if (one[i] >= '0' && one[i] <= '9') v = v * 10 + (one[i] - '0');
+    // A stand-in is large: a small number would be found in every attribute.
+    if (v >= 1'000'000) all.emplace_back(one.substr(0, equals), v);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::string to_string(const GraphPort& p) {
+  std::string s = cat(p.name, ": ", p.dtype);
+  if (!p.shape) return s + "[...]";
+  s += '[';
+  for (int i = 0; i < p.shape->size(); ++i) {
+    const int64_t d = (*p.shape)[i];
+    const std::string& axis = p.axes[size_t(i)];
+    s += cat(i ? ", " : "", d >= 0 ? cat(d) : axis.empty() ? std::string("?") : axis);
+  }
+  return s + "]";
+}
+
+struct LoadedGraph::Impl {
+  struct Instance {
+    std::vector<Shape> shapes;
+    std::shared_ptr<graph::Graph> graph;
+    std::unique_ptr<graph::Plan> plan;
+  };
+  static constexpr size_t most_instances = 32;
+
+  onnx::Model model;
+  std::vector<GraphPort> inputs, outputs;
+  NamedTensors state;
+  std::vector<std::pair<std::string, Tensor>> constants;
+  std::map<std::string, std::string> next;  ///< the output that a state becomes
+  std::vector<std::pair<std::string, int64_t>> axes;
+  std::vector<std::unique_ptr<Instance>> instances;
+
+  explicit Impl(onnx::Model m);
+  std::vector<AxisLength> check(std::span<const Shape> shapes) const;
+  Instance& instance(std::span<const Shape> shapes);
+};
+
+LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
+  const onnx::Graph& g = model.graph;
+  const int64_t opset = detail::onnx_opset(model.operator_sets);
+  require<NotImplemented>(opset >= 1 && opset <= 28, "load_graph(): operator set ", opset);
+  for (const onnx::OperatorSet& s : model.operator_sets)
+    require<NotImplemented>(s.domain != "tandem" || s.version <= 1, "load_graph(): version ",
+                            s.version, " of the domain \"tandem\"");
+  detail::check_onnx_model(model);
+
+  bool ours = false;
+  for (const auto& [key, value] : model.metadata) ours = ours || key.starts_with("tandem.state.");
+  std::map<std::string, bool> initial;
+  for (const onnx::TensorData& t : g.initializers) {
+    require(initial.emplace(t.name, true).second, "load_graph(): initializer \"", t.name,
+            "\" is there twice");
+    const Tensor v = t.value();
+    const auto kept = metadata(model, "tandem.state." + t.name);
+    if (kept || (!ours && is_floating(v.dtype()) && v.numel() > 1)) {
+      state.emplace_back(t.name, v);
+      if (kept && !kept->empty()) next[t.name] = *kept;
+    } else {
+      constants.emplace_back(t.name, v);
+    }
+  }
+  for (const onnx::ValueInfo& v : g.inputs)
+    if (!initial.contains(v.name)) inputs.push_back(port_of(v));
+  std::map<std::string, bool> hidden;
+  for (const auto& [name, out] : next) hidden[out] = true;
+  std::map<std::string, bool> given;
+  for (const onnx::ValueInfo& v : g.outputs) {
+    require(given.emplace(v.name, true).second, "load_graph(): output \"", v.name,
+            "\" is there twice");
+    if (!hidden.contains(v.name)) outputs.push_back(port_of(v));
+  }
+  for (const auto& [name, out] : next)
+    require(given.contains(out), "load_graph(): state \"", name, "\" becomes \"", out,
+            "\", which is no output");
+  axes = parse_axes(metadata(model, "tandem.axes").value_or(""));
+}
+
+/// The lengths of the file's unknown axes.
+std::vector<AxisLength> LoadedGraph::Impl::check(std::span<const Shape> shapes) const {
+  std::map<std::string, int64_t> named;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const GraphPort& p = inputs[i];
+    if (!p.shape) continue;
+    bool fits = p.shape->size() == shapes[i].size();
+    for (int a = 0; fits && a < shapes[i].size(); ++a) {
+      const int64_t want = (*p.shape)[a], have = shapes[i][a];
+      if (want >= 0) fits = want == have;
+      else if (const std::string& axis = p.axes[size_t(a)]; !axis.empty())
+        fits = named.emplace(axis, have).first->second == have;
+    }
+    require<ShapeError>(fits, "LoadedGraph::run(): input ", to_string(p), ", got shape ",
+                        shapes[i]);
+  }
+  std::vector<AxisLength> lengths;
+  for (const auto& [name, stand_in] : axes)
+    if (const auto it = named.find(name); it != named.end())
+      lengths.emplace_back(stand_in, it->second);
+  return lengths;
+}
+
+LoadedGraph::Impl::Instance& LoadedGraph::Impl::instance(std::span<const Shape> shapes) {
+  for (const auto& i : instances)
+    if (std::equal(i->shapes.begin(), i->shapes.end(), shapes.begin(), shapes.end())) return *i;
+  const detail::Uncaptured now;
+  const NoGrad no_grad;
+  const std::vector<AxisLength> lengths = check(shapes);
+  auto fresh = std::make_unique<Instance>();
+  fresh->shapes.assign(shapes.begin(), shapes.end());
+  fresh->graph = graph::Graph::make();
+  graph::Graph& g = *fresh->graph;
+  OnnxImporter importer(g, model, lengths);
+  importer.set_opset(detail::onnx_opset(model.operator_sets));
+  for (size_t i = 0; i < inputs.size(); ++i)
+    importer.set(inputs[i].name, g.input(inputs[i].name, {shapes[i], inputs[i].dtype, {}}));
+  for (const auto& [name, t] : constants) {
+    t.impl()->flags |= TensorImpl::made_in_capture;
+    importer.set(name, t);
+  }
+  for (const auto& [name, t] : state) {
+    const graph::ValueId id = g.capture(t);
+    if (g.value(id).name.empty()) g.rename(id, name);
+    importer.set(name, g.handle(id));
+  }
+  importer.run(model.graph);
+  for (const GraphPort& p : outputs) g.output(p.name, importer.value(p.name));
+  for (const auto& [name, out] : next) {
+    const Tensor target = tandem::find(state, name), value = importer.value(out);
+    require(target.spec() == value.spec(), "load_graph(): state \"", name, "\" is ",
+            to_string(target.spec()), " and becomes ", to_string(value.spec()));
+    g.edit_assignments().push_back({g.capture(target), g.id_of(value)});
+  }
+  graph::verify(g);
+  if (instances.size() >= most_instances) instances.erase(instances.begin());
+  instances.push_back(std::move(fresh));
+  return *instances.back();
+}
+
+const std::vector<GraphPort>& LoadedGraph::inputs() const { return impl_->inputs; }
+const std::vector<GraphPort>& LoadedGraph::outputs() const { return impl_->outputs; }
+
+std::vector<Tensor> LoadedGraph::run(std::span<const Tensor> inputs) {
+  const auto& ports = impl_->inputs;
+  require(inputs.size() == ports.size(), "LoadedGraph::run(): ", inputs.size(), " inputs for ",
+          ports.size());
+  const detail::Uncaptured now;
+  std::vector<Shape> shapes;
+  Tensors in;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    require(inputs[i].defined(), "LoadedGraph::run(): input ", to_string(ports[i]),
+            " is undefined");
+    require<DTypeError>(inputs[i].dtype() == ports[i].dtype, "LoadedGraph::run(): input ",
+                        to_string(ports[i]), ", got ", inputs[i].dtype());
+    shapes.push_back(inputs[i].shape());
+    in.push_back(detail::as_contiguous(inputs[i]));
+  }
+  Impl::Instance& i = impl_->instance(shapes);
+  if (!i.plan) {
+    auto ready = i.graph->clone();
+    graph::optimize(*ready, false);
+    i.plan = std::make_unique<graph::Plan>(ready);
+  }
+  const NoGrad no_grad;
+  const Tensors out = i.plan->run({in.data(), in.size()});
+  return {out.begin(), out.end()};
+}
+
+std::vector<Tensor> LoadedGraph::run(const NamedTensors& inputs) {
+  std::vector<Tensor> ordered;
+  std::string problems;
+  for (const GraphPort& p : impl_->inputs) {
+    ordered.push_back(tandem::find(inputs, p.name));
+    if (!ordered.back().defined()) problems += cat(" missing ", to_string(p), ";");
+  }
+  for (const auto& [name, t] : inputs)
+    if (std::none_of(impl_->inputs.begin(), impl_->inputs.end(),
+                     [&, n = name](const GraphPort& p) { return p.name == n; }))
+      problems += cat(" unknown ", name, ";");
+  require(problems.empty(), "LoadedGraph::run():", problems);
+  return run(ordered);
+}
+
+NamedTensors LoadedGraph::state_dict() const { return impl_->state; }
+
+void LoadedGraph::load_state_dict(const NamedTensors& state) {
+  std::string problems;
+  for (const auto& [name, t] : impl_->state) {
+    const Tensor have = tandem::find(state, name);
+    if (!have.defined()) problems += cat(" missing ", name, ";");
+    else if (have.shape() != t.shape())
+      problems += cat(" ", name, " has shape ", have.shape(), ", needs ", t.shape(), ";");
+  }
+  for (const auto& [name, t] : state)
+    if (!tandem::find(impl_->state, name).defined()) problems += cat(" unexpected ", name, ";");
+  require(problems.empty(), "LoadedGraph::load_state_dict():", problems);
+  for (const auto& [name, t] : impl_->state) detail::copy_data(t, tandem::find(state, name));
+}
+
+std::shared_ptr<const graph::Graph> LoadedGraph::graph(std::span<const Shape> shapes) {
+  require(shapes.size() == impl_->inputs.size(), "LoadedGraph::graph(): ", shapes.size(),
+          " shapes for ", impl_->inputs.size(), " inputs");
+  return impl_->instance(shapes).graph;
+}
+
+std::string LoadedGraph::describe() const {
+  const onnx::Model& m = impl_->model;
+  std::string s = cat("ONNX model, IR version ", m.ir_version);
+  for (const onnx::OperatorSet& o : m.operator_sets)
+    s += cat(", ", o.domain.empty() ? "operator set" : o.domain, " ", o.version);
+  if (!m.producer_name.empty()) s += cat(", by ", m.producer_name, " ", m.producer_version);
+  s += "\ninputs\n";
+  for (const GraphPort& p : impl_->inputs) s += cat("  ", to_string(p), "\n");
+  s += "outputs\n";
+  for (const GraphPort& p : impl_->outputs) s += cat("  ", to_string(p), "\n");
+  int64_t numbers = 0;
+  for (const auto& [name, t] : impl_->state) numbers += t.numel();
+  s += cat("state: ", impl_->state.size(), " tensors, ", numbers, " numbers",
+           impl_->next.empty() ? "" : cat(", ", impl_->next.size(), " of them written by a run"),
+           "\n");
+  for (const auto& [name, t] : impl_->state) {
+    const auto it = impl_->next.find(name);
+    s += cat("  ", name, ": ", to_string(t.spec()), it == impl_->next.end() ? "" : " (written)",
+             "\n");
+  }
+  std::map<std::string, int64_t> operators;
+  for (const onnx::Node& n : m.graph.nodes)
+    ++operators[n.domain.empty() ? n.op_type : n.domain + "." + n.op_type];
+  s += cat("nodes: ", m.graph.nodes.size(), "\n");
+  for (const auto& [name, count] : operators) s += cat("  ", count, " ", name, "\n");
+  return s;
+}
+
+LoadedGraph load_graph(const std::string& path) {
+  const detail::Uncaptured now;
+  LoadedGraph g;
+  g.impl_ = std::make_shared<LoadedGraph::Impl>(onnx::read_model(path));
+  return g;
+}
+
+LoadedGraph parse_graph(std::span<const uint8_t> bytes, std::string_view name) {
+  const detail::Uncaptured now;
+  LoadedGraph g;
+  g.impl_ = std::make_shared<LoadedGraph::Impl>(onnx::parse_model(bytes, name));
+  return g;
+}
+
+}  // namespace tandem
