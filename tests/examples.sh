@@ -36,6 +36,9 @@ holds() {
 
 # Equal steps from equal numbers: only their order of summation may differ.
 holds sum_abz 0 0
+holds static_abz 0 0
+holds static_control_flow 0 0
+holds three_ways 0 1e-6
 while read -r name least greatest; do
   case "$name" in '#'* | '') continue ;; esac
   # The range of 20 seeds, widened by half of it on a logarithmic scale: ours is one more draw.

@@ -49,6 +49,13 @@ def sgd(x, y):
     return train(model, optimizer, nn.MSELoss(reduction="sum"), x, y)
 
 
+def dense(x, y):
+    model = two_layers()
+    for layer in (model[0], model[2]):
+        nn.init.kaiming_normal_(layer.weight)
+    return train(model, torch.optim.SGD(model.parameters(), 1e-2), nn.MSELoss(), x, y)
+
+
 def adam(x, y):
     model = two_layers()
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
@@ -88,9 +95,12 @@ def loader(x, y):
 def main():
     torch.set_num_threads(1)
     runs = {
-        "two_layer_manual two_layer_autograd two_layer_custom_function": by_hand,
+        "two_layer_manual two_layer_autograd two_layer_custom_function static_two_layer_fed "
+        "static_two_layer_variables static_two_layer_group static_two_layer_minimize "
+        "static_two_layer_losses": by_hand,
         "two_layer_sequential two_layer_module": sgd,
         "two_layer_adam": adam,
+        "static_two_layer_dense": dense,
         "parallel_block": parallel,
         "two_layer_loader": loader,
     }
