@@ -20,6 +20,8 @@ namespace {
 
 constexpr int64_t tile_bytes = 4096;
 constexpr int max_buffers = 32;
+// Buffers a multiple of 4096 bytes apart would look alike to the store queue.
+constexpr int64_t buffer_bytes = tile_bytes + 320;
 // As for single records: larger results are stored past the caches.
 constexpr int64_t streaming_bytes = int64_t(32) << 20;
 constexpr int max_slots = FusedPoint::max_inputs + FusedPoint::max_instructions;
@@ -239,7 +241,7 @@ class Shells {
 };
 
 void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t end) {
-  alignas(64) char buffers[max_buffers][tile_bytes];
+  alignas(64) char buffers[max_buffers][buffer_bytes];
   const void* at[max_slots];
   int64_t phase[FusedPoint::max_inputs], filled[FusedPoint::max_inputs];
   Shells shells(r);
