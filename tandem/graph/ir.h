@@ -85,6 +85,9 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// Takes the assignments made since `from` out of the graph: they become an effect's.
   std::vector<Assignment> take_assignments(size_t from = 0);
 
+  /// The graph in Graphviz's language.
+  std::string to_dot() const;
+
   /// A copy that passes may change; the records are shared.
   std::shared_ptr<Graph> clone() const;
 
@@ -174,6 +177,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
 
 /// An owned copy of a record.
 TANDEM_API std::shared_ptr<void> copy_record(const OpInfo& info, const void* op);
+/// The graph in Graphviz's language: `dot -Tsvg` draws it.
+TANDEM_API std::string to_dot(const Graph& graph);
 /// One line a node: "%3: f32[4, 8] = matmul(%0, %1)".
 TANDEM_API std::string to_string(const Graph& graph);
 

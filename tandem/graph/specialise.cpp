@@ -59,26 +59,54 @@ Tensor constant_for(const Tensor& t, Lengths lengths) {
 
 }  // namespace
 
-int64_t substitute(int64_t v, Lengths lengths) {
-  // Products of two axes first, then single axes; what is left is a small constant term, else the
-  // number was not made from lengths.
+std::vector<LengthTerm> length_terms(int64_t v, std::span<const int64_t> stand_ins) {
   constexpr int64_t most_left = 64;
-  std::vector<AxisLength> units(lengths.begin(), lengths.end());
-  for (size_t i = 0; i < lengths.size(); ++i)
-    for (size_t k = i; k < lengths.size(); ++k)
-      units.emplace_back(lengths[i].first * lengths[k].first,
-                         lengths[i].second * lengths[k].second);
-  std::sort(units.rbegin(), units.rend());
-  int64_t rest = v < 0 ? -v : v, out = 0;
-  for (const auto& [unit, length] : units) {
-    if (rest < unit / 2) continue;
-    const int64_t times = (rest + unit / 2) / unit;
-    rest -= times * unit;
-    out += times * length;
+  std::vector<std::pair<int64_t, std::vector<size_t>>> units;
+  for (size_t i = 0; i < stand_ins.size(); ++i) {
+    units.push_back({stand_ins[i], {i}});
+    for (size_t k = i; k < stand_ins.size(); ++k)
+      units.push_back({stand_ins[i] * stand_ins[k], {i, k}});
   }
-  if (rest > most_left || rest < -most_left) return v;
-  out += rest;
-  return v < 0 ? -out : out;
+  std::sort(units.rbegin(), units.rend());
+  const int64_t size = v < 0 ? -v : v, sign = v < 0 ? -1 : 1;
+  std::vector<LengthTerm> terms;
+  auto finish = [&](int64_t rest) {
+    if (rest > most_left || rest < -most_left) return false;
+    if (rest) terms.push_back({sign * rest, {}});
+    return true;
+  };
+  auto times = [](int64_t rest, int64_t unit) { return (rest + unit / 2) / unit; };
+  // One product of axes, as nearly always; else products of two axes first, then single axes. What
+  // is left is a small constant term, else the number was not made from lengths.
+  for (const auto& [unit, axes] : units)
+    if (const int64_t n = times(size, unit); n > 0) {
+      terms = {{sign * n, axes}};
+      if (finish(size - n * unit)) return terms;
+    }
+  terms.clear();
+  int64_t rest = size;
+  for (const auto& [unit, axes] : units) {
+    if (rest < unit / 2) continue;
+    const int64_t n = times(rest, unit);
+    rest -= n * unit;
+    terms.push_back({sign * n, axes});
+  }
+  if (terms.empty() || !finish(rest)) return {};
+  return terms;
+}
+
+int64_t substitute(int64_t v, Lengths lengths) {
+  std::vector<int64_t> stand_ins;
+  for (const auto& [stand_in, length] : lengths) stand_ins.push_back(stand_in);
+  const std::vector<LengthTerm> terms = length_terms(v, stand_ins);
+  if (terms.empty()) return v;
+  int64_t out = 0;
+  for (const LengthTerm& t : terms) {
+    int64_t product = t.factor;
+    for (size_t axis : t.axes) product *= lengths[axis].second;
+    out += product;
+  }
+  return out;
 }
 
 double substitute(double v, Lengths lengths) {

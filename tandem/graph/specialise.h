@@ -9,6 +9,15 @@ namespace tandem::graph {
 /// An axis of unknown length (its stand-in) and the length that it has now.
 using AxisLength = std::pair<int64_t, int64_t>;
 
+/// A number that was made from lengths is a sum of these: `factor` times the product of the axes
+/// (their places among the stand-ins; none in the constant term).
+struct LengthTerm {
+  int64_t factor;
+  std::vector<size_t> axes;
+};
+/// `v` as such a sum; empty when it was not made from lengths.
+std::vector<LengthTerm> length_terms(int64_t v, std::span<const int64_t> stand_ins);
+
 /// `v` with every stand-in replaced: a polynomial in the stand-ins with small coefficients. Exact
 /// for what shapes are made of.
 int64_t substitute(int64_t v, std::span<const AxisLength> lengths);

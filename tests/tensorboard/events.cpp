@@ -3,9 +3,7 @@
 #include <cstdio>
 #include <string>
 
-#include "tandem/core/error.h"
-#include "tandem/io/npy.h"
-#include "tandem/log/summary_writer.h"
+#include "tandem/tandem.h"
 
 using namespace tandem;
 
@@ -25,7 +23,14 @@ int main(int argc, char** argv) {
       log.add_scalars("group/both", {{"one", double(step)}, {"two", 2.0 * double(step)}}, step);
     log.add_histogram("weights", load_npy(argv[2]), 7);
     log.add_text("note", "**bold** \u20ac, two\nlines", 3);
-    log.add_graph_def(std::string("\x0A\x10\x0A\x01x\x12\x0BPlaceholder", 18));
+    nn::Sequential net(nn::Linear(4, 5), nn::ReLU(), nn::Linear(5, 3));
+    const auto graph = Graph::make();
+    {
+      const GraphScope scope(graph);
+      const Tensor x = placeholder("x", {-1, 4});
+      graph->output("scores", softmax(net(x), 1));
+    }
+    add_graph(log, *graph);
     log.close();
     std::printf("%s\n", log.path().c_str());
   } catch (const Error& e) {

@@ -95,7 +95,16 @@ def compare_readers(ours, theirs):
         same(f"the scalars of {name}", scalars(load(ours / name)), scalars(load(theirs / name)))
     graph = graph_pb2.GraphDef()
     graph.ParseFromString(load(ours).Graph().SerializeToString())
-    same("the graph", [(n.name, n.op) for n in graph.node], [("x", "Placeholder")])
+    nodes = {n.name: n for n in graph.node}
+    same("the graph's ops", [n.op for n in graph.node if n.op != "VariableV2"],
+         ["Placeholder", "linear", "relu", "linear", "softmax", "Identity"])
+    same("inputs that no node makes",
+         [i for n in graph.node for i in n.input if i.split(":")[0] not in nodes], [])
+    same("the graph's modules", sorted(n.rsplit("/", 1)[0] for n in nodes if "/linear" in n),
+         ["Sequential/0", "Sequential/2"])
+    shape = nodes["x"].attr["_output_shapes"].list.shape[0]
+    same("the placeholder's shape", [d.size for d in shape.dim], [-1, 4])
+    same("the softmax's axis", [n.attr["axis"].i for n in graph.node if n.op == "softmax"], [1])
 
 
 def compare_events(path):
