@@ -3,6 +3,7 @@
 #include "tandem/autograd/autograd.h"
 #include "tandem/autograd/function.h"
 #include "tandem/autograd/gradcheck.h"
+#include "tandem/autograd/gradient_tape.h"
 #include "tandem/core/allocator.h"
 #include "tandem/core/device.h"
 #include "tandem/core/dtype.h"
