@@ -222,34 +222,8 @@ std::string OnnxExporter::name_of(ValueId id) {
 
 // --- Lengths --------------------------------------------------------------------------------
 
-/// `v` as a polynomial in the stand-ins, as graph::substitute() reads it; empty: it is a number.
-std::vector<OnnxExporter::Term> OnnxExporter::terms(int64_t v) const {
-  const auto& axes = graph_->axes();
-  std::vector<AxisLength> probe;
-  for (int64_t a : axes) probe.emplace_back(a, 1);
-  if (axes.empty() || graph::substitute(v, probe) == v) return {};
-  struct Unit {
-    int64_t size;
-    std::vector<size_t> axes;
-  };
-  std::vector<Unit> units;
-  for (size_t i = 0; i < axes.size(); ++i) {
-    units.push_back({axes[i], {i}});
-    for (size_t k = i; k < axes.size(); ++k) units.push_back({axes[i] * axes[k], {i, k}});
-  }
-  std::sort(units.begin(), units.end(),
-            [](const Unit& a, const Unit& b) { return a.size > b.size; });
-  std::vector<Term> all;
-  const int64_t sign = v < 0 ? -1 : 1;
-  int64_t rest = std::abs(v);
-  for (const Unit& u : units) {
-    if (rest < u.size / 2) continue;
-    const int64_t times = (rest + u.size / 2) / u.size;
-    rest -= times * u.size;
-    if (times) all.push_back({sign * times, u.axes});
-  }
-  if (rest) all.push_back({sign * rest, {}});
-  return all;
+std::vector<graph::LengthTerm> OnnxExporter::terms(int64_t v) const {
+  return graph::length_terms(v, graph_->axes());
 }
 
 bool OnnxExporter::open(int64_t v) const { return !terms(v).empty(); }
@@ -259,10 +233,10 @@ bool OnnxExporter::open(const Shape& shape) const {
 
 /// A length as an i64[1].
 std::string OnnxExporter::length(int64_t v) {
-  const std::vector<Term> sum = terms(v);
+  const std::vector<graph::LengthTerm> sum = terms(v);
   if (sum.empty()) return ints({v});
   std::string total;
-  for (const Term& t : sum) {
+  for (const graph::LengthTerm& t : sum) {
     std::string product;
     for (size_t axis : t.axes) {
       std::string& known = emitted_[cat("axis ", axis)];

@@ -50,6 +50,8 @@ bool conv(E& e, const O& op) {
 bool conv_transpose(E& e, const ConvTranspose2d& op) {
   const DType d = e.out().dtype;
   if (e.rank(0) != 4 || !is_floating(d)) return false;
+  const Ints extra = per_axis(op.output_padding, 2), stride = per_axis(op.stride, 2);
+  if (extra[0] >= stride[0] || extra[1] >= stride[1]) return false;  // runtimes refuse it
   E::Attributes attributes = windows(op, e.spec(1).shape, 2);
   attributes.push_back(Attribute::of("output_padding", per_axis(op.output_padding, 2)));
   return e.result("ConvTranspose", {e.in(0, d), e.in(1, d), e.in(2, d)}, std::move(attributes));
@@ -119,7 +121,7 @@ bool layer_norm_(E& e, const LayerNorm& op) {
 bool group_norm_(E& e, const GroupNorm& op) {
   const DType d = e.out().dtype;
   const Shape& s = e.spec(0).shape;
-  if (!is_floating(d) || s.size() < 3) return false;
+  if (!is_floating(d) || s.size() < 3 || s.numel() == 0) return false;
   const std::string groups = e.emit("Reshape", {e.in(0), e.ints({0, op.num_groups, -1})});
   const std::string flat =
       e.emit("InstanceNormalization",

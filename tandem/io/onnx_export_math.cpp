@@ -138,8 +138,6 @@ bool hardtanh_(E& e, const Hardtanh& op) { return clip(e, op.min_val, op.max_val
 bool div_(E& e, const Div& op) {
   const DType d = e.out().dtype;
   if (op.rounding_mode == "none") return is_floating(d) && point(e, op);
-  if (op.rounding_mode == "floor" && is_floating(d))
-    return e.result("Floor", {e.emit("Div", {e.in(0, d), e.in(1, d)})});
   return op.rounding_mode == "trunc" && !is_floating(d) && point(e, op);
 }
 bool remainder_(E& e, const Remainder&) {
@@ -255,11 +253,11 @@ bool reduce(E& e, const O& op) {
 }
 template <class O>
 bool any_all(E& e, const O& op) {
-  if (e.rank(0) == 0) return false;
+  if (e.rank(0) == 0 || e.spec(0).shape.numel() == 0) return false;
   const char* name = std::is_same_v<O, Any> ? "ReduceMax" : "ReduceMin";
   const std::string x = e.cast(e.in(0, boolean), boolean, i32);
   return e.result("Cast", {e.emit(name, {x}, reduction(e, op.axes, op.keepdim))},
-                  {Attribute::of("to", int32_t(onnx::ElementType::boolean))});
+                  {Attribute::of("to", int32_t(onnx::to_element_type(e.out().dtype)))});
 }
 template <class O>
 bool arg(E& e, const O& op) {

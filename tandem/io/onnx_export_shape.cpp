@@ -58,7 +58,7 @@ bool select_(E& e, const Select& op) {
                   {Attribute::of("axis", op.axis)});
 }
 bool flip_(E& e, const Flip& op) {
-  if (op.axes.empty()) return e.result("Identity", {e.in(0)});
+  if (op.axes.empty() || e.rank(0) == 0) return e.result("Identity", {e.in(0)});
   const size_t n = size_t(op.axes.size());
   return e.result("Slice",
                   {e.in(0), e.ints(std::vector<int64_t>(n, -1)),
@@ -82,6 +82,7 @@ bool pad_(E& e, const Pad& op) {
                      : op.mode == "replicate" ? "edge"
                                               : nullptr;
   const DType d = e.dtype(0);
+  if (op.pad.empty()) return e.result("Identity", {e.in(0)});
   if (!mode || e.open(op.pad) || !(is_floating(d) || d == i32 || d == i64)) return false;
   const int n = e.rank(0);
   std::vector<int64_t> pads(size_t(2 * n), 0);
@@ -98,13 +99,16 @@ bool gather_(E& e, const Gather& op) {
   return index_dtype(e.dtype(1)) && e.rank(0) > 0 &&
          e.result("GatherElements", {e.in(0), e.in(1)}, {Attribute::of("axis", op.axis)});
 }
+/// ONNX has no sources beyond those that the index places.
+bool scattered(E& e) {
+  return index_dtype(e.dtype(1)) && e.rank(0) > 0 && e.spec(1).shape == e.spec(2).shape;
+}
 bool scatter_(E& e, const Scatter& op) {
-  return index_dtype(e.dtype(1)) && e.rank(0) > 0 &&
-         e.result("ScatterElements", {e.in(0), e.in(1), e.in(2, e.dtype(0))},
-                  {Attribute::of("axis", op.axis)});
+  return scattered(e) && e.result("ScatterElements", {e.in(0), e.in(1), e.in(2, e.dtype(0))},
+                                  {Attribute::of("axis", op.axis)});
 }
 bool scatter_add_(E& e, const ScatterAdd& op) {
-  return index_dtype(e.dtype(1)) && e.rank(0) > 0 &&
+  return scattered(e) &&
          e.result("ScatterElements", {e.in(0), e.in(1), e.in(2, e.dtype(0))},
                   {Attribute::of("axis", op.axis), Attribute::of("reduction", std::string("add"))});
 }
@@ -121,7 +125,7 @@ bool index_(E& e, const IndexRead& op) {
          e.result("Gather", {e.in(0), e.in(1)}, {Attribute::of("axis", op.axes[0])});
 }
 bool one_hot_(E& e, const OneHot& op) {
-  if (!index_dtype(e.dtype(0))) return false;
+  if (!index_dtype(e.dtype(0)) || e.rank(0) == 0) return false;
   return e.result("OneHot", {e.in(0, i64), e.ints({op.num_classes}), e.ints({0, 1})},
                   {Attribute::of("axis", -1)});
 }

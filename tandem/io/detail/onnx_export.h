@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tandem/graph/ir.h"
+#include "tandem/graph/specialise.h"
 #include "tandem/io/onnx.h"
 #include "tandem/io/onnx_file.h"
 
@@ -93,10 +94,6 @@ class OnnxExporter {
   }
 
  private:
-  struct Term {
-    int64_t factor;
-    std::vector<size_t> axes;  ///< empty: the constant term
-  };
   using Id = graph::ValueId;
 
   void find_roots(const SaveGraphOptions& options);
@@ -105,7 +102,7 @@ class OnnxExporter {
   std::string unique(std::string name);
   std::string name_of(Id id);
   std::string tensor(Id id);
-  std::vector<Term> terms(int64_t v) const;
+  std::vector<graph::LengthTerm> terms(int64_t v) const;
   std::string length(int64_t v);
   void write_node(const graph::Node& n);
   void write_tandem(const graph::Node& n);

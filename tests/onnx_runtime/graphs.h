@@ -1,0 +1,152 @@
+#pragma once
+// Graphs to save: models of every kind, and every record of the op table on its own samples.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tandem/io/onnx.h"
+#include "tandem/op/registry.h"
+#include "tandem/tandem.h"
+#include "tests/support/inputs.h"
+
+namespace tandem::testing {
+
+struct SavedExample {
+  std::string name;
+  NamedTensors inputs;
+  Tensors expected;
+};
+
+/// Saves `model` for any batch, and gives what it computes for `inputs`.
+template <size_t Inputs = 1, class M>
+SavedExample save_example(const std::string& folder, const std::string& name, M& model,
+                          std::initializer_list<Tensor> inputs, SaveGraphOptions options = {}) {
+  model.eval();
+  SavedExample e{name, {}, {}};
+  save<Inputs>(model, folder + "/" + name + ".onnx", inputs, std::move(options));
+  int count = 0;
+  for (const Tensor& t : inputs)
+    e.inputs.emplace_back(inputs.size() == 1 ? "input" : cat("input", count++), t);
+  const NoGrad guard;
+  Tensors list(inputs.begin(), inputs.size() ? inputs.end() : inputs.begin());
+  auto result = detail::call_with(model, list, std::make_index_sequence<Inputs>{});
+  auto keep = [&](auto& leaf) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>)
+      if (leaf.defined()) e.expected.push_back(leaf);
+  };
+  detail::each_leaf(result, keep);
+  return e;
+}
+
+struct ConvNet : nn::Module<ConvNet> {
+  nn::Conv2d first{3, 8, 3, {.padding = 1}}, second{8, 8, 3, {.stride = 2, .groups = 2}};
+  nn::BatchNorm2d norm{8};
+  nn::GroupNorm groups{4, 8};
+  nn::ConvTranspose2d up{8, 4, 3, {.stride = 2}};
+  nn::Linear out{4 * 2 * 2, 5};
+  static constexpr auto fields =
+      Fields{field("first", &ConvNet::first), field("second", &ConvNet::second),
+             field("norm", &ConvNet::norm),   field("groups", &ConvNet::groups),
+             field("up", &ConvNet::up),       field("out", &ConvNet::out)};
+  Tensor forward(const Tensor& x) const {
+    Tensor h = max_pool2d(relu(norm(first(x))), 2, 2);
+    h = avg_pool2d(silu(groups(second(h))), 2, 1, 1);
+    h = adaptive_avg_pool2d(leaky_relu(up(h)), Shape{2, 2});
+    return log_softmax(out(flatten(h, 1)), -1);
+  }
+};
+
+struct SequenceNet : nn::Module<SequenceNet> {
+  nn::Embedding embedding{11, 6};
+  nn::LSTM lstm{6, 5, {.num_layers = 2, .batch_first = true, .bidirectional = true}};
+  nn::GRU gru{10, 4, {.batch_first = true}};
+  nn::RNN rnn{4, 3, {.batch_first = true}};
+  static constexpr auto fields =
+      Fields{field("embedding", &SequenceNet::embedding), field("lstm", &SequenceNet::lstm),
+             field("gru", &SequenceNet::gru), field("rnn", &SequenceNet::rnn)};
+  std::vector<Tensor> forward(const Tensor& x) const {
+    const LstmResult a = lstm(embedding(x));
+    const RnnResult b = gru(a.output);
+    const RnnResult c = rnn(b.output);
+    return {c.output, c.h_n, b.h_n, a.h_n, a.c_n};
+  }
+};
+
+struct CausalAttention : nn::Module<CausalAttention> {
+  nn::Linear q{8, 8}, k{8, 8}, v{8, 8};
+  static constexpr auto fields =
+      Fields{field("q", &CausalAttention::q), field("k", &CausalAttention::k),
+             field("v", &CausalAttention::v)};
+  Tensor forward(const Tensor& x, const Tensor& mask) const {
+    const Tensor a = scaled_dot_product_attention(q(x), k(x), v(x), {}, 0, true);
+    return scaled_dot_product_attention(a, k(x), v(x), mask);
+  }
+};
+
+inline std::vector<SavedExample> save_models(const std::string& folder) {
+  manual_seed(7);
+  std::vector<SavedExample> all;
+  nn::Sequential mlp(nn::Linear(4, 16), nn::ReLU(), nn::Linear(16, 8), nn::GELU(), nn::Linear(8, 3),
+                     nn::Softmax(-1));
+  all.push_back(save_example(folder, "mlp", mlp, {randn({6, 4})}));
+  ConvNet cnn;
+  for (int i = 0; i < 3; ++i) cnn(randn({4, 3, 12, 12}));  // statistics that are not 0 and 1
+  all.push_back(save_example(folder, "cnn", cnn, {randn({2, 3, 12, 12})}));
+  SequenceNet sequence;
+  all.push_back(save_example(folder, "lstm", sequence, {randint(0, 11, {3, 7})}));
+  nn::TransformerEncoderLayer post(8, 2, {.dim_feedforward = 16, .batch_first = true});
+  all.push_back(save_example(folder, "transformer", post, {randn({2, 5, 8})}));
+  nn::TransformerEncoderLayer pre(
+      8, 2, {.dim_feedforward = 16, .activation = "gelu", .batch_first = true, .norm_first = true});
+  all.push_back(save_example(folder, "transformer_any_length", pre, {randn({2, 5, 8})},
+                             {.shapes = {{-1, -1, 8}}}));
+  CausalAttention causal;
+  all.push_back(save_example<2>(folder, "attention", causal,
+                                {randn({2, 5, 8}), rand({5, 5}) > -1.0 /* all seen */},
+                                {.shapes = {{-1, 5, 8}, {5, 5}}}));
+  return all;
+}
+
+/// One model a record and sample, in f32 where the sample's inputs are f64.
+inline std::vector<SavedExample> save_samples(const std::string& folder) {
+  std::vector<SavedExample> all;
+  for (const OpInfo* info : ops()) {
+    SampleSet set;
+    info->samples(set);
+    for (size_t number = 0; number < set.samples.size(); ++number) {
+      const Sample& sample = set.samples[number];
+      if (!sample.error.empty()) continue;
+      SavedExample e{cat("op_", info->name, "_", number), {}, {}};
+      const Tensors in = make_inputs(info->name, int(number), sample.in, f32);
+      const auto graph = Graph::make();
+      Tensors symbolic(in.size());
+      for (size_t i = 0; i < in.size(); ++i) {
+        if (!in[i].defined()) continue;
+        const std::string name = cat("in", i);
+        symbolic[i] = graph->input(name, in[i].spec());
+        e.inputs.emplace_back(name, detail::as_contiguous(in[i]));
+      }
+      try {
+        e.expected = detail::apply_all(*info, sample.op.get(), in.data(), int(in.size()));
+      } catch (const Error&) {
+        continue;  // not for f32
+      }
+      const Tensors out =
+          detail::apply_all(*info, sample.op.get(), symbolic.data(), int(symbolic.size()));
+      // What only gradients use has no place in ONNX's operators.
+      const bool first_only = info->onnx.op == "MaxPool" || info->name == "batch_norm" ||
+                              info->name == "scaled_dot_product_attention";
+      const size_t results = first_only                                   ? 1
+                             : info->name == "lstm"                       ? 3
+                             : info->name == "gru" || info->name == "rnn" ? 2
+                                                                          : out.size();
+      e.expected.resize(results);
+      for (size_t k = 0; k < results; ++k) graph->output(cat("out", k), out[k]);
+      save(*graph, folder + "/" + e.name + ".onnx");
+      all.push_back(std::move(e));
+    }
+  }
+  return all;
+}
+
+}  // namespace tandem::testing

@@ -1,0 +1,138 @@
+"""Compares saved graphs with ONNX Runtime, and other programs' models with our own runs of them.
+
+Usage: run.py PROGRAM. Prints what failed and a last line `N passed, N failed, N skipped`.
+"""
+import collections
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import onnx
+import onnxruntime
+
+import others
+
+TOLERANCE = 1e-5
+# Samples with NaN, about which ONNX says nothing: our records carry it on, as PyTorch does.
+NAN_IS_OPEN = {"op_amax_6", "op_amin_6", "op_argmax_6", "op_argmin_6", "op_max_pool2d_7", "op_sign_4"}
+
+
+def difference(got, want):
+    """The largest difference relative to 1 + |want|; text where they cannot be compared."""
+    got, want = numpy.asarray(got), numpy.asarray(want)
+    if want.dtype.kind == "V":  # bfloat16 has no dtype in NumPy
+        return ""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return f"{got.dtype}{list(got.shape)} instead of {want.dtype}{list(want.shape)}"
+    if got.size == 0:
+        return ""
+    a, b = got.astype(numpy.float64), want.astype(numpy.float64)
+    with numpy.errstate(invalid="ignore"):
+        far = numpy.abs(a - b) / (1 + numpy.abs(b))
+    far = numpy.where((a == b) | (numpy.isnan(a) & numpy.isnan(b)), 0, far)
+    worst = numpy.nanmax(far) if not numpy.isnan(far).all() else numpy.inf
+    if numpy.isnan(far).any():
+        worst = numpy.inf
+    return f"differs by {worst:.3g}" if worst > TOLERANCE else ""
+
+
+class Score:
+    def __init__(self):
+        self.passed, self.failed = 0, 0
+        self.skipped = collections.Counter()
+
+    def take(self, name, wrong):
+        if wrong:
+            self.failed += 1
+            print(f"FAILED {name}: {wrong}")
+        else:
+            self.passed += 1
+
+
+def outputs_of(arrays):
+    found = []
+    while f"out.{len(found)}" in arrays:
+        found.append(arrays[f"out.{len(found)}"])
+    return found
+
+
+def judge_saved(folder, score):
+    """Files of ours: the checker accepts them, and ONNX Runtime computes the same."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 2
+    for path in sorted(folder.glob("*.onnx")):
+        name = path.stem
+        model = onnx.load(path)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except Exception as e:
+            score.take(name, f"onnx.checker: {e}")
+            continue
+        if any(node.domain == "tandem" for node in model.graph.node):
+            score.skipped["a record that ONNX has no operator for"] += 1
+            continue
+        if name in NAN_IS_OPEN:
+            score.skipped["NaN, about which ONNX says nothing"] += 1
+            continue
+        arrays = numpy.load(path.with_suffix(".npz"))
+        if any(0 in arrays[k].shape for k in arrays):
+            score.skipped["tensors without elements, which ONNX Runtime may not take"] += 1
+            continue
+        try:
+            session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+        except Exception as e:
+            if "NOT_IMPLEMENTED" in str(e):
+                score.skipped["ONNX Runtime has no kernel for it"] += 1
+            else:
+                score.take(name, f"ONNX Runtime: {e}")
+            continue
+        feeds = {i.name: arrays[i.name] for i in session.get_inputs()}
+        try:
+            got = session.run(None, feeds)
+        except Exception as e:
+            score.take(name, f"ONNX Runtime: {e}")
+            continue
+        want = outputs_of(arrays)
+        wrong = [difference(g, w) for g, w in zip(got, want)]
+        score.take(name, "; ".join(w for w in wrong if w))
+
+
+def judge_runs(folder, score, program):
+    """Every model of the folder in our own run: what the file's maker says."""
+    subprocess.run([program, "run", folder], check=True)
+    for path in sorted(folder.glob("*.onnx")):
+        error, out = path.with_suffix(".error"), path.with_suffix(".out.npz")
+        if not out.exists():
+            score.take(f"load {path.stem}", error.read_text() if error.exists() else "no answer")
+            continue
+        want, got = outputs_of(numpy.load(path.with_suffix(".npz"))), outputs_of(numpy.load(out))
+        wrong = [difference(g, w) for g, w in zip(got, want)]
+        if len(got) != len(want):
+            wrong.append(f"{len(got)} outputs instead of {len(want)}")
+        score.take(f"load {path.stem}", "; ".join(w for w in wrong if w))
+
+
+def main():
+    program = sys.argv[1]
+    score = Score()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        ours, theirs = folder / "ours", folder / "theirs"
+        ours.mkdir()
+        theirs.mkdir()
+        subprocess.run([program, "save", ours], check=True)
+        judge_saved(ours, score)
+        judge_runs(ours, score, program)
+        others.write(theirs)
+        judge_runs(theirs, score, program)
+    for reason, count in score.skipped.items():
+        print(f"skipped {count}: {reason}")
+    print(f"{score.passed} passed, {score.failed} failed, {sum(score.skipped.values())} skipped")
+    return 1 if score.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
