@@ -30,6 +30,7 @@
 #include "tandem/io/checkpoint.h"
 #include "tandem/io/idx.h"
 #include "tandem/io/npy.h"
+#include "tandem/io/onnx.h"
 #include "tandem/io/safetensors.h"
 #include "tandem/log/graph_def.h"
 #include "tandem/log/progress.h"

@@ -46,6 +46,8 @@ while read -r name least greatest; do
     'BEGIN { r = sqrt(b / a) * 1.2; print a / r, b * r }')
   holds "$name" "$a" "$b"
 done <"$TANDEM_SOURCE/tests/examples.txt"
+holds train_and_save 0 2
+holds run_saved 0 0.9
 holds tree_rnn 95 100
 holds lstm_variable_length 95 100
 if [ -e /usr/share/datasets/fashion-mnist ]; then

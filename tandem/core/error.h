@@ -7,6 +7,16 @@
 
 namespace tandem {
 
+/// A line of the user's program. (std::source_location needs a newer clang than Debian 12 has.)
+struct CallSite {
+  const char* file;
+  int line;
+  static constexpr CallSite current(const char* file = __builtin_FILE(),
+                                    int line = __builtin_LINE()) {
+    return {file, line};
+  }
+};
+
 /// The base of everything Tandem throws. `what()` names the op, its attributes, the shapes and the
 /// rule that was broken.
 class TANDEM_API Error : public std::runtime_error {

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <source_location>
 #include <span>
 #include <string>
 #include <vector>
@@ -134,12 +133,12 @@ class TANDEM_API Tensor {
   /// The only element, converted. Errors: ShapeError unless there is exactly one element;
   /// GradientError, with the caller's line, when a recorded function has no value yet.
   template <class T>
-  T item(std::source_location where = std::source_location::current()) const {
+  T item(CallSite where = CallSite::current()) const {
     const Scalar v = item_scalar(where);
     if constexpr (std::is_floating_point_v<T>) return T(v.to_double());
     else return T(v.to_int());
   }
-  Scalar item_scalar(std::source_location where = std::source_location::current()) const;
+  Scalar item_scalar(CallSite where = CallSite::current()) const;
   /// All elements in row-major order, converted to T.
   template <class T>
   std::vector<T> to_vector() const;

@@ -24,7 +24,9 @@ using graph::ValueKind;
 struct Instance {
   std::vector<Shape> shapes;
   std::shared_ptr<Graph> graph;
-  std::atomic<Plan*> idle{nullptr};  ///< a plan that no thread runs
+  size_t results = 0, result_number = 0;
+  std::vector<size_t> input_gradients;  ///< arguments whose gradients follow the results
+  std::atomic<Plan*> idle{nullptr};     ///< a plan that no thread runs
   uint64_t used = 0;
 
   ~Instance() { delete idle.load(); }
@@ -51,13 +53,13 @@ constexpr size_t most_instances = 32;
 
 struct CompiledFunction::Impl {
   CompileOptions options;
-  std::source_location where;
+  CallSite where;
   mutable std::mutex mutex;
   std::vector<std::unique_ptr<Capture>> captures;
   size_t traces = 0;
   uint64_t calls = 0;
 
-  std::string place() const { return cat(where.file_name(), ":", int64_t(where.line())); }
+  std::string place() const { return cat(where.file, ":", where.line); }
 
   /// Whether `shape` is `pattern` with lengths for its unknown axes.
   static bool fits(const Shape& shape, const Shape& pattern, std::span<const int64_t> axes,
@@ -232,13 +234,16 @@ struct CompiledFunction::Impl {
     auto fresh = std::make_shared<Instance>();
     for (const Tensor& t : in.tensors) fresh->shapes.push_back(t.shape());
     fresh->graph = for_lengths(*c.graph, lengths);
+    fresh->results = c.results;
+    fresh->result_number = c.result_number;
+    fresh->input_gradients = c.input_gradients;
     fresh->used = ++calls;
     c.instances.push_back(fresh);
     return fresh;
   }
 };
 
-CompiledFunction::CompiledFunction(CompileOptions options, std::source_location where)
+CompiledFunction::CompiledFunction(CompileOptions options, CallSite where)
     : impl_(std::make_unique<Impl>()) {
   impl_->options = options;
   impl_->where = where;
@@ -247,33 +252,29 @@ CompiledFunction::~CompiledFunction() = default;
 
 std::pair<Tensors, size_t> CompiledFunction::call(const Leaves& in, Trace& trace) {
   for (size_t i = 0; i < in.tensors.size(); ++i)
-    require(in.tensors[i].defined(), "compile() at ", impl_->place(), ": argument ", i,
-            " is undefined");
+    if (!in.tensors[i].defined())
+      throw ValueError(
+          cat("compile() at ", impl_->place(), ": argument ", int64_t(i), " is undefined"));
   std::shared_ptr<Instance> instance;
-  std::vector<size_t> input_gradients;
-  size_t results = 0, number = 0;
   {
     const std::lock_guard lock(impl_->mutex);
     const auto [capture, lengths] = impl_->find(in, trace);
     instance = impl_->instance(*capture, in, lengths);
-    input_gradients = capture->input_gradients;
-    results = capture->results;
-    number = capture->result_number;
   }
   std::unique_ptr<Plan> plan(instance->idle.exchange(nullptr));
   if (!plan) plan = std::make_unique<Plan>(instance->graph);
   Tensors out = plan->run({in.tensors.data(), in.tensors.size()});
   delete instance->idle.exchange(plan.release());
 
-  for (size_t i = 0; i < input_gradients.size(); ++i) {
-    const Tensor& leaf = in.tensors[input_gradients[i]];
+  for (size_t i = 0; i < instance->input_gradients.size(); ++i) {
+    const Tensor& leaf = in.tensors[instance->input_gradients[i]];
     const NoGrad guard;
     Tensor& grad = extras(*leaf.impl()).grad;
-    const Tensor& d = out[results + i];
+    const Tensor& d = out[instance->results + i];
     grad = grad.defined() ? grad + d : d;
   }
-  out.resize(results);
-  return {std::move(out), number};
+  out.resize(instance->results);
+  return {std::move(out), instance->result_number};
 }
 
 int CompiledFunction::captures() const {

@@ -1,7 +1,6 @@
 #pragma once
 #include <array>
 #include <optional>
-#include <source_location>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -83,7 +82,7 @@ class TANDEM_API CompiledFunction {
    protected:
     ~Trace() = default;
   };
-  CompiledFunction(CompileOptions options, std::source_location where);
+  CompiledFunction(CompileOptions options, CallSite where);
   ~CompiledFunction();
   CompiledFunction(const CompiledFunction&) = delete;
   CompiledFunction& operator=(const CompiledFunction&) = delete;
@@ -106,7 +105,7 @@ class TANDEM_API CompiledFunction {
 template <class F>
 class Compiled {
  public:
-  Compiled(F f, CompileOptions options, std::source_location where)
+  Compiled(F f, CompileOptions options, CallSite where)
       : f_(std::move(f)),
         core_(std::make_shared<detail::CompiledFunction>(options, where)),
         results_(std::make_shared<std::vector<std::shared_ptr<void>>>()) {}
@@ -146,9 +145,10 @@ class Compiled {
         }
       }
     } tracer(*this, own);
-    auto [out, which] = core_->call(in, tracer);
+    const std::pair<Tensors, size_t> called = core_->call(in, tracer);
+    const Tensors& out = called.first;
     if constexpr (!std::is_void_v<R>) {
-      R result = *static_cast<const R*>((*results_)[which].get());
+      R result = *static_cast<const R*>((*results_)[called.second].get());
       size_t i = 0;
       auto put = [&](auto& leaf) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>) leaf = out[i++];
@@ -183,7 +183,7 @@ class Compiled {
 /// Reading a value inside `f` is an error, since there is none yet.
 template <class F>
 auto compile(F&& f, CompileOptions options = {},
-             std::source_location where = std::source_location::current()) {
+             CallSite where = CallSite::current()) {
   if constexpr (requires { f.state_dict(); }) {
     auto call = [&f](const auto&... x) { return f(x...); };
     return Compiled<decltype(call)>(std::move(call), options, where);
