@@ -201,14 +201,14 @@ void* Tensor::typed_data(DType dtype) const {
 namespace detail {
 // " of relu(), module Net.act": implemented by op/, where recorders are known.
 std::string symbolic_origin(const Tensor& t);
-}
+}  // namespace detail
 
 Scalar Tensor::item_scalar(CallSite where) const {
   const TensorImpl& t = checked();
   require<ShapeError>(t.numel == 1, "item(): needs exactly one element, got shape ", t.spec.shape);
   if (t.has(TensorImpl::symbolic)) [[unlikely]]
-    throw GradientError(cat("item() at ", where.file, ":", where.line, ": the ",
-                            to_string(t.spec), detail::symbolic_origin(*this),
+    throw GradientError(cat("item() at ", where.file, ":", where.line, ": the ", to_string(t.spec),
+                            detail::symbolic_origin(*this),
                             " is symbolic and has no value while a function is being recorded; "
                             "decide with where(), cond() or while_loop(), or run the function "
                             "eagerly"));

@@ -182,8 +182,7 @@ class Compiled {
 /// A module: compile(model) runs its forward.
 /// Reading a value inside `f` is an error, since there is none yet.
 template <class F>
-auto compile(F&& f, CompileOptions options = {},
-             CallSite where = CallSite::current()) {
+auto compile(F&& f, CompileOptions options = {}, CallSite where = CallSite::current()) {
   if constexpr (requires { f.state_dict(); }) {
     auto call = [&f](const auto&... x) { return f(x...); };
     return Compiled<decltype(call)>(std::move(call), options, where);

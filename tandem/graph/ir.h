@@ -134,6 +134,10 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<Node>& edit_nodes() { return nodes_; }
   std::vector<Value>& edit_values() { return values_; }
   std::vector<ValueId>& edit_inputs() { return inputs_; }
+  void add_output(std::string name, ValueId id) {
+    outputs_.push_back(id);
+    output_names_.push_back(std::move(name));
+  }
   std::vector<ValueId>& edit_outputs() { return outputs_; }
   std::vector<Assignment>& edit_assignments() { return assignments_; }
   std::vector<GradientWrite>& edit_gradients() { return gradients_; }
@@ -177,6 +181,9 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
 
 /// An owned copy of a record.
 TANDEM_API std::shared_ptr<void> copy_record(const OpInfo& info, const void* op);
+/// The graph that such a text describes; state is zero, gradients and effects have no text.
+/// Errors: ValueError with the line and the rule that it breaks. `verify` checks the rest.
+TANDEM_API std::shared_ptr<Graph> parse(std::string_view text);
 /// The graph in Graphviz's language: `dot -Tsvg` draws it.
 TANDEM_API std::string to_dot(const Graph& graph);
 /// One line a node: "%3: f32[4, 8] = matmul(%0, %1)".
