@@ -62,7 +62,7 @@ TEST(GraphText, Refusals) {
 
 TEST(GraphText, Dot) {
   const auto g = graph::parse("graph(%x: f32[2])\n  %1: f32[2] = exp(%x)\n  return %1\n");
-  EXPECT_EQ(g->to_dot(), R"(digraph {
+  EXPECT_EQ(g->to_dot(), R"dot(digraph {
   node [shape=box, fontname="sans-serif"]
   v0 [shape=oval, label="x\nf32[2]"]
   n0 [label="exp()"]
@@ -70,7 +70,7 @@ TEST(GraphText, Dot) {
   out0 [shape=oval, label="out0"]
   n0 -> out0
 }
-)");
+)dot");
 }
 
 /// Text before a pass, the pass, text after.

@@ -30,12 +30,4 @@ void delete_storage(Storage* s) noexcept {
   release(s, sizeof(Storage));
 }
 
-uint64_t storage_id(Storage& s) {
-  static std::atomic<uint64_t> last{0};
-  uint64_t id = s.id.load(std::memory_order_acquire);
-  if (id) return id;
-  const uint64_t fresh = ++last;
-  return s.id.compare_exchange_strong(id, fresh) ? fresh : id;
-}
-
 }  // namespace tandem::detail

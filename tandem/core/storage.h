@@ -16,7 +16,6 @@ struct Storage {
   const char* writer = nullptr;  ///< the op that wrote last, for error texts
   char* data = nullptr;
   size_t bytes = 0;
-  std::atomic<uint64_t> id{0};  ///< given at first use, never again; see storage_id
   uint32_t block = 0;  ///< small data: the bytes of the tensor's whole block, see new_tensor
   Device device;
   std::shared_ptr<void> owner;  ///< keeps foreign memory alive; then `data` is not ours
@@ -28,9 +27,6 @@ TANDEM_API Storage* new_storage(size_t bytes, Device device);
 /// Memory that `owner` keeps alive.
 TANDEM_API Storage* wrap_storage(void* data, size_t bytes, std::shared_ptr<void> owner);
 TANDEM_API void delete_storage(Storage* s) noexcept;
-/// A number that no other storage of the process ever had: with `version`, a key for what was
-/// computed from the contents.
-TANDEM_API uint64_t storage_id(Storage& s);
 
 // The last owner needs no read-modify-write: nobody else can raise a count that is one.
 inline bool drop_ref(std::atomic<uint32_t>& refs) noexcept {

@@ -46,7 +46,7 @@ struct Node {
   uint16_t n_out = 0, n_saved = 0;
   bool released = false;  ///< saved tensors were given back by backward()
   bool has_gradient = false;
-  std::atomic<bool> locked{false};  ///< leaves: held while `leaf` is looked at
+  std::atomic<bool> locked{false};  ///< held while `leaf` is looked at, or `saved` is given back
   uint32_t bytes = 0;
   const OpInfo* info = nullptr;
   TensorImpl* leaf = nullptr;  ///< not counted; cleared when the leaf dies
