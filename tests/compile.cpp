@@ -8,6 +8,8 @@
 namespace tandem {
 namespace {
 
+using Values = std::vector<double>;
+
 double largest_difference(const Tensor& a, const Tensor& b) {
   return abs(a.to(f64) - b.to(f64)).max().item<double>();
 }
@@ -184,6 +186,32 @@ TEST(Compile, TrainAndEvalAreTwoCaptures) {
   f(x);
   EXPECT_EQ(f.captures(), 2);
   EXPECT_NE(f.reasons()[1].find("evaluation mode"), std::string::npos) << f.reasons()[1];
+}
+
+TEST(Compile, GradientsAccumulateAsInEagerCode) {
+  auto run = [](bool compiled) {
+    Tensor w = tensor({1.f, 2.f});
+    w.requires_grad_();
+    auto add = [&](const Tensor& x) { sum(w * x).backward(); };
+    auto fast = compile(add);
+    Values seen;
+    for (int i = 0; i < 6; ++i) {
+      const Tensor x = full({2}, i + 1);
+      if (compiled) fast(x);
+      else add(x);
+      for (double v : w.grad().to_vector<double>()) seen.push_back(v);
+      if (i == 3) w.set_grad({});
+    }
+    return seen;
+  };
+  EXPECT_EQ(run(true), run(false));
+}
+
+TEST(Compile, NestedFunctionsAreInlined) {
+  auto inner = compile([](const Tensor& x) { return x * 2; });
+  auto outer = compile([&](const Tensor& x) { return inner(x) + 1; });
+  EXPECT_EQ(outer(ones({2})).to_vector<float>(), (std::vector<float>{3, 3}));
+  EXPECT_EQ(inner.captures(), 0);
 }
 
 }  // namespace

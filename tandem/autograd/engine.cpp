@@ -326,7 +326,7 @@ void Pass::add_gradient(Tensor& slot, Tensor gradient) {
 void Pass::deliver(Node* n, const Tensor& gradient) {
   const Tensor leaf = detail::lock_leaf(*n);
   if (!leaf.defined()) return;
-  if (detail::capturing) detail::capturing->gradient_changes(leaf);
+  if (detail::capturing) detail::capturing->gradient_changes(leaf, true);
   detail::LeafLock lock(*n);
   Tensor& grad = detail::extras(*leaf.impl()).grad;
   if (options_.create_graph || gradient.is_symbolic() || (grad.defined() && grad.is_symbolic())) {

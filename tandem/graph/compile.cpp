@@ -99,6 +99,10 @@ struct CompiledFunction::Impl {
     for (const auto& [flag, value] : c.graph->flags())
       if (*flag != value)
         return no("a module is in ", value ? "evaluation" : "training", " mode now");
+    for (const graph::GradientWrite& w : c.graph->gradients())
+      if (w.accumulates && !w.leaf.grad().is_same(w.before))
+        return no("the gradient that a backward pass adds to ",
+                  w.before.defined() ? "is another one now" : "was undefined, and is not now");
     for (size_t i = 0; i < c.states.size(); ++i) {
       const TensorImpl& now = *c.states[i].first.impl();
       const Spec& was = c.states[i].second;

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "tandem/core/modes.h"
 #include "tandem/core/tensor.h"
 #include "tandem/op/fields.h"
 
@@ -113,6 +114,8 @@ class Compiled {
   template <class... A>
   auto operator()(A&&... arguments) {
     using R = std::remove_cvref_t<std::invoke_result_t<F&, A&...>>;
+    // Inside another function under capture it is ordinary code.
+    if (detail::modes & Modes::capture) return R(f_(arguments...));
     std::tuple<std::remove_cvref_t<A>...> own(arguments...);
     detail::Leaves in;
     auto look = [&](auto& leaf) { in.add(leaf); };

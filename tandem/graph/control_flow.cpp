@@ -407,6 +407,8 @@ Tensors run_cond(const Tensor& condition, Region& yes, Region& no) {
   Tensors in{condition};
   for (const Tensor& t : a->outer()) in.push_back(t);
   for (const Tensor& t : b->outer()) in.push_back(t);
+  a->forget_outer();
+  b->forget_outer();
   return graph::record(node, in);
 }
 
@@ -438,6 +440,8 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
   Tensors in = variables;
   for (const Tensor& t : b->outer()) in.push_back(t);
   for (const Tensor& t : c->outer()) in.push_back(t);
+  b->forget_outer();
+  c->forget_outer();
   return graph::record(node, in);
 }
 

@@ -197,11 +197,11 @@ Tensor Graph::random_key(Generator& generator) {
   return handle(id);
 }
 
-void Graph::gradient_changes(const Tensor& leaf) {
+void Graph::gradient_changes(const Tensor& leaf, bool accumulates) {
   if (parent_) return;  // leaves of the region itself
   for (const GradientWrite& g : gradients_)
     if (g.leaf.is_same(leaf)) return;
-  gradients_.push_back({leaf, leaf.grad(), -1});
+  gradients_.push_back({leaf, leaf.grad(), -1, accumulates});
 }
 
 int64_t Graph::unknown_axis(int position) {
@@ -231,6 +231,12 @@ void Graph::take_gradients() {
     Tensor& now = detail::extras(*g.leaf.impl()).grad;
     if (now.defined()) g.value = id_of(now);
     now = g.before;
+    // Added to a gradient that was there: the sum is written over it, so that the next run adds to
+    // the sum.
+    if (g.accumulates && g.before.defined() && g.value >= 0) {
+      assignments_.push_back({capture(g.before), g.value});
+      g.value = -2;
+    }
   }
 }
 

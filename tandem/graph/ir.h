@@ -41,10 +41,12 @@ struct Assignment {
   ValueId state, value;
 };
 
-/// After a run the gradient of `leaf` is `value`; -1 when it has none.
+/// After a run the gradient of `leaf` is `value`; -1 when it has none, -2 when it stays the tensor
+/// that it was, which is state.
 struct GradientWrite {
   Tensor leaf, before;
   ValueId value = -1;
+  bool accumulates = false;  ///< what is written depends on `before`, the gradient at the start
 };
 
 /// What fetching an effect value does. Used as an operand, it is `value`.
@@ -65,6 +67,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// input, listed in `outer()`. A region that `repeats` cannot draw random numbers.
   static std::shared_ptr<Graph> make_region(Recorder& parent, bool repeats);
   const std::vector<Tensor>& outer() const { return outer_; }
+  /// Once the node is recorded: the handles would keep the parent alive, and it the region.
+  void forget_outer() { outer_.clear(); }
 
   /// A symbolic tensor of that spec. Names must be unique; ValueError otherwise.
   Tensor input(std::string name, const Spec& spec);
@@ -123,7 +127,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   void record(const OpInfo& info, const void* op, Inputs in, Outputs out) override;
   void assign(const Tensor& target, const Tensor& value) override;
   Tensor random_key(Generator& generator) override;
-  void gradient_changes(const Tensor& leaf) override;
+  void gradient_changes(const Tensor& leaf, bool accumulates = false) override;
   void depends_on(const bool& flag) override;
   std::string origin(int64_t value) const override;
   /// Ends the capture: symbolic gradients become GradientWrites, and every leaf gets back the

@@ -372,6 +372,7 @@ Tensors Plan::run(Inputs inputs) {
   for (size_t k = 0; k < gradients_.size(); ++k) {
     const GradientWrite& g = graph_->gradients()[k];
     Tensor& grad = detail::extras(*g.leaf.impl()).grad;
+    if (g.value == -2) continue;
     if (g.value < 0) {
       grad = Tensor();
       continue;

@@ -17,8 +17,8 @@ class Recorder {
   virtual void assign(const Tensor& target, const Tensor& value) = 0;
   /// A random key that each run draws anew from `generator`, which must outlive the graph.
   virtual Tensor random_key(Generator& generator) = 0;
-  /// The gradient of `leaf` is about to be replaced or dropped.
-  virtual void gradient_changes(const Tensor& leaf) = 0;
+  /// The gradient of `leaf` is about to be replaced or dropped, or, `accumulates`, to be added to.
+  virtual void gradient_changes(const Tensor& leaf, bool accumulates = false) = 0;
   /// The code has looked at a switch: with another value it might record something else. The switch
   /// must outlive the graph.
   virtual void depends_on(const bool& flag) = 0;
