@@ -39,6 +39,7 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   make_shells();
   place();
   bind_steps();
+  find_bindings();
 }
 
 Plan::~Plan() = default;
@@ -191,7 +192,6 @@ void Plan::make_shells() {
     if (shells_[size_t(id)].root == id && graph_->value(id).kind == ValueKind::result) mobile(id);
   }
   for (const GradientWrite& g : graph_->gradients()) {
-    Tensor held;
     if (g.value >= 0) {
       use(g.value, end);
       const bool own = shells_[size_t(g.value)].root == g.value &&
@@ -199,7 +199,6 @@ void Plan::make_shells() {
                        mobile_of_[size_t(g.value)] < 0;
       if (own) mobile(g.value);
     }
-    gradients_.push_back(held);
   }
   for (size_t i = 0; i < shells_.size(); ++i) {
     Shell& s = shells_[i];
@@ -271,6 +270,34 @@ void Plan::bind_steps() {
   for (UpdateGroup& g : groups_) g.items.reserve(g.members.size());
 }
 
+void Plan::find_bindings() {
+  const auto& values = graph_->values();
+  const auto& outputs = graph_->outputs();
+  for (size_t k = 0; k < mobiles_.size(); ++k) {
+    const ValueKind kind = values[size_t(mobiles_[k].value)].kind;
+    if (kind == ValueKind::state || kind == ValueKind::constant) states_.push_back(int(k));
+  }
+  for (size_t i = 0; i < values.size(); ++i)
+    if (values[i].kind == ValueKind::key) keys_.push_back(ValueId(i));
+  for (size_t i = 0; i < graph_->assignments().size(); ++i)
+    if (!written_directly_[i]) written_later_.push_back(i);
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    const ValueId id = outputs[k];
+    Result r{.id = id};
+    const auto first = size_t(std::find(outputs.begin(), outputs.end(), id) - outputs.begin());
+    if (first < k) r.same_as = int(first);
+    else if (shells_[size_t(id)].root == id && values[size_t(id)].kind == ValueKind::result)
+      r.mobile = mobile_of_[size_t(id)];
+    results_.push_back(r);
+  }
+  for (const GradientWrite& g : graph_->gradients()) {
+    Gradient& mine = gradients_.emplace_back();
+    if (g.value >= 0 && values[size_t(g.value)].kind == ValueKind::result &&
+        std::find(outputs.begin(), outputs.end(), g.value) == outputs.end())
+      mine.mobile = mobile_of_[size_t(g.value)];
+  }
+}
+
 void Plan::move(Mobile& m, char* to) {
   if (m.at == to) return;
   m.at = to;
@@ -296,8 +323,7 @@ void Plan::run_updates(UpdateGroup& group) {
 }
 
 void Plan::write_state() {
-  for (size_t i = 0; i < graph_->assignments().size(); ++i) {
-    if (written_directly_[i]) continue;
+  for (size_t i : written_later_) {
     const Assignment& a = graph_->assignments()[i];
     const Tensor& to = graph_->value(a.state).tensor;
     detail::copy_data(to, shells_[size_t(a.value)].tensor);
@@ -315,57 +341,51 @@ Tensors Plan::run(Inputs inputs) {
       held.push_back(detail::as_contiguous(*t));
       t = &held.back();
     }
-    move(mobiles_[size_t(mobile_of_[size_t(ids[i])])], static_cast<char*>(t->raw_data()));
+    move(mobiles_[size_t(mobile_of_[size_t(ids[i])])], t->impl()->data);
   }
-  for (Mobile& m : mobiles_) {
-    const Value& v = graph_->value(m.value);
-    if (v.kind == ValueKind::state || v.kind == ValueKind::constant)
-      move(m, static_cast<char*>(v.tensor.raw_data()));
+  for (int k : states_) {
+    Mobile& m = mobiles_[size_t(k)];
+    move(m, graph_->value(m.value).tensor.impl()->data);
   }
-  for (size_t i = 0; i < graph_->values().size(); ++i)
-    if (const Value& v = graph_->values()[i]; v.kind == ValueKind::key)
-      detail::copy_data(shells_[i].tensor, v.generator->next_key());
+  for (ValueId id : keys_)
+    detail::copy_data(shells_[size_t(id)].tensor, graph_->value(id).generator->next_key());
 
-  Tensors results(graph_->outputs().size());
+  Tensors results(results_.size());
   for (size_t k = 0; k < results.size(); ++k) {
-    const ValueId id = graph_->outputs()[k];
-    const Value& v = graph_->value(id);
-    const auto first = std::find(graph_->outputs().begin(), graph_->outputs().end(), id);
-    if (size_t(first - graph_->outputs().begin()) < k) {
-      results[k] = results[size_t(first - graph_->outputs().begin())];
-    } else if (shells_[size_t(id)].root == id && v.kind == ValueKind::result) {
-      results[k] = detail::new_tensor(v.spec);
-      move(mobiles_[size_t(mobile_of_[size_t(id)])], static_cast<char*>(results[k].raw_data()));
+    const Result& r = results_[k];
+    if (r.same_as >= 0) {
+      results[k] = results[size_t(r.same_as)];
+    } else if (r.mobile >= 0) {
+      results[k] = detail::new_tensor(graph_->value(r.id).spec);
+      move(mobiles_[size_t(r.mobile)], results[k].impl()->data);
     }
   }
   for (size_t k = 0; k < gradients_.size(); ++k) {
     const GradientWrite& g = graph_->gradients()[k];
     if (g.value < 0) continue;
     // A gradient that somebody else still looks at stays as it is.
-    Tensor& mine = gradients_[k];
+    Gradient& to = gradients_[k];
     const Tensor& now = detail::extras(*g.leaf.impl()).grad;
-    if (!mine.defined() || !now.is_same(mine) || mine.impl()->refs.load() > 2)
-      mine = detail::new_tensor(graph_->value(g.value).spec);
-    const int at = mobile_of_[size_t(g.value)];
-    const auto& outputs = graph_->outputs();
-    if (at >= 0 && graph_->value(g.value).kind == ValueKind::result &&
-        std::find(outputs.begin(), outputs.end(), g.value) == outputs.end())
-      move(mobiles_[size_t(at)], static_cast<char*>(mine.raw_data()));
+    if (!to.mine.defined() || !now.is_same(to.mine) || to.mine.impl()->refs.load() > 2)
+      to.mine = detail::new_tensor(graph_->value(g.value).spec);
+    if (to.mobile >= 0) move(mobiles_[size_t(to.mobile)], to.mine.impl()->data);
   }
 
+  Tensor* const base = operands_.data();
   for (const Step& step : steps_) {
-    if (step.update < 0) {
-      const auto base = operands_.data();
+    if (step.update < 0)
       step.node->info->cpu(step.node->op.get(), {base + step.first_input, size_t(step.n_in)},
                            {base + step.first_output, size_t(step.n_out)});
-      continue;
-    }
-    run_updates(groups_[size_t(step.update)]);
+    else run_updates(groups_[size_t(step.update)]);
   }
 
   for (size_t k = 0; k < results.size(); ++k) {
     if (results[k].defined()) continue;
-    const Tensor& from = shells_[size_t(graph_->outputs()[k])].tensor;
+    if (results_[k].same_as >= 0) {
+      results[k] = results[size_t(results_[k].same_as)];
+      continue;
+    }
+    const Tensor& from = shells_[size_t(results_[k].id)].tensor;
     results[k] = detail::new_tensor(from.spec());
     detail::copy_data(results[k], from);
   }
@@ -377,9 +397,10 @@ Tensors Plan::run(Inputs inputs) {
       grad = Tensor();
       continue;
     }
-    const Tensor& from = shells_[size_t(g.value)].tensor;
-    if (from.raw_data() != gradients_[k].raw_data()) detail::copy_data(gradients_[k], from);
-    if (!grad.is_same(gradients_[k])) grad = gradients_[k];
+    const Tensor& mine = gradients_[k].mine;
+    const TensorImpl& from = *shells_[size_t(g.value)].tensor.impl();
+    if (from.data != mine.impl()->data) detail::copy_data(mine, shells_[size_t(g.value)].tensor);
+    if (!grad.is_same(mine)) grad = mine;
   }
   write_state();
   return results;

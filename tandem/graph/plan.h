@@ -67,7 +67,19 @@ class TANDEM_API Plan {
     DType dtype = f32;
   };
 
+  /// What a run does beside its steps, found once.
+  struct Result {
+    ValueId id;
+    int same_as = -1;  ///< an earlier result of the same value
+    int mobile = -1;   ///< written where it stays; -1: copied
+  };
+  struct Gradient {
+    Tensor mine;      ///< what the last run left in the leaf
+    int mobile = -1;  ///< written where it stays
+  };
+
   void make_shells();
+  void find_bindings();
   void bind_steps();
   void group_updates();
   void place();
@@ -84,7 +96,11 @@ class TANDEM_API Plan {
   std::vector<int> mobile_of_;  ///< by value; -1 for what lies in the arena
   std::vector<UpdateGroup> groups_;
   std::vector<bool> written_directly_;  ///< assignments that a group of updates makes in place
-  std::vector<Tensor> gradients_;       ///< one a GradientWrite
+  std::vector<Gradient> gradients_;     ///< one a GradientWrite
+  std::vector<Result> results_;
+  std::vector<int> states_;  ///< mobiles whose address their tensor has
+  std::vector<ValueId> keys_;
+  std::vector<size_t> written_later_;  ///< assignments that copy behind the last step
   Tensor arena_;
   int64_t arena_bytes_ = 0, value_bytes_ = 0;
 };

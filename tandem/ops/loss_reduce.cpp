@@ -55,7 +55,9 @@ void loss_launch(const LossKernel& k, const void* op, Reduction r, Inputs in, Te
     flat[i] = spread(in[i], full, compute);
     data[i] = static_cast<const char*>(flat[i].raw_data());
   }
-  std::vector<double> part(size_t((n + piece - 1) / piece));
+  static thread_local std::vector<double> kept;  // its memory serves every call
+  std::vector<double>& part = kept;
+  part.resize(size_t((n + piece - 1) / piece));
   cpu::parallel_for(int64_t(part.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const void* at[4] = {};

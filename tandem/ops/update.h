@@ -54,8 +54,9 @@ TANDEM_FN void update_chunk(const C c, const UpdateItem& item, int64_t begin, in
 template <class O, class T, int states>
 void update_all(const O& op, const double* hyper, std::span<const UpdateItem> items) {
   using C = decltype(op.template coefficients<T>(hyper, 1.0));
-  SmallVector<C, 1> coefficients;
-  coefficients.reserve(items.size());
+  static thread_local std::vector<C> kept;  // its memory serves every step
+  std::vector<C>& coefficients = kept;
+  coefficients.clear();
   int64_t total = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     total += items[i].n;
@@ -69,7 +70,9 @@ void update_all(const O& op, const double* hyper, std::span<const UpdateItem> it
     });
     return;
   }
-  std::vector<UpdateChunk> chunks;
+  static thread_local std::vector<UpdateChunk> kept_chunks;
+  std::vector<UpdateChunk>& chunks = kept_chunks;
+  chunks.clear();
   for (size_t i = 0; i < items.size(); ++i)
     for (int64_t k = 0; k < items[i].n; k += update_grain)
       chunks.push_back({int32_t(i), k, std::min(items[i].n, k + update_grain)});
