@@ -4,10 +4,7 @@
 #include "tandem/op/copy.h"
 #include "tandem/op/iterate.h"
 #include "tandem/op/kernel.h"
-
-#if TANDEM_X86
-#include <immintrin.h>
-#endif
+#include "tandem/op/stream.h"
 
 namespace tandem::detail {
 
@@ -18,8 +15,6 @@ namespace {
 constexpr int64_t tile = 1024;  // elements: operands and result stay in the L1 cache
 constexpr int64_t parallel_grain = point_grain;
 constexpr int max_inputs = max_point_inputs;
-// Results larger than the last-level cache are stored past it: that saves reading the lines first.
-constexpr int64_t streaming_bytes = int64_t(32) << 20;
 
 /// The type that the kernel computes in, given the promoted dtype of its inputs.
 DType compute_dtype(DType d, bool has_integer_kernel) {
@@ -30,20 +25,6 @@ DType compute_dtype(DType d, bool has_integer_kernel) {
 
 PointFn kernel_for(const PointKernel& k, DType compute) {
   return compute == f64 ? k.f64 : compute == f32 ? k.f32 : k.i64;
-}
-
-/// Copies a finished tile to memory without reading the lines it overwrites.
-void stream(char* to, const char* from, int64_t bytes) {
-#if TANDEM_X86
-  int64_t i = 0;
-  for (; i < bytes && (reinterpret_cast<uintptr_t>(to + i) & 15); ++i) to[i] = from[i];
-  for (; i + 16 <= bytes; i += 16)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-  for (; i < bytes; ++i) to[i] = from[i];
-#else
-  std::memcpy(to, from, size_t(bytes));
-#endif
 }
 
 struct Operand {
@@ -75,13 +56,20 @@ struct PointLoop {
     }
     char* y = out + offset[0] * out_item;
     const bool direct = !convert && stride[0] == 1 && !streaming;
-    for (int64_t i = 0; i < n; i += tile) {
-      const int64_t m = std::min(tile, n - i);
+    const int64_t step = streaming ? streaming_tile : tile;
+    constexpr int64_t distance = 4096;  // bytes to read ahead
+    for (int64_t i = 0; i < n; i += step) {
+      const int64_t m = std::min(step, n - i);
+      const char* ahead[max_inputs];
+      int n_ahead = 0;
       for (int k = 0; k < n_in; ++k) {
         const int64_t s = stride[k + 1];
         if (s == 0) ptr[k] = buffer[k];
-        else if (s == 1 && !in[k].gather) ptr[k] = at[k] + i * in[k].item;
-        else {
+        else if (s == 1 && !in[k].gather) {
+          const char* from = at[k] + i * in[k].item;
+          ptr[k] = from;
+          ahead[n_ahead++] = from + distance;
+        } else {
           gather_fn_of(k)(at[k] + i * s * in[k].item, s, buffer[k], m);
           ptr[k] = buffer[k];
         }
@@ -91,7 +79,7 @@ struct PointLoop {
         continue;
       }
       fn(op, ptr, buffer[n_in], m);
-      if (streaming) stream(y + i * out_item, buffer[n_in], m * out_item);
+      if (streaming) stream(y + i * out_item, buffer[n_in], m * out_item, ahead, n_ahead);
       else scatter(buffer[n_in], y + i * stride[0] * out_item, stride[0], m);
     }
   }
@@ -242,9 +230,7 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
       }
     });
   }
-#if TANDEM_X86
-  if (loop.streaming) _mm_sfence();
-#endif
+  if (loop.streaming) stream_end();
 }
 
 Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
