@@ -95,6 +95,13 @@ TEST(Allocator, BlocksAreAlignedAndDoNotOverlap) {
       ASSERT_EQ(kept[i].data<uint8_t>()[j], uint8_t(i + 1));
 }
 
+TEST(Allocator, SizesThatNeverComeAgainGoBack) {
+  // 80 GiB in all, never touched, one block at a time.
+  for (int64_t i = 1; i <= 200; ++i) empty({i << 22}, u8);
+  const MemoryStats m = memory_stats();
+  EXPECT_LE(m.reserved - m.in_use, 2 * m.peak_in_use + (int64_t(256) << 20));
+}
+
 TEST(Allocator, BlocksMoveBetweenThreads) {
   constexpr int rounds = 2000;
   std::vector<Tensor> slots(8);

@@ -265,6 +265,10 @@ TEST(Factories, Values) {
   EXPECT_EQ(linspace(0, 1, 5).to_vector<float>(), (std::vector<float>{0, 0.25, 0.5, 0.75, 1}));
   EXPECT_EQ(eye(2, 3).to_vector<float>(), (std::vector<float>{1, 0, 0, 0, 1, 0}));
   EXPECT_EQ(tensor({{1, 2}, {3, 4}}).to_vector<int>(), (std::vector<int>{1, 2, 3, 4}));
+  EXPECT_EQ(tensor({true, false}).dtype(), boolean);
+  EXPECT_EQ(tensor({{true, false}, {false, false}}).to_vector<int>(),
+            (std::vector<int>{1, 0, 0, 0}));
+  EXPECT_THROW(tensor({{1, 2}, {3}}), ShapeError);
   EXPECT_EQ(full({2}, 3, u8).to_vector<int>(), (std::vector<int>{3, 3}));
   EXPECT_EQ(ones_like(zeros({2}, f64)).dtype(), f64);
 }
