@@ -242,6 +242,37 @@ TEST(FusePoints, RandomGraphs) {
   }
 }
 
+TEST(LowerBatchNorm, OnePassWithWhatFollows) {
+  manual_seed(4);
+  nn::BatchNorm2d norm(3);
+  norm(randn({5, 3, 4, 4}) * 3.0 + 1.0);
+  norm.eval();
+  const NoGrad guard;
+  auto f = [&](const Tensor& x) { return relu(norm(x) + x); };
+  auto fast = compile(f), exact = compile(f, {.deterministic = true});
+  const Tensor x = randn({2, 3, 6, 6}), want = f(x);
+  EXPECT_TRUE(same_bits(exact(x), want));
+  EXPECT_LT(abs(fast(x) - want).max().item<double>(), 1e-6);
+  EXPECT_EQ(fast.explain().find("batch_norm"), std::string::npos) << fast.explain();
+  EXPECT_NE(exact.explain().find("batch_norm"), std::string::npos) << exact.explain();
+  // Statistics from outside count at every call.
+  norm.running_mean.fill_(0.5);
+  EXPECT_LT(abs(fast(x) - f(x)).max().item<double>(), 1e-6);
+}
+
+TEST(LowerBatchNorm, NotWhileTrainingNorAlone) {
+  manual_seed(5);
+  nn::BatchNorm1d norm(6);
+  const Tensor x = randn({8, 6});
+  auto training = compile([&](const Tensor& t) { return relu(norm(t)); });
+  training(x);
+  EXPECT_NE(training.explain().find("batch_norm"), std::string::npos);
+  norm.eval();
+  auto alone = compile([&](const Tensor& t) { return norm(t); });
+  EXPECT_TRUE(same_bits(alone(x), norm(x)));
+  EXPECT_NE(alone.explain().find("batch_norm"), std::string::npos);
+}
+
 TEST(FusePoints, ACompiledStepIsTheEagerOne) {
   auto run = [](bool compiled) {
     manual_seed(3);

@@ -48,6 +48,7 @@ struct Capture {
 };
 
 constexpr size_t most_instances = 32;
+using Lengths = SmallVector<AxisLength, 8>;
 
 }  // namespace
 
@@ -63,7 +64,7 @@ struct CompiledFunction::Impl {
 
   /// Whether `shape` is `pattern` with lengths for its unknown axes.
   static bool fits(const Shape& shape, const Shape& pattern, std::span<const int64_t> axes,
-                   std::vector<AxisLength>& lengths) {
+                   Lengths& lengths) {
     if (shape.size() != pattern.size()) return false;
     for (int i = 0; i < shape.size(); ++i) {
       if (shape[i] == pattern[i]) continue;
@@ -78,7 +79,7 @@ struct CompiledFunction::Impl {
 
   /// Empty when the capture fits; else why not, in words when `explain`.
   std::string mismatch(const Capture& c, const Leaves& in, bool explain, bool shapes,
-                       std::vector<AxisLength>& lengths) const {
+                       Lengths& lengths) const {
     auto no = [&](const auto&... text) { return explain ? cat(text...) : std::string("x"); };
     if (c.specs.size() != in.tensors.size())
       return no(in.tensors.size(), " tensors instead of ", c.specs.size());
@@ -197,13 +198,13 @@ struct CompiledFunction::Impl {
     }
   }
 
-  std::pair<Capture*, std::vector<AxisLength>> find(const Leaves& in, Trace& trace) {
+  std::pair<Capture*, Lengths> find(const Leaves& in, Trace& trace) {
     for (size_t k = captures.size(); k-- > 0;) {
-      std::vector<AxisLength> lengths;
+      Lengths lengths;
       if (mismatch(*captures[k], in, false, true, lengths).empty())
         return {captures[k].get(), std::move(lengths)};
     }
-    std::vector<AxisLength> lengths;
+    Lengths lengths;
     for (size_t k = captures.size(); k-- > 0;) {
       Capture& c = *captures[k];
       if (!mismatch(c, in, false, false, lengths).empty() || !generalise(c, in, trace)) continue;

@@ -181,7 +181,7 @@ void simplify(Graph& g) {
   eliminate_dead_code(g);
 }
 
-void optimize(Graph& g, bool) {
+void optimize(Graph& g, bool deterministic) {
   auto checked = [&](auto pass) {
     pass(g);
 #ifndef NDEBUG
@@ -192,6 +192,7 @@ void optimize(Graph& g, bool) {
   checked(fold_constants);
   checked(simplify);
   checked(eliminate_common_subexpressions);
+  if (!deterministic) checked(lower_batch_norm);
   checked(fuse_points);
 }
 

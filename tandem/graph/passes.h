@@ -18,12 +18,17 @@ TANDEM_API void fold_constants(Graph& graph);
 /// Nodes that change nothing go: casts to the own type, copies over a whole tensor, products with
 /// one, sums with zero, reshapes to the own shape. Exact (x + 0 maps -0 to 0, x * 1 is exact).
 TANDEM_API void simplify(Graph& graph);
+/// Batch normalisation by running statistics, where elementwise nodes read it, becomes a product
+/// and a sum a channel, so that fuse_points makes one pass of it and of what follows. Not exact:
+/// x s + (b - m s) for (x - m) s + b, which differ by some roundings.
+TANDEM_API void lower_batch_norm(Graph& graph);
 /// Chains and webs of elementwise nodes over one shape become one node each, which passes over
 /// memory once (see FusedPoint). Views, reductions and single nodes stay as they are; nothing is
 /// computed twice. Exact: the kernels are the same.
 TANDEM_API void fuse_points(Graph& graph);
 
-/// All of them, verified after each in builds with assertions.
+/// All of them, verified after each in builds with assertions; the exact ones alone when
+/// `deterministic`.
 TANDEM_API void optimize(Graph& graph, bool deterministic);
 
 }  // namespace tandem::graph
