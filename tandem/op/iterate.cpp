@@ -1,7 +1,7 @@
 #include "tandem/op/iterate.h"
 
-#include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace tandem::detail {
 
@@ -20,13 +20,17 @@ LoopNest::LoopNest(const Shape& shape, std::span<const Tensor* const> tensors)
   int order[max_dims], n = 0;
   for (int i = 0; i < shape.size(); ++i)
     if (shape[i] != 1) order[n++] = i;
-  std::stable_sort(order, order + n, [&](int a, int b) {
+  const auto outside = [&](int a, int b) {
     for (int k = 0; k < operands; ++k) {
       const int64_t x = step(k, a), y = step(k, b);
       if (x != y) return x > y;
     }
     return false;
-  });
+  };
+  // Eight axes at most, mostly in order already; std::stable_sort would ask for memory.
+  for (int i = 1; i < n; ++i)
+    for (int j = i; j > 0 && outside(order[j], order[j - 1]); --j)
+      std::swap(order[j], order[j - 1]);
   for (int j = 0; j < n; ++j) {
     const int axis = order[j];
     bool merge = !sizes.empty();
