@@ -7,9 +7,9 @@
 #include <cmath>
 #include <filesystem>
 
-#include "tandem/op/registry.h"
-#include "tandem/tandem.h"
-#include "tests/support/inputs.h"
+#include "tandem/io/file.h"
+#include "tandem/io/onnx_file.h"
+#include "tests/onnx_runtime/graphs.h"
 
 namespace tandem {
 namespace {
@@ -66,6 +66,181 @@ TEST(Onnx, AModuleSavedLoadedAndRunForAnyBatch) {
   ASSERT_EQ(names.size(), 4u);
   EXPECT_EQ(names[0].first, "0.weight");
   EXPECT_TRUE(net.is_training());
+}
+
+TEST(Onnx, ModelsOfEveryKindComeBack) {
+  const TemporaryFolder folder;
+  for (const auto& e : testing::save_models(folder.path)) {
+    LoadedGraph g = load_graph(folder / (e.name + ".onnx"));
+    const auto out = g.run(e.inputs);
+    ASSERT_EQ(out.size(), e.expected.size());
+    for (size_t i = 0; i < out.size(); ++i)
+      EXPECT_LT(largest_difference(out[i], e.expected[i]), 1e-5) << e.name << " output " << i;
+  }
+}
+
+TEST(Onnx, EveryRecordComesBack) {
+  const TemporaryFolder folder;
+  const auto all = testing::save_samples(folder.path);
+  EXPECT_GT(all.size(), 500u);
+  for (const auto& e : all) {
+    LoadedGraph g = load_graph(folder / (e.name + ".onnx"));
+    const auto out = g.run(e.inputs);
+    ASSERT_EQ(out.size(), e.expected.size());
+    for (size_t i = 0; i < out.size(); ++i)
+      EXPECT_LT(largest_difference(out[i], e.expected[i]), 1e-5) << e.name << " output " << i;
+  }
+}
+
+/// A step of Adam with dropout and batch norm: the file goes on where the program stopped.
+TEST(Onnx, ATrainingStepGoesOnFromTheFile) {
+  const TemporaryFolder folder;
+  manual_seed(3);
+  nn::Sequential net(nn::Linear(6, 8), nn::BatchNorm1d(8), nn::ReLU(), nn::Linear(8, 3));
+  optim::Adam opt(net.parameters(), {.lr = 1e-2});
+  auto step = compile([&](const Tensor& x, const Tensor& y) {
+    Tensor loss = cross_entropy(net(x), y);
+    opt.zero_grad();
+    loss.backward();
+    opt.step();
+    return loss;
+  });
+  std::vector<Tensor> x, y;
+  for (int i = 0; i < 20; ++i) {
+    x.push_back(randn({i < 4 ? 16 + 8 * (i % 2) : 16, 6}));  // two lengths: any batch
+    y.push_back(randint(3, {x.back().size(0)}));
+  }
+  for (size_t i = 0; i < 10; ++i) step(x[i], y[i]);
+  save(step, folder / "train.onnx", {.names = net.state_dict()});
+  std::vector<double> here, there;
+  LoadedGraph loaded = load_graph(folder / "train.onnx");
+  EXPECT_EQ(to_string(loaded.inputs()[0]), "in0: f32[batch, 6]");
+  ASSERT_EQ(loaded.outputs().size(), 1u);
+  for (size_t i = 10; i < 20; ++i) {
+    there.push_back(loaded.run({x[i], y[i]})[0].item<double>());
+    here.push_back(step(x[i], y[i]).item<double>());
+    EXPECT_NEAR(here.back(), there.back(), 1e-5);
+  }
+  for (const auto& [name, t] : net.state_dict())
+    EXPECT_LT(largest_difference(find(loaded.state_dict(), name), t), 1e-5) << name;
+}
+
+TEST(Onnx, DropoutDrawsAnew) {
+  const TemporaryFolder folder;
+  const auto g = Graph::make();
+  {
+    const GraphScope scope(g);
+    g->output("y", dropout(placeholder("x", {-1}), 0.5, true));
+  }
+  save(*g, folder / "dropout.onnx");
+  LoadedGraph loaded = load_graph(folder / "dropout.onnx");
+  const Tensor x = ones({200}), a = loaded.run({x})[0], b = loaded.run({x})[0];
+  EXPECT_NE(a.to_vector<float>(), b.to_vector<float>());
+  EXPECT_NEAR(a.to_vector<double>()[0] * (2 - a.to_vector<double>()[0]), 0, 1e-6);  // 0 or 2
+}
+
+TEST(Onnx, ASessionsGraph) {
+  const TemporaryFolder folder;
+  const auto g = Graph::make();
+  Tensor x, y, loss, train, init;
+  {
+    const GraphScope scope(g);
+    x = placeholder("x", {-1, 3});
+    y = placeholder("y", {-1, 1});
+    const Tensor w = variable("w", zeros({3, 1}));
+    loss = mse_loss(matmul(x, w), y);
+    optim::SGD sgd({w}, {.lr = 0.1});
+    train = minimize(sgd, loss);
+    init = global_variables_initializer();
+  }
+  Session s(g);
+  s.run(init);
+  const Tensor X = randn({8, 3}), Y = randn({8, 1});
+  s.run({train}, {{x, X}, {y, Y}});
+  EXPECT_EQ(error_of<ValueError>([&] {
+              save(*g, folder / "s.onnx", {.outputs = {{"loss", loss}}});
+            }),
+            "save(): variable \"w\" has a value in each Session only; give them in "
+            "options.variables (session.state_dict())");
+  save(*g, folder / "eval.onnx", {.variables = s.state_dict(), .outputs = {{"loss", loss}}});
+  save(*g, folder / "train.onnx",
+       {.variables = s.state_dict(), .outputs = {{"loss", loss}, {"train", train}}});
+  LoadedGraph eval = load_graph(folder / "eval.onnx"), on = load_graph(folder / "train.onnx");
+  for (int i = 0; i < 5; ++i) {
+    const double want = s.run({loss, train}, {{x, X}, {y, Y}})[0].item<double>();
+    EXPECT_NEAR(on.run({{"x", X}, {"y", Y}}).at(0).item<double>(), want, 1e-6);
+    if (i == 0) {
+      EXPECT_NEAR(eval.run({{"x", X}, {"y", Y}}).at(0).item<double>(), want, 1e-6);
+    }
+  }
+}
+
+TEST(Onnx, ControlFlow) {
+  const TemporaryFolder folder;
+  const auto g = Graph::make();
+  const Tensor w = tensor({2.f, 3.f}), zero = zeros({});
+  {
+    const GraphScope scope(g);
+    const Tensor x = placeholder("x", {-1, 2});
+    const Tensor y = cond(
+        sum(x) > 0.0, [&] { return x * w; }, [&] { return x - w; });
+    const auto last = while_loop([&](const Tensor& v) { return sum(abs(v)) < 100.0; },
+                                 [&](const Tensor& v) { return v * 2.0 + w; }, {y});
+    g->output("y", y);
+    g->output("last", last[0]);
+    g->output("running", scan([](const Tensor& a, const Tensor& b) { return a + b; },
+                              placeholder("list", {4}), zero));
+  }
+  save(*g, folder / "flow.onnx");
+  LoadedGraph loaded = load_graph(folder / "flow.onnx");
+  const Tensor list = tensor({1.f, 2.f, 3.f, 4.f});
+  for (double sign : {1.0, -1.0}) {
+    const Tensor x = (rand({3, 2}) + 0.1) * sign;
+    const Tensor y = sign > 0 ? x * w : x - w;
+    Tensor last = y;
+    while (sum(abs(last)).item<double>() < 100) last = last * 2.0 + w;
+    const auto out = loaded.run({x, list});
+    EXPECT_LT(largest_difference(out[0], y), 1e-6);
+    EXPECT_LT(largest_difference(out[1], last), 1e-6);
+    EXPECT_EQ(out[2].to_vector<float>(), (std::vector<float>{1, 3, 6, 10}));
+  }
+}
+
+TEST(Onnx, Errors) {
+  const TemporaryFolder folder;
+  nn::Linear net(4, 3);
+  save(net, folder / "net.onnx", {randn({2, 4})});
+  LoadedGraph g = load_graph(folder / "net.onnx");
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              g.run({randn({2, 5})});
+            }),
+            "LoadedGraph::run(): input input: f32[batch, 4], got shape [2, 5]");
+  EXPECT_EQ(error_of<DTypeError>([&] {
+              g.run({ones({2, 4}, i64)});
+            }),
+            "LoadedGraph::run(): input input: f32[batch, 4], got i64");
+  EXPECT_EQ(error_of<ValueError>([&] {
+              g.run({{"z", randn({2, 4})}});
+            }),
+            "LoadedGraph::run(): missing input: f32[batch, 4]; unknown z;");
+  EXPECT_EQ(error_of<ValueError>([&] { g.run(std::span<const Tensor>()); }),
+            "LoadedGraph::run(): 0 inputs for 1");
+  onnx::Model m = onnx::read_model(folder / "net.onnx");
+  m.graph.nodes[0].op_type = "Resample";
+  auto load = [&] {
+    const std::string bytes = onnx::serialize(m);
+    parse_graph({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+  };
+  EXPECT_EQ(
+      error_of<NotImplemented>(load),
+      "load_graph(): Resample \"Linear/linear\" of domain \"ai.onnx\", operator set 17, cannot be "
+      "imported");
+  m.graph.nodes[0].op_type = "Gemm";
+  m.graph.nodes[0].inputs[0] = "nothing";
+  EXPECT_EQ(
+      error_of<ValueError>(load),
+      "load_graph(): Gemm \"Linear/linear\" takes \"nothing\", which nothing before it gives");
+  EXPECT_THROW(load_graph(folder / "none.onnx"), IOError);
 }
 
 }  // namespace

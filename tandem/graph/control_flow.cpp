@@ -375,6 +375,11 @@ Recorder* recorder_of(const Tensor& t) {
 
 bool has_regions(const OpInfo& info) { return info.infer == infer_regions; }
 
+Regions regions_of(const void* op) {
+  const ControlFlow& n = node_of(op);
+  return {n.loop, n.variables, n.maximum, n.first->graph(), n.second->graph()};
+}
+
 std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
                                          std::span<const AxisLength> lengths, const OpInfo*& row) {
   const ControlFlow& n = node_of(op);

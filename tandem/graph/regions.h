@@ -26,6 +26,15 @@ class RegionGraph {
 
 /// Whether a record is a node with regions.
 bool has_regions(const OpInfo& info);
+/// What such a node holds. cond: `first` if its input 0 holds, else `second`; their inputs follow,
+/// one after the other. while_loop: `first` makes the next `variables` as long as `second` holds;
+/// its inputs are the variables, what `first` uses besides, and what `second` does.
+struct Regions {
+  bool loop;
+  int64_t variables, maximum;  ///< maximum: of steps; -1 is without bound
+  std::shared_ptr<const Graph> first, second;
+};
+Regions regions_of(const void* op);
 /// The record with its regions made for given lengths of unknown axes.
 std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
                                          std::span<const AxisLength> lengths, const OpInfo*& row);

@@ -4,8 +4,10 @@
 #include "tandem/core/factory.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/passes.h"
+#include "tandem/graph/regions.h"
 #include "tandem/graph/specialise.h"
 #include "tandem/io/detail/onnx_export.h"
+#include "tandem/op/registry.h"
 #include "tandem/ops/cast.h"
 
 namespace tandem {
@@ -68,15 +70,20 @@ OnnxExporter::OnnxExporter(const graph::Graph& graph, const SaveGraphOptions& op
     : graph_(graph.clone()) {
   find_roots(options);
   graph::eliminate_dead_code(*graph_);
+  axes_ = graph_->axes();
+  count_uses();
+  name_axes();
+  name_values(options);
+}
+
+void OnnxExporter::count_uses() {
   used_.assign(graph_->values().size(), false);
   for (const graph::Node& n : graph_->nodes())
     for (ValueId id : n.inputs)
       if (id >= 0) used_[size_t(id)] = true;
-  for (const auto& [name, id] : outputs_) used_[size_t(id)] = true;
+  for (ValueId id : graph_->outputs()) used_[size_t(id)] = true;
   for (const graph::Assignment& a : graph_->assignments())
     used_[size_t(a.state)] = used_[size_t(a.value)] = true;
-  name_axes();
-  name_values(options);
 }
 
 /// What is saved: the outputs, the assignments of the effects that they have, and what those need.
@@ -159,7 +166,7 @@ std::string OnnxExporter::unique(std::string name) {
 }
 
 void OnnxExporter::name_axes() {
-  for (int64_t stand_in : graph_->axes()) {
+  for (int64_t stand_in : axes_) {
     std::string name;
     for (ValueId id : graph_->inputs())
       for (int a = 0; name.empty() && a < graph_->value(id).spec.shape.size(); ++a)
@@ -176,6 +183,15 @@ void OnnxExporter::name_values(const SaveGraphOptions& options) {
   graph::Graph& g = *graph_;
   names_.assign(g.values().size(), "");
   for (ValueId id : g.inputs()) names_[size_t(id)] = unique(g.value(id).name);
+  for (int64_t stand_in : axes_) {
+    lengths_.emplace_back("", 0);
+    for (ValueId id : g.inputs()) {
+      const Shape& s = g.value(id).spec.shape;
+      const auto at = std::find(s.begin(), s.end(), stand_in);
+      if (at != s.end() && lengths_.back().first.empty())
+        lengths_.back() = {names_[size_t(id)], at - s.begin()};
+    }
+  }
   for (auto& [name, id] : outputs_) {
     name = unique(name);
     if (names_[size_t(id)].empty() && g.value(id).kind == ValueKind::result)
@@ -223,7 +239,7 @@ std::string OnnxExporter::name_of(ValueId id) {
 // --- Lengths --------------------------------------------------------------------------------
 
 std::vector<graph::LengthTerm> OnnxExporter::terms(int64_t v) const {
-  return graph::length_terms(v, graph_->axes());
+  return graph::length_terms(v, axes_);
 }
 
 bool OnnxExporter::open(int64_t v) const { return !terms(v).empty(); }
@@ -239,17 +255,17 @@ std::string OnnxExporter::length(int64_t v) {
   for (const graph::LengthTerm& t : sum) {
     std::string product;
     for (size_t axis : t.axes) {
-      std::string& known = emitted_[cat("axis ", axis)];
-      for (ValueId id : graph_->inputs()) {
-        const Shape& s = graph_->value(id).spec.shape;
-        const auto at = std::find(s.begin(), s.end(), graph_->axes()[axis]);
-        if (!known.empty() || at == s.end()) continue;
-        known = emit("Gather", {emit("Shape", {names_[size_t(id)]}), ints({at - s.begin()})},
-                     {Attribute::of("axis", 0)});
-      }
-      require<NotImplemented>(!known.empty(), "save(): no input has the length \"",
+      const std::string known = emitted_[cat("axis ", axis)];
+      const auto& [input, at] = lengths_[axis];
+      require<NotImplemented>(!input.empty(), "save(): no input has the length \"",
                               axis_names_[axis], "\"");
-      product = product.empty() ? known : emit("Mul", {product, known});
+      if (known.empty()) {
+        const std::string name =
+            emit("Gather", {emit("Shape", {input}), ints({at})}, {Attribute::of("axis", 0)});
+        emitted_[cat("axis ", axis)] = name;
+      }
+      const std::string& one = emitted_[cat("axis ", axis)];
+      product = product.empty() ? one : emit("Mul", {product, one});
     }
     if (product.empty()) product = ints({t.factor});
     else if (t.factor != 1) product = emit("Mul", {product, ints({t.factor})});
@@ -309,18 +325,23 @@ std::string OnnxExporter::tensor(ValueId id) {
   const Tensor& t = graph_->value(id).tensor;
   require<NotImplemented>(!open(t.shape()), "save(): a constant of shape ", t.shape(),
                           " was made from an axis of unknown length");
-  if (t.numel() == 1 && t.dtype() != boolean && !graph_->axes().empty()) {
-    const double v = t.item<double>(), back = v != 0 ? 1 / v : 0;
-    std::string x;
-    if (v == std::nearbyint(v) && std::abs(v) < 9e15 && open(int64_t(v))) {
-      x = emit("Cast", {length(int64_t(v))},
-               {Attribute::of("to", int32_t(onnx::to_element_type(t.dtype())))});
-    } else if (const double n = std::nearbyint(back);
-               std::abs(n) < 9e15 && std::abs(back - n) < 1e-6 * std::abs(n) && open(int64_t(n))) {
-      x = emit("Reciprocal",
-               {emit("Cast", {length(int64_t(n))},
-                     {Attribute::of("to", int32_t(onnx::to_element_type(t.dtype())))})});
-    }
+  if (t.numel() == 1 && t.dtype() != boolean && !axes_.empty()) {
+    const double v = t.item<double>();
+    auto made_of = [&](double n) {  // the length, or "" when it is none
+      const double r = std::nearbyint(n);
+      if (std::abs(r) > 9e15 || std::abs(n - r) > 1e-6 * std::abs(r) || !open(int64_t(r)))
+        return std::string();
+      return cast(length(int64_t(r)), i64, f64);
+    };
+    std::string x = made_of(v);
+    if (v != std::nearbyint(v)) x.clear();
+    // As graph::substitute() does: 1 / n, and 1 + 1 / n.
+    if (x.empty() && v != 0)
+      if (const std::string n = made_of(1 / v); !n.empty()) x = emit("Reciprocal", {n});
+    if (x.empty() && v > 1 && v < 1.001)
+      if (const std::string n = made_of(1 / (v - 1)); !n.empty())
+        x = emit("Add", {emit("Reciprocal", {n}), filled(1, 1, f64)});
+    if (!x.empty()) x = cast(x, f64, t.dtype());
     if (!x.empty()) return reshape(x, t.shape());
   }
   const std::string name = unique(graph_->value(id).name.empty() ? "c" : graph_->value(id).name);
@@ -344,7 +365,7 @@ std::string OnnxExporter::in(int i, DType as) {
   const Value& v = graph_->value(id);
   // A number takes its place in the file with the dtype that it is used with.
   if (v.kind == ValueKind::constant && v.tensor.numel() == 1 && v.tensor.dim() == 0 &&
-      v.spec.dtype != as && graph_->axes().empty())
+      v.spec.dtype != as && axes_.empty())
     return scalar(v.tensor.item<double>(), as);
   return cast(name_of(id), v.spec.dtype, as);
 }
@@ -414,6 +435,9 @@ void OnnxExporter::write_tandem(const graph::Node& n) {
 
 void OnnxExporter::write_node(const graph::Node& n) {
   node_ = &n;
+  if (graph::has_regions(*n.info)) return write_regions(n);
+  require<NotImplemented>(find_op(n.info->name) == n.info, "save(): a ", n.info->name,
+                          " cannot be saved");
   const OnnxRuleFor* rule = rules().find(n.info->name);
   if (!rule || !rule->call(*this, n.op.get(), rule->rule)) write_tandem(n);
 }
@@ -423,14 +447,12 @@ onnx::ValueInfo OnnxExporter::info(const std::string& name, const Spec& spec) co
   v.type.kind = onnx::Type::Kind::tensor;
   v.type.element = onnx::to_element_type(spec.dtype);
   v.type.shape.emplace();
-  const int64_t least = graph_->axes().empty()
-                            ? INT64_MAX
-                            : *std::min_element(graph_->axes().begin(), graph_->axes().end()) / 64;
+  const int64_t least =
+      axes_.empty() ? INT64_MAX : *std::min_element(axes_.begin(), axes_.end()) / 64;
   for (int64_t d : spec.shape) {
-    const auto axis = std::find(graph_->axes().begin(), graph_->axes().end(), d);
+    const auto axis = std::find(axes_.begin(), axes_.end(), d);
     onnx::Dim dim;
-    if (axis != graph_->axes().end())
-      dim.param = axis_names_[size_t(axis - graph_->axes().begin())];
+    if (axis != axes_.end()) dim.param = axis_names_[size_t(axis - axes_.begin())];
     else if (d < least) dim.value = d;  // else made from an unknown length in some way
     v.type.shape->push_back(dim);
   }
@@ -478,7 +500,7 @@ onnx::Model OnnxExporter::write() {
 
   std::string axes;
   for (size_t i = 0; i < axis_names_.size(); ++i)
-    axes += cat(i ? " " : "", axis_names_[i], "=", g.axes()[i]);
+    axes += cat(i ? " " : "", axis_names_[i], "=", axes_[i]);
   if (!axes.empty()) model_.metadata.emplace_back("tandem.axes", axes);
   for (size_t i = 0; i < g.values().size(); ++i) {
     if (g.values()[i].kind != ValueKind::state || !used_[i]) continue;

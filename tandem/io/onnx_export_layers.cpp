@@ -158,18 +158,22 @@ bool attention(E& e, const ScaledDotProductAttention& op) {
   std::swap(axes[axes.size() - 1], axes[axes.size() - 2]);
   std::string scores = e.emit(
       "MatMul", {e.emit("Mul", {e.in(0, d), e.scalar(scale, d)}), e.transpose(e.in(1, d), axes)});
-  const double infinity = std::numeric_limits<double>::infinity();
+  std::string seen;  // true where a query may look
   if (op.is_causal) {
     const std::string ones =
         e.emit("Expand", {e.scalar(1, i64), e.shape({q[n - 2], k[k.size() - 2]})});
-    const std::string seen =
-        e.cast(e.emit("Trilu", {ones}, {Attribute::of("upper", 0)}), i64, boolean);
-    scores = e.emit("Where", {seen, scores, e.scalar(-infinity, d)});
+    seen = e.cast(e.emit("Trilu", {ones}, {Attribute::of("upper", 0)}), i64, boolean);
+  } else if (e.has(3) && e.dtype(3) == boolean) {
+    seen = e.in(3);
   } else if (e.has(3)) {
-    scores = e.dtype(3) == boolean ? e.emit("Where", {e.in(3), scores, e.scalar(-infinity, d)})
-                                   : e.emit("Add", {scores, e.in(3, d)});
+    scores = e.emit("Add", {scores, e.in(3, d)});
   }
-  return e.result("MatMul", {e.emit("Softmax", {scores}, {Attribute::of("axis", -1)}), e.in(2, d)});
+  if (!seen.empty())
+    scores = e.emit("Where", {seen, scores, e.scalar(-std::numeric_limits<double>::infinity(), d)});
+  std::string weights = e.emit("Softmax", {scores}, {Attribute::of("axis", -1)});
+  // A query that may look nowhere gets zeros, where the softmax is not a number.
+  if (!seen.empty() && !op.is_causal) weights = e.emit("Where", {seen, weights, e.scalar(0, d)});
+  return e.result("MatMul", {weights, e.in(2, d)});
 }
 
 // --- Recurrent layers -----------------------------------------------------------------------

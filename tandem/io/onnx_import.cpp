@@ -6,6 +6,7 @@
 #include "tandem/graph/ir.h"
 #include "tandem/io/detail/onnx_import.h"
 #include "tandem/op/copy.h"
+#include "tandem/op/recorder.h"
 #include "tandem/op/registry.h"
 #include "tandem/ops/cast.h"
 
@@ -172,13 +173,13 @@ std::optional<std::vector<int64_t>> OnnxImporter::list(std::string_view name, in
 
 std::vector<int64_t> OnnxImporter::ints(int i) const {
   const Tensor t = in(i);
-  if (t.is_symbolic()) unsupported("input ", i, " depends on what a run is given");
+  if (t.is_symbolic()) needs_value(i);
   need(t.dim() <= 1, "input ", i, " has shape ", t.shape(), ", needs one axis");
   return t.to_vector<int64_t>();
 }
 double OnnxImporter::number(int i) const {
   const Tensor t = in(i);
-  if (t.is_symbolic()) unsupported("input ", i, " depends on what a run is given");
+  if (t.is_symbolic()) needs_value(i);
   need(t.numel() == 1, "input ", i, " has shape ", t.shape(), ", needs one number");
   return t.item<double>();
 }
@@ -262,6 +263,12 @@ Tensors OnnxImporter::run_node() {
   if (!own_domain(node_->domain) || it == onnx_imports().end())
     throw NotImplemented(cat("load_graph(): operator ", where(), " of operator set ", opset(),
                              " cannot be imported"));
+  // What constants determine is computed at once, inside a region that is being recorded as well.
+  const std::string& op = node_->op_type;
+  bool known = op != "If" && op != "Loop" && op != "Scan";
+  for (int i = 0; known && i < inputs(); ++i) known = !has(i) || !in(i).is_symbolic();
+  std::optional<Uncaptured> now;
+  if (known) now.emplace();
   return it->second(*this);
 }
 
@@ -285,6 +292,8 @@ void OnnxImporter::run(const std::vector<onnx::Node>& nodes) {
       throw DTypeError(named(e));
     } catch (const IndexError& e) {
       throw IndexError(named(e));
+    } catch (const NeedsValue&) {
+      throw;
     } catch (const NotImplemented& e) {
       throw NotImplemented(named(e));
     } catch (const ValueError& e) {

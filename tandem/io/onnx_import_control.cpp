@@ -2,9 +2,13 @@
 #include <utility>
 
 #include "tandem/core/factory.h"
+#include "tandem/graph/control_flow.h"
 #include "tandem/io/detail/onnx_import.h"
+#include "tandem/ops/add.h"
 #include "tandem/ops/cat.h"
+#include "tandem/ops/compare.h"
 #include "tandem/ops/flip.h"
+#include "tandem/ops/logical.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
 
@@ -22,11 +26,51 @@ const onnx::Graph& body(I& n, std::string_view name) {
 }
 
 Tensors if_(I& n) {
+  if (const Tensor condition = n.in(0); condition.is_symbolic()) {
+    const onnx::Graph &yes = body(n, "then_branch"), &no = body(n, "else_branch");
+    const auto out = cond(
+        condition, [&] { return n.run_body(yes, {}); }, [&] { return n.run_body(no, {}); });
+    return {out.begin(), out.end()};
+  }
   return n.run_body(body(n, n.number(0) != 0 ? "then_branch" : "else_branch"), {});
+}
+
+/// A loop whose course is not known: its variables are the step, whether it goes on, and ONNX's.
+Tensors open_loop(I& n, const onnx::Graph& g) {
+  std::vector<Tensor> start{full({}, 0, i64),
+                            n.has(1) ? reshape(n.in(1), {}) : full({}, 1, boolean)};
+  for (int i = 2; i < n.inputs(); ++i) start.push_back(n.in(i));
+  n.need(g.outputs.size() + 1 >= start.size(), "its graph gives ", g.outputs.size(), " values");
+  if (g.outputs.size() + 1 > start.size()) n.unsupported("lists of a loop of unknown length");
+  const Tensor most = n.has(0) ? reshape(n.in(0), {}) : Tensor();
+  const auto last = while_loop(
+      [&](const Tensors& v) { return most.defined() ? logical_and(v[1], v[0] < most) : v[1]; },
+      [&](const Tensors& v) {
+        Tensors next = n.run_body(g, v);
+        next[0] = reshape(next[0], {});
+        Tensors all{v[0] + 1};
+        for (const Tensor& t : next) all.push_back(t);
+        return all;
+      },
+      start);
+  return {last.begin() + 2, last.end()};
 }
 
 Tensors loop(I& n) {
   const onnx::Graph& g = body(n, "body");
+  const bool counted = !n.has(0) || !n.in(0).is_symbolic();
+  // A body that passes its condition on runs to the count.
+  bool passes = false;
+  if (!g.outputs.empty() && g.inputs.size() > 1) {
+    const std::string &out = g.outputs[0].name, &in = g.inputs[1].name;
+    passes = out == in;
+    for (const onnx::Node& node : g.nodes)
+      if (node.outputs == std::vector{out})
+        passes = node.op_type == "Identity" && node.inputs == std::vector{in};
+    for (const onnx::Node& node : g.nodes)
+      if (node.outputs == std::vector{out} && node.op_type == "Constant") passes = true;
+  }
+  if (!counted || (n.has(1) && n.in(1).is_symbolic()) || !passes) return open_loop(n, g);
   const int64_t most = n.has(0) ? int64_t(n.number(0)) : most_steps + 1;
   bool on = !n.has(1) || n.number(1) != 0;
   Tensors carried;

@@ -250,7 +250,16 @@ Tensors layer_norm_(I& n) {
   auto whole = [&](const Tensor& t) {
     return !t.defined() || t.shape() == shape ? t : contiguous(expand(t, shape));
   };
-  return {layer_norm(x, shape, whole(n.in(1)), whole(n.in_or_none(2)), n.real("epsilon", 1e-5f))};
+  const double eps = n.real("epsilon", 1e-5f);
+  Tensors out{layer_norm(x, shape, whole(n.in(1)), whole(n.in_or_none(2)), eps)};
+  if (n.node().outputs.size() > 1) {
+    Shape axes;
+    for (int i = int(axis); i < x.dim(); ++i) axes.push_back(i);
+    const Tensor m = mean(x, axes, true);
+    out.push_back(m);
+    out.push_back(rsqrt(mean(square(x - m), axes, true) + eps));
+  }
+  return out;
 }
 Tensors rms_norm(I& n) {
   const Tensor x = n.in(0);

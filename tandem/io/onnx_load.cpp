@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 #include "tandem/core/factory.h"
@@ -7,6 +8,7 @@
 #include "tandem/io/detail/onnx_import.h"
 #include "tandem/io/onnx.h"
 #include "tandem/op/copy.h"
+#include "tandem/ops/cast.h"
 
 namespace tandem {
 
@@ -76,10 +78,12 @@ std::string to_string(const GraphPort& p) {
 struct LoadedGraph::Impl {
   struct Instance {
     std::vector<Shape> shapes;
+    Tensors values;  ///< of the inputs that shapes depend on; undefined for the others
     std::shared_ptr<graph::Graph> graph;
     std::unique_ptr<graph::Plan> plan;
   };
   static constexpr size_t most_instances = 32;
+  static constexpr int64_t most_frozen = 4096;
 
   onnx::Model model;
   std::vector<GraphPort> inputs, outputs;
@@ -88,10 +92,14 @@ struct LoadedGraph::Impl {
   std::map<std::string, std::string> next;  ///< the output that a state becomes
   std::vector<std::pair<std::string, int64_t>> axes;
   std::vector<std::unique_ptr<Instance>> instances;
+  /// Shapes depend on the values of inputs: integers and single numbers are constants of an
+  /// instance.
+  bool by_value = false;
 
   explicit Impl(onnx::Model m);
   std::vector<AxisLength> check(std::span<const Shape> shapes) const;
-  Instance& instance(std::span<const Shape> shapes);
+  Instance& instance(std::span<const Shape> shapes, const Tensors& given);
+  std::unique_ptr<Instance> build(std::span<const Shape> shapes, const Tensors& given) const;
 };
 
 LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
@@ -157,20 +165,25 @@ std::vector<AxisLength> LoadedGraph::Impl::check(std::span<const Shape> shapes) 
   return lengths;
 }
 
-LoadedGraph::Impl::Instance& LoadedGraph::Impl::instance(std::span<const Shape> shapes) {
-  for (const auto& i : instances)
-    if (std::equal(i->shapes.begin(), i->shapes.end(), shapes.begin(), shapes.end())) return *i;
-  const detail::Uncaptured now;
-  const NoGrad no_grad;
+std::unique_ptr<LoadedGraph::Impl::Instance> LoadedGraph::Impl::build(std::span<const Shape> shapes,
+                                                                      const Tensors& given) const {
   const std::vector<AxisLength> lengths = check(shapes);
   auto fresh = std::make_unique<Instance>();
   fresh->shapes.assign(shapes.begin(), shapes.end());
+  fresh->values.resize(inputs.size());
   fresh->graph = graph::Graph::make();
   graph::Graph& g = *fresh->graph;
   OnnxImporter importer(g, model, lengths);
   importer.set_opset(detail::onnx_opset(model.operator_sets));
-  for (size_t i = 0; i < inputs.size(); ++i)
-    importer.set(inputs[i].name, g.input(inputs[i].name, {shapes[i], inputs[i].dtype, {}}));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor x = g.input(inputs[i].name, {shapes[i], inputs[i].dtype, {}});
+    const int64_t most = is_floating(inputs[i].dtype) ? 1 : most_frozen;
+    if (by_value && !given.empty() && shapes[i].numel() <= most) {
+      fresh->values[i] = clone(given[i]);
+      fresh->values[i].impl()->flags |= TensorImpl::made_in_capture;
+    }
+    importer.set(inputs[i].name, fresh->values[i].defined() ? fresh->values[i] : x);
+  }
   for (const auto& [name, t] : constants) {
     t.impl()->flags |= TensorImpl::made_in_capture;
     importer.set(name, t);
@@ -181,7 +194,12 @@ LoadedGraph::Impl::Instance& LoadedGraph::Impl::instance(std::span<const Shape> 
     importer.set(name, g.handle(id));
   }
   importer.run(model.graph);
-  for (const GraphPort& p : outputs) g.output(p.name, importer.value(p.name));
+  for (const GraphPort& p : outputs) {
+    const Tensor value = importer.value(p.name);
+    require<DTypeError>(value.dtype() == p.dtype, "load_graph(): output ", to_string(p), " is ",
+                        to_string(value.spec()));
+    g.output(p.name, value);
+  }
   for (const auto& [name, out] : next) {
     const Tensor target = tandem::find(state, name), value = importer.value(out);
     require(target.spec() == value.spec(), "load_graph(): state \"", name, "\" is ",
@@ -189,6 +207,30 @@ LoadedGraph::Impl::Instance& LoadedGraph::Impl::instance(std::span<const Shape> 
     g.edit_assignments().push_back({g.capture(target), g.id_of(value)});
   }
   graph::verify(g);
+  return fresh;
+}
+
+LoadedGraph::Impl::Instance& LoadedGraph::Impl::instance(std::span<const Shape> shapes,
+                                                         const Tensors& given) {
+  for (const auto& i : instances) {
+    if (!std::equal(i->shapes.begin(), i->shapes.end(), shapes.begin(), shapes.end())) continue;
+    bool same = true;
+    for (size_t k = 0; k < given.size(); ++k)
+      if (i->values[k].defined())
+        same = same && std::memcmp(i->values[k].raw_data(), given[k].raw_data(),
+                                   size_t(given[k].numel() * itemsize(given[k].dtype()))) == 0;
+    if (same) return *i;
+  }
+  const detail::Uncaptured now;
+  const NoGrad no_grad;
+  std::unique_ptr<Instance> fresh;
+  try {
+    fresh = build(shapes, given);
+  } catch (const detail::NeedsValue&) {
+    if (by_value || given.empty()) throw;
+    by_value = true;
+    fresh = build(shapes, given);
+  }
   if (instances.size() >= most_instances) instances.erase(instances.begin());
   instances.push_back(std::move(fresh));
   return *instances.back();
@@ -212,7 +254,7 @@ std::vector<Tensor> LoadedGraph::run(std::span<const Tensor> inputs) {
     shapes.push_back(inputs[i].shape());
     in.push_back(detail::as_contiguous(inputs[i]));
   }
-  Impl::Instance& i = impl_->instance(shapes);
+  Impl::Instance& i = impl_->instance(shapes, in);
   if (!i.plan) {
     auto ready = i.graph->clone();
     graph::optimize(*ready, false);
@@ -257,7 +299,7 @@ void LoadedGraph::load_state_dict(const NamedTensors& state) {
 std::shared_ptr<const graph::Graph> LoadedGraph::graph(std::span<const Shape> shapes) {
   require(shapes.size() == impl_->inputs.size(), "LoadedGraph::graph(): ", shapes.size(),
           " shapes for ", impl_->inputs.size(), " inputs");
-  return impl_->instance(shapes).graph;
+  return impl_->instance(shapes, {}).graph;
 }
 
 std::string LoadedGraph::describe() const {

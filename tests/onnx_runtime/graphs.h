@@ -83,6 +83,31 @@ struct CausalAttention : nn::Module<CausalAttention> {
   }
 };
 
+inline SavedExample save_control_flow(const std::string& folder) {
+  const auto g = Graph::make();
+  const Tensor w = tensor({2.f, 3.f}), x = rand({3, 2});
+  auto halve_or_double = [&](const Tensor& t) {
+    return cond(
+        sum(t) > 100.0, [&] { return t * 0.5; }, [&] { return t * 2.0 + w; });
+  };
+  auto many = [&](const Tensor& t) {
+    return while_loop([&](const Tensor&, const Tensor& i) { return (i < 9).reshape({}); },
+                      [&](const Tensor& v, const Tensor& i) {
+                        return std::vector<Tensor>{halve_or_double(v), i + 1};
+                      },
+                      {t, zeros({1}, i64)});
+  };
+  {
+    const GraphScope scope(g);
+    const auto out = many(placeholder("x", {-1, 2}));
+    g->output("v", out[0]);
+    g->output("i", out[1]);
+  }
+  save(*g, folder + "/control_flow.onnx");
+  const auto want = many(x);
+  return {"control_flow", {{"x", x}}, {want[0], want[1]}};
+}
+
 inline std::vector<SavedExample> save_models(const std::string& folder) {
   manual_seed(7);
   std::vector<SavedExample> all;
@@ -104,6 +129,7 @@ inline std::vector<SavedExample> save_models(const std::string& folder) {
   all.push_back(save_example<2>(folder, "attention", causal,
                                 {randn({2, 5, 8}), rand({5, 5}) > -1.0 /* all seen */},
                                 {.shapes = {{-1, 5, 8}, {5, 5}}}));
+  all.push_back(save_control_flow(folder));
   return all;
 }
 

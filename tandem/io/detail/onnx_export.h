@@ -105,6 +105,10 @@ class OnnxExporter {
   std::vector<graph::LengthTerm> terms(int64_t v) const;
   std::string length(int64_t v);
   void write_node(const graph::Node& n);
+  void write_regions(const graph::Node& n);
+  Names write_region(const graph::Graph& region, const Names& inputs);
+  onnx::Graph write_branch(const graph::Graph& region, const Names& inputs);
+  void count_uses();
   void write_tandem(const graph::Node& n);
   onnx::ValueInfo info(const std::string& name, const Spec& spec) const;
   void add_initializer(const std::string& name, const Tensor& t);
@@ -113,6 +117,8 @@ class OnnxExporter {
   const graph::Node* node_ = nullptr;
   onnx::Model model_;
   std::vector<bool> used_;
+  std::vector<int64_t> axes_;  ///< the stand-ins of the whole graph, and an input that has each
+  std::vector<std::pair<std::string, int64_t>> lengths_;
   std::vector<std::string> names_, axis_names_;
   std::vector<std::pair<std::string, Id>> outputs_;
   std::vector<std::pair<std::string, Id>> next_;  ///< the output that a state becomes

@@ -13,6 +13,11 @@
 namespace tandem::detail {
 
 class OnnxImporter;
+/// An operator's shape depends on a value that a run is given.
+class NeedsValue : public NotImplemented {
+ public:
+  using NotImplemented::NotImplemented;
+};
 /// The results of the node that the importer is at.
 using OnnxImport = Tensors (*)(OnnxImporter&);
 using OnnxImports = std::unordered_map<std::string_view, OnnxImport>;
@@ -67,6 +72,11 @@ class OnnxImporter {
   template <class... A>
   [[noreturn]] void unsupported(const A&... what) const {
     throw NotImplemented(cat("load_graph(): ", where(), ": ", what...));
+  }
+  /// Input `i` has no value yet.
+  [[noreturn]] void needs_value(int i) const {
+    throw NeedsValue(
+        cat("load_graph(): ", where(), ": input ", i, " depends on what a run is given"));
   }
   template <class... A>
   void need(bool ok, const A&... what) const {

@@ -1,0 +1,101 @@
+// Nodes with regions as ONNX's If and Loop.
+#include <utility>
+
+#include "tandem/graph/regions.h"
+#include "tandem/io/detail/onnx_export.h"
+
+namespace tandem::detail {
+
+using graph::ValueId;
+using onnx::Attribute;
+
+/// The nodes of a region on the values of those names; the names of its results.
+OnnxExporter::Names OnnxExporter::write_region(const graph::Graph& region, const Names& inputs) {
+  const auto graph = graph_;
+  const graph::Node* node = node_;
+  auto names = std::move(names_);
+  auto used = std::move(used_);
+  graph_ = region.clone();
+  count_uses();
+  names_.assign(graph_->values().size(), "");
+  for (size_t i = 0; i < inputs.size(); ++i) names_[size_t(graph_->inputs()[i])] = inputs[i];
+  for (const graph::Node& n : graph_->nodes()) write_node(n);
+  Names out;
+  for (ValueId id : graph_->outputs()) out.push_back(name_of(id));
+  graph_ = graph;
+  node_ = node;
+  names_ = std::move(names);
+  used_ = std::move(used);
+  return out;
+}
+
+onnx::Graph OnnxExporter::write_branch(const graph::Graph& region, const Names& inputs) {
+  // What is emitted inside is not seen outside.
+  auto outside = std::exchange(model_.graph.nodes, {});
+  const auto emitted = emitted_;
+  const Names out = write_region(region, inputs);
+  onnx::Graph g;
+  g.name = unique("branch");
+  for (size_t i = 0; i < out.size(); ++i)
+    g.outputs.push_back(info(emit("Identity", {out[i]}), region.value(region.outputs()[i]).spec));
+  g.nodes = std::exchange(model_.graph.nodes, std::move(outside));
+  emitted_ = emitted;
+  return g;
+}
+
+/// cond as If, while_loop as Loop.
+void OnnxExporter::write_regions(const graph::Node& n) {
+  const graph::Regions r = graph::regions_of(n.op.get());
+  Names all, out;
+  for (ValueId id : n.inputs) all.push_back(name_of(id));
+  for (ValueId id : n.outputs) out.push_back(name_of(id));
+  auto part = [&](size_t from, size_t count) {
+    return Names(all.begin() + std::ptrdiff_t(from), all.begin() + std::ptrdiff_t(from + count));
+  };
+  onnx::Node node{.name = unique(std::string(n.info->name)), .outputs = out};
+  const size_t first = r.first->inputs().size(), second = r.second->inputs().size();
+  if (!r.loop) {
+    node.op_type = "If";
+    node.inputs = {in(0, boolean)};
+    node.attributes = {
+        Attribute::of("then_branch", write_branch(*r.first, part(1, first))),
+        Attribute::of("else_branch", write_branch(*r.second, part(1 + first, second)))};
+    model_.graph.nodes.push_back(std::move(node));
+    return;
+  }
+  const size_t variables = size_t(r.variables);
+  const Names used_by_first = part(variables, first - variables);
+  const Names used_by_second = part(first, second - variables);
+  auto with = [](Names a, const Names& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  auto holds = [&](const Names& now) {
+    const std::string c = write_region(*r.second, with(now, used_by_second))[0];
+    const DType d = r.second->value(r.second->outputs()[0]).spec.dtype;
+    return reshape(cast(c, d, boolean), {});
+  };
+  node.op_type = "Loop";
+  node.inputs = {r.maximum >= 0 ? scalar(double(r.maximum), i64) : "", holds(part(0, variables))};
+  auto outside = std::exchange(model_.graph.nodes, {});
+  const auto emitted = emitted_;
+  onnx::Graph body;
+  body.name = unique("body");
+  body.inputs = {info(unique("step"), {{}, i64, {}}), info(unique("going"), {{}, boolean, {}})};
+  Names now;
+  for (size_t i = 0; i < variables; ++i) {
+    node.inputs.push_back(all[i]);
+    now.push_back(unique("variable"));
+    body.inputs.push_back(info(now.back(), graph_->value(n.inputs[i]).spec));
+  }
+  const Names next = write_region(*r.first, with(now, used_by_first));
+  body.outputs.push_back(info(emit("Identity", {holds(next)}), {{}, boolean, {}}));
+  for (size_t i = 0; i < variables; ++i)
+    body.outputs.push_back(info(emit("Identity", {next[i]}), graph_->value(n.inputs[i]).spec));
+  body.nodes = std::exchange(model_.graph.nodes, std::move(outside));
+  emitted_ = emitted;
+  node.attributes = {Attribute::of("body", std::move(body))};
+  model_.graph.nodes.push_back(std::move(node));
+}
+
+}  // namespace tandem::detail
