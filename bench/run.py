@@ -208,11 +208,12 @@ def main():
     for w in (tandem, peer, tuned, cpp):
         w.close()
     more = []
-    for row in ("cnn28_step_n128", "resnet18_step_n16"):
+    for row in ("cnn28_step_n128", "resnet18_step_n16", "resnet18_step_n16_static"):
         if row not in wanted:
             continue
         peaks = []
-        for command, name in (([a.tandem], row), (python, f"{row}@contiguous")):
+        base = STATIC[row][0] if row in STATIC else row
+        for command, name in (([a.tandem], row), (python, f"{base}@contiguous")):
             w = Worker(command, env)
             w.ask(name, 1, 0.01)
             peaks.append(w.peak())
