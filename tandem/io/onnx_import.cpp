@@ -87,6 +87,7 @@ const OnnxImports& onnx_imports() {
     add_layer_imports(table);
     add_recurrent_imports(table);
     add_control_imports(table);
+    add_einsum_imports(table);
     return table;
   }();
   return all;

@@ -58,19 +58,8 @@ Tensors open_loop(I& n, const onnx::Graph& g) {
 
 Tensors loop(I& n) {
   const onnx::Graph& g = body(n, "body");
-  const bool counted = !n.has(0) || !n.in(0).is_symbolic();
-  // A body that passes its condition on runs to the count.
-  bool passes = false;
-  if (!g.outputs.empty() && g.inputs.size() > 1) {
-    const std::string &out = g.outputs[0].name, &in = g.inputs[1].name;
-    passes = out == in;
-    for (const onnx::Node& node : g.nodes)
-      if (node.outputs == std::vector{out})
-        passes = node.op_type == "Identity" && node.inputs == std::vector{in};
-    for (const onnx::Node& node : g.nodes)
-      if (node.outputs == std::vector{out} && node.op_type == "Constant") passes = true;
-  }
-  if (!counted || (n.has(1) && n.in(1).is_symbolic()) || !passes) return open_loop(n, g);
+  if ((n.has(0) && n.in(0).is_symbolic()) || (n.has(1) && n.in(1).is_symbolic()))
+    return open_loop(n, g);
   const int64_t most = n.has(0) ? int64_t(n.number(0)) : most_steps + 1;
   bool on = !n.has(1) || n.number(1) != 0;
   Tensors carried;
@@ -82,7 +71,7 @@ Tensors loop(I& n) {
     Tensors in{full({}, step, i64), full({}, 1, boolean)};
     for (const Tensor& t : carried) in.push_back(t);
     const Tensors out = n.run_body(g, in);
-    if (out[0].is_symbolic()) n.unsupported("its condition depends on what a run is given");
+    if (out[0].is_symbolic()) return open_loop(n, g);
     on = out[0].item<double>() != 0;
     for (size_t i = 0; i < carried.size(); ++i) carried[i] = out[i + 1];
     for (size_t i = 0; i < scanned.size(); ++i) scanned[i].push_back(out[i + 1 + carried.size()]);

@@ -5,9 +5,11 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/io/detail/onnx_import.h"
+#include "tandem/ops/abs.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/batch_norm.h"
 #include "tandem/ops/cast.h"
+#include "tandem/ops/compare.h"
 #include "tandem/ops/conv.h"
 #include "tandem/ops/cross_entropy.h"
 #include "tandem/ops/div.h"
@@ -26,6 +28,7 @@
 #include "tandem/ops/softmax.h"
 #include "tandem/ops/sqrt.h"
 #include "tandem/ops/sum.h"
+#include "tandem/ops/where.h"
 
 namespace tandem::detail {
 namespace {
@@ -274,8 +277,9 @@ Tensors lp_norm(I& n) {
   const Tensor x = n.in(0);
   const Shape axis{n.integer("axis", -1)};
   const int64_t p = n.integer("p", 2);
-  if (p != 2) n.unsupported("p=", p);
-  return {x / sqrt(sum(square(x), axis, true))};
+  n.need(p == 1 || p == 2, "p=", p);
+  const Tensor size = p == 1 ? sum(abs(x), axis, true) : sqrt(sum(square(x), axis, true));
+  return {where(size == 0.0, full({}, 0, x.dtype()), x / size)};
 }
 Tensors mean_variance(I& n) {
   const Tensor x = n.in(0);

@@ -156,6 +156,13 @@ Tensors hard_sigmoid(I& n) {
   return {clamp(n.in(0) * n.real("alpha", 0.2f) + n.real("beta", 0.5), 0.0, 1.0)};
 }
 Tensors hard_swish(I& n) { return {n.in(0) * clamp(n.in(0) * (1.0 / 6) + 0.5, 0.0, 1.0)}; }
+Tensors shrink(I& n) {
+  const Tensor x = n.in(0);
+  const double lambda = n.real("lambd", 0.5), bias = n.real("bias", 0);
+  const Tensor zero = full({}, 0, x.dtype());
+  const Tensor y = where(x < -lambda, x + bias, where(x > lambda, x - bias, zero));
+  return {cast(y, x.dtype())};
+}
 Tensors softplus_(I& n) { return {softplus(n.in(0))}; }
 Tensors softsign(I& n) { return {n.in(0) / (abs(n.in(0)) + 1.0)}; }
 Tensors swish(I& n) { return {n.in(0) * sigmoid(n.in(0) * n.real("alpha", 1))}; }
@@ -291,6 +298,7 @@ void add_math_imports(OnnxImports& t) {
             {"LeakyRelu", leaky},
             {"PRelu", prelu},
             {"ThresholdedRelu", thresholded},
+            {"Shrink", shrink},
             {"HardSigmoid", hard_sigmoid},
             {"HardSwish", hard_swish},
             {"Softplus", softplus_},

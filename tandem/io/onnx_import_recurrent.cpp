@@ -1,10 +1,15 @@
 // ONNX's RNN, LSTM and GRU as records.
 #include "tandem/core/factory.h"
 #include "tandem/io/detail/onnx_import.h"
+#include "tandem/ops/add.h"
 #include "tandem/ops/cat.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/mul.h"
 #include "tandem/ops/recurrent.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/sigmoid.h"
 #include "tandem/ops/slice.h"
+#include "tandem/ops/tanh.h"
 
 namespace tandem::detail {
 namespace {
@@ -95,9 +100,37 @@ Tensors lstm_(I& n) {
                      return apply_all(Lstm{reverse}, {x, s[0], s[1], w[0], w[1], w[2], w[3]});
                    });
 }
+/// ONNX's own GRU, whose reset gate comes before the product: step by step.
+Tensors gru_steps(const Tensor& x, const Tensor& h0, const Tensor* w, bool reverse) {
+  const int64_t steps = x.size(0), hidden = h0.size(1);
+  Tensor h = h0;
+  std::vector<Tensor> y(size_t(steps), h0);
+  const Tensor own = w[3].defined() ? w[3] : zeros({3 * hidden}, x.dtype());
+  auto part = [&](const Tensor& t, int64_t gate, int axis) {
+    return slice(t, axis, gate * hidden, (gate + 1) * hidden);
+  };
+  for (int64_t i = 0; i < steps; ++i) {
+    const int64_t at = reverse ? steps - 1 - i : i;
+    const Tensor gx = linear(select(x, 0, at), w[0], w[2]);
+    auto gate = [&](int64_t g) {
+      return sigmoid(part(gx, g, 1) + linear(h, part(w[1], g, 0), part(own, g, 0)));
+    };
+    const Tensor r = gate(0), z = gate(1);
+    const Tensor fresh = tanh(part(gx, 2, 1) + linear(r * h, part(w[1], 2, 0), part(own, 2, 0)));
+    h = (1.0 - z) * fresh + z * h;
+    y[size_t(at)] = h;
+  }
+  return {stack(y), h};
+}
 Tensors gru_(I& n) {
   need_usual(n, {"Sigmoid", "Tanh"});
-  if (!n.integer("linear_before_reset", 0)) n.unsupported("linear_before_reset=0");
+  if (!n.integer("linear_before_reset", 0))
+    return recurrent(n, {1, 0, 2}, 1,
+                     [&](const Tensor& x, const Tensor* s, const Tensor* w, bool reverse, int64_t) {
+                       n.need(x.size(0) > 0, "a sequence of no steps");
+                       if (x.size(0) > 10'000) n.unsupported("more than 10000 steps");
+                       return gru_steps(x, s[0], w, reverse);
+                     });
   return recurrent(n, {1, 0, 2}, 1,
                    [](const Tensor& x, const Tensor* s, const Tensor* w, bool reverse, int64_t) {
                      return apply_all(Gru{reverse}, {x, s[0], w[0], w[1], w[2], w[3]});

@@ -92,7 +92,7 @@ struct LoadedGraph::Impl {
   std::map<std::string, std::string> next;  ///< the output that a state becomes
   std::vector<std::pair<std::string, int64_t>> axes;
   std::vector<std::unique_ptr<Instance>> instances;
-  /// Shapes depend on the values of inputs: integers and single numbers are constants of an
+  /// Shapes depend on the values of inputs: integers and a few numbers are constants of an
   /// instance.
   bool by_value = false;
 
@@ -177,7 +177,7 @@ std::unique_ptr<LoadedGraph::Impl::Instance> LoadedGraph::Impl::build(std::span<
   importer.set_opset(detail::onnx_opset(model.operator_sets));
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Tensor x = g.input(inputs[i].name, {shapes[i], inputs[i].dtype, {}});
-    const int64_t most = is_floating(inputs[i].dtype) ? 1 : most_frozen;
+    const int64_t most = is_floating(inputs[i].dtype) ? 16 : most_frozen;
     if (by_value && !given.empty() && shapes[i].numel() <= most) {
       fresh->values[i] = clone(given[i]);
       fresh->values[i].impl()->flags |= TensorImpl::made_in_capture;

@@ -39,8 +39,10 @@ void run_all(const std::string& folder) {
       std::map<std::string, Tensor> results;
       for (size_t i = 0; i < out.size(); ++i) results[cat("out.", i)] = out[i];
       save_npz(stem + ".out.npz", results);
+    } catch (const NotImplemented& e) {
+      std::ofstream(stem + ".error") << "NotImplemented\n" << e.what();
     } catch (const Error& e) {
-      std::ofstream(stem + ".error") << e.what();
+      std::ofstream(stem + ".error") << "Error\n" << e.what();
     }
   }
 }

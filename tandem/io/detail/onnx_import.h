@@ -27,6 +27,7 @@ void add_shape_imports(OnnxImports& table);
 void add_layer_imports(OnnxImports& table);
 void add_recurrent_imports(OnnxImports& table);
 void add_control_imports(OnnxImports& table);
+void add_einsum_imports(OnnxImports& table);
 /// ONNX's own operators that can be imported.
 const OnnxImports& onnx_imports();
 
