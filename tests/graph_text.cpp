@@ -64,9 +64,9 @@ TEST(GraphText, Dot) {
   const auto g = graph::parse("graph(%x: f32[2])\n  %1: f32[2] = exp(%x)\n  return %1\n");
   EXPECT_EQ(g->to_dot(), R"dot(digraph {
   node [shape=box, fontname="sans-serif"]
-  v0 [shape=oval, label="x\nf32[2]"]
+  v2 [shape=oval, label="x\nf32[2]"]
   n0 [label="exp()"]
-  v0 -> n0 [label="f32[2]"]
+  v2 -> n0 [label="f32[2]"]
   out0 [shape=oval, label="out0"]
   n0 -> out0
 }
