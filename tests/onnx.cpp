@@ -206,6 +206,55 @@ TEST(Onnx, ControlFlow) {
   }
 }
 
+TEST(Onnx, StateIsReadAndWrittenByName) {
+  const TemporaryFolder folder;
+  nn::Linear net(4, 3), other(4, 3);
+  save(net, folder / "net.onnx", {randn({2, 4})}, {.external_above = 8});
+  EXPECT_TRUE(fs::exists(folder / "net.onnx.data"));
+  LoadedGraph g = load_graph(folder / "net.onnx");
+  const Tensor x = randn({5, 4});
+  EXPECT_LT(largest_difference(g.run({x})[0], net(x)), 1e-6);
+  g.load_state_dict(other.state_dict());
+  EXPECT_LT(largest_difference(g.run({x})[0], other(x)), 1e-6);
+  EXPECT_EQ(error_of<ValueError>([&] {
+              g.load_state_dict({{"bias", ones({4})}, {"b", x}});
+            }),
+            "LoadedGraph::load_state_dict(): missing weight; bias has shape [4], needs [3]; "
+            "unexpected b;");
+  // What was loaded can be saved again, with the state that it has now.
+  const Shape shape{5, 4};
+  save(*g.graph({&shape, 1}), folder / "again.onnx");
+  EXPECT_LT(largest_difference(load_graph(folder / "again.onnx").run({x})[0], other(x)), 1e-6);
+}
+
+/// Every file that is cut, or has one byte changed, gives an answer or a typed error.
+TEST(Onnx, DamagedFiles) {
+  const TemporaryFolder folder;
+  nn::Sequential net(nn::Linear(4, 8), nn::LayerNorm(8), nn::Linear(8, 3));
+  save(net, folder / "net.onnx", {randn({2, 4})});
+  const std::string whole = onnx::serialize(onnx::read_model(folder / "net.onnx"));
+  const Tensor x = randn({2, 4});
+  int answers = 0, errors = 0;
+  auto look = [&](const std::string& bytes) {
+    try {
+      parse_graph({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}).run({x});
+      ++answers;
+    } catch (const Error&) {
+      ++errors;
+    }
+  };
+  for (size_t n = 0; n < whole.size(); n += 7) look(whole.substr(0, n));
+  EXPECT_LE(answers, 3);  // cut between the graph and the metadata
+  answers = errors = 0;
+  for (size_t n = 0; n < whole.size(); ++n) {
+    std::string bytes = whole;
+    bytes[n] = char(bytes[n] ^ (1 << (n % 8)));
+    look(bytes);
+  }
+  EXPECT_GT(answers, 0);
+  EXPECT_GT(errors, 100);
+}
+
 TEST(Onnx, Errors) {
   const TemporaryFolder folder;
   nn::Linear net(4, 3);

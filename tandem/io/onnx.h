@@ -138,9 +138,11 @@ class TANDEM_API LoadedGraph {
   std::shared_ptr<Impl> impl_;
 };
 
-/// Reads an ONNX model: operator sets 7 to 22 as far as Tandem has their operators, and the domain
-/// "tandem". Errors: IOError for bytes that are no ONNX file, ValueError for graphs that break
-/// ONNX's rules, NotImplemented that names operator, domain, operator set and node.
+/// Reads an ONNX model: operator sets up to 28, as far as Tandem has their operators, and the
+/// domain "tandem". If, Loop and Scan are unrolled where constants and shapes say how they go.
+/// Shapes may depend on the values of inputs: then each set of values is planned anew. Errors:
+/// IOError for bytes that are no ONNX file, ValueError for graphs that break ONNX's rules,
+/// NotImplemented that names operator, domain, operator set and node.
 TANDEM_API LoadedGraph load_graph(const std::string& path);
 /// As `load_graph`, of bytes in memory; `name` is what errors call them.
 TANDEM_API LoadedGraph parse_graph(std::span<const uint8_t> bytes, std::string_view name = "onnx");

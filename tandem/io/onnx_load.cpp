@@ -106,6 +106,7 @@ LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
   const onnx::Graph& g = model.graph;
   const int64_t opset = detail::onnx_opset(model.operator_sets);
   require<NotImplemented>(opset >= 1 && opset <= 28, "load_graph(): operator set ", opset);
+  require(!model.operator_sets.empty(), "load_graph(): the model names no operator set");
   for (const onnx::OperatorSet& s : model.operator_sets)
     require<NotImplemented>(s.domain != "tandem" || s.version <= 1, "load_graph(): version ",
                             s.version, " of the domain \"tandem\"");
@@ -307,7 +308,8 @@ std::string LoadedGraph::describe() const {
   std::string s = cat("ONNX model, IR version ", m.ir_version);
   for (const onnx::OperatorSet& o : m.operator_sets)
     s += cat(", ", o.domain.empty() ? "operator set" : o.domain, " ", o.version);
-  if (!m.producer_name.empty()) s += cat(", by ", m.producer_name, " ", m.producer_version);
+  if (!m.producer_name.empty()) s += cat(", by ", m.producer_name);
+  if (!m.producer_version.empty()) s += cat(" ", m.producer_version);
   s += "\ninputs\n";
   for (const GraphPort& p : impl_->inputs) s += cat("  ", to_string(p), "\n");
   s += "outputs\n";

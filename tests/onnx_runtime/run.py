@@ -1,6 +1,6 @@
 """Compares saved graphs with ONNX Runtime, and other programs' models with our own runs of them.
 
-Usage: run.py PROGRAM. Prints what failed and a last line `N passed, N failed, N skipped`.
+Usage: run.py PROGRAM [TANDEM_RUN]. Prints what failed and a last line `N passed, N failed, N skipped`.
 """
 import collections
 import pathlib
@@ -158,6 +158,26 @@ def judge_node_tests(folder, score, program):
         score.take("node tests", f"only {passed} ran")
 
 
+def judge_command_line(folder, score, tool):
+    """tandem-run on the MLP."""
+    if not pathlib.Path(tool).exists():
+        score.skipped["tandem-run is not built"] += 1
+        return
+    arrays = numpy.load(folder / "mlp.npz")
+    x, y = folder / "x.npy", folder / "y.npy"
+    numpy.save(x, arrays["input"])
+    model = str(folder / "mlp.onnx")
+    for given in (str(x), f"input={x}"):
+        y.unlink(missing_ok=True)
+        subprocess.run([tool, model, "--input", given, "--output", y], check=True)
+        score.take("tandem-run", difference(numpy.load(y), arrays["out.0"]))
+    text = subprocess.run([tool, "--describe", model], check=True, capture_output=True, text=True)
+    for part in ("input: f32[batch, 4]", "output0: f32[batch, 3]", "0.weight: f32[16, 4]", "3 Gemm"):
+        score.take("tandem-run --describe", "" if part in text.stdout else f"no {part}")
+    bad = subprocess.run([tool, x], capture_output=True, text=True)
+    score.take("tandem-run", "" if bad.returncode == 1 and "x.npy" in bad.stderr else bad.stderr)
+
+
 def main():
     program = sys.argv[1]
     score = Score()
@@ -169,6 +189,8 @@ def main():
         subprocess.run([program, "save", ours], check=True)
         judge_saved(ours, score)
         judge_runs(ours, score, program)
+        if len(sys.argv) > 2:
+            judge_command_line(ours, score, sys.argv[2])
         others.write(theirs)
         judge_runs(theirs, score, program)
         nodes.mkdir()

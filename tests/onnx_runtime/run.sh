@@ -12,4 +12,4 @@ if [ ! -x "$program" ]; then
   echo "onnx_runtime: skipped: $program is not built"
   exit 77
 fi
-exec "$python" "$folder/run.py" "$program"
+exec "$python" "$folder/run.py" "$program" "${TANDEM_BUILD:-build/release}/tools/tandem-run"
