@@ -227,6 +227,30 @@ TEST(Onnx, StateIsReadAndWrittenByName) {
   EXPECT_LT(largest_difference(load_graph(folder / "again.onnx").run({x})[0], other(x)), 1e-6);
 }
 
+/// Records have no checks of their own for inputs that are always there.
+TEST(Onnx, RecordsWithoutTheirInputs) {
+  for (const OpInfo* info : ops()) {
+    onnx::Model m;
+    m.operator_sets = {{"", 17}, {"tandem", 1}};
+    onnx::Node node;
+    node.op_type = std::string(info->name);
+    node.domain = "tandem";
+    node.inputs.assign(size_t(std::max(1, info->min_inputs)), "");
+    node.outputs = {"y"};
+    m.graph.nodes = {node};
+    onnx::ValueInfo out;
+    out.name = "y";
+    out.type.kind = onnx::Type::Kind::tensor;
+    out.type.element = onnx::ElementType::float32;
+    m.graph.outputs = {out};
+    const std::string bytes = onnx::serialize(m);
+    EXPECT_THROW(parse_graph({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()})
+                     .run(std::span<const Tensor>()),
+                 Error)
+        << info->name;
+  }
+}
+
 /// Every file that is cut, or has one byte changed, gives an answer or a typed error.
 TEST(Onnx, DamagedFiles) {
   const TemporaryFolder folder;

@@ -71,6 +71,16 @@ class AttributeWriter final : public FieldVisitor {
   std::span<const AxisLength> lengths_;
 };
 
+/// Whether "x, weight, bias?" marks input `i`.
+bool may_be_left_out(std::string_view inputs, int i) {
+  for (; i > 0; --i) {
+    const size_t comma = inputs.find(',');
+    if (comma == inputs.npos) break;  // one of "x..."
+    inputs.remove_prefix(comma + 1);
+  }
+  return inputs.substr(0, inputs.find(',')).ends_with('?');
+}
+
 /// What the file and its shapes determine is a constant of the graph.
 Tensor as_constant(Tensor t) {
   if (t.defined() && !t.is_symbolic()) t.impl()->flags |= TensorImpl::made_in_capture;
@@ -211,12 +221,8 @@ Tensors OnnxImporter::run_record() {
   info->visit(op.memory, writer);
   Tensors in;
   for (int i = 0; i < inputs(); ++i) in.push_back(in_or_none(i));
-  const size_t needed = size_t(info->min_inputs);
-  for (size_t i = 0; i < needed && i < in.size(); ++i) {
-    // Only what the record's list marks may be left out; the first ones never.
-    if (!in[i].defined() && info->inputs.find('?') == info->inputs.npos)
-      need(false, "input ", i, " is missing");
-  }
+  for (int i = 0; i < inputs(); ++i)
+    need(in[size_t(i)].defined() || may_be_left_out(info->inputs, i), "input ", i, " is missing");
   for (int64_t i : list("inputs_that_are_numbers").value_or(std::vector<int64_t>())) {
     need(i >= 0 && i < inputs() && in[size_t(i)].defined() && in[size_t(i)].numel() == 1, "input ",
          i, " is said to be a number");
