@@ -9,11 +9,8 @@
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/op/recorder.h"
+#include "tandem/op/stream.h"
 #include "tandem/ops/cast.h"
-
-#if TANDEM_X86
-#include <immintrin.h>
-#endif
 
 namespace tandem::graph {
 namespace {
@@ -22,8 +19,6 @@ constexpr int64_t tile_bytes = 4096;
 constexpr int max_buffers = 32;
 // Buffers a multiple of 4096 bytes apart would look alike to the store queue.
 constexpr int64_t buffer_bytes = tile_bytes + 320;
-// As for single records: larger results are stored past the caches.
-constexpr int64_t streaming_bytes = int64_t(32) << 20;
 constexpr int max_slots = FusedPoint::max_inputs + FusedPoint::max_instructions;
 
 bool has_kernels(DType d) { return d == f32 || d == f64 || d == i64 || d == boolean; }
@@ -75,7 +70,7 @@ struct Ready {
     int64_t widest = 1;
     for (const Slot& s : slots) {
       widest = std::max(widest, std::max(s.item, itemsize(s.dtype)));
-      streaming = streaming || (s.output >= 0 && numel * s.item >= streaming_bytes);
+      streaming = streaming || (s.output >= 0 && numel * s.item >= detail::streaming_bytes);
       shells = shells || s.shelled;
     }
     tile = tile_bytes / widest;
@@ -190,20 +185,6 @@ void fill(const Repeats& r, int64_t item, const char* from, int64_t begin, int64
   else fill_as<uint8_t>(r, from, begin, n, to);
 }
 
-/// Copies a finished tile to memory without reading the lines it overwrites.
-void stream(char* to, const char* from, int64_t bytes) {
-#if TANDEM_X86
-  int64_t i = 0;
-  for (; i < bytes && (reinterpret_cast<uintptr_t>(to + i) & 15); ++i) to[i] = from[i];
-  for (; i + 16 <= bytes; i += 16)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-  for (; i < bytes; ++i) to[i] = from[i];
-#else
-  std::memcpy(to, from, size_t(bytes));
-#endif
-}
-
 /// Tensors on the stack that records see tiles through. They have no storage and are not counted.
 class Shells {
  public:
@@ -243,6 +224,7 @@ class Shells {
 void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t end) {
   alignas(64) char buffers[max_buffers][buffer_bytes];
   const void* at[max_slots];
+  const char* ahead[FusedPoint::max_inputs];
   int64_t phase[FusedPoint::max_inputs], filled[FusedPoint::max_inputs];
   Shells shells(r);
   // A number looks the same in every tile.
@@ -259,10 +241,14 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
   int64_t size = r.numel == 1 ? 1 : -1;
   for (int64_t i = begin; i < end; i += r.tile) {
     const int64_t m = std::min(r.tile, end - i);
+    int n_ahead = 0;  // what the next tile reads
     for (int k = 0; k < r.n_in; ++k) {
       const Slot& s = r.slots[size_t(k)];
       const char* x = in[size_t(k)].impl()->data;
-      if (s.place == Place::whole) at[k] = x + i * s.item;
+      if (s.place == Place::whole) {
+        at[k] = x + i * s.item;
+        ahead[n_ahead++] = x + (i + r.tile) * s.item;
+      }
       if (s.place != Place::repeat) continue;
       const Repeats& p = s.repeats;
       const int64_t first = i / p.inner % p.period;
@@ -307,12 +293,10 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
         call.info->cpu(call.op, {detail::handles(args), size_t(call.n)},
                        {const_cast<Tensor*>(detail::handles(&result)), 1});
       }
-      if (stored && r.streaming) stream(memory, to, m * y.item);
+      if (stored && r.streaming) detail::stream(memory, to, m * y.item, ahead, n_ahead);
     }
   }
-#if TANDEM_X86
-  if (r.streaming) _mm_sfence();
-#endif
+  if (r.streaming) detail::stream_end();
 }
 
 // --- The row --------------------------------------------------------------------------------
