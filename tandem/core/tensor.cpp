@@ -189,13 +189,16 @@ int64_t Tensor::size(int axis) const {
 
 void* Tensor::typed_data(DType dtype) const {
   const TensorImpl& t = checked();
+  // The texts cost more than most uses of the data.
+  if (t.spec.dtype == dtype && !t.has(TensorImpl::symbolic) &&
+      t.spec.device.type == DeviceType::cpu) [[likely]]
+    return t.data;
+  const std::string spec = to_string(t.spec);
   require<DTypeError>(t.spec.dtype == dtype, "data(): asked for ", dtype, " but the tensor is ",
-                      to_string(t.spec));
-  require<GradientError>(!t.has(TensorImpl::symbolic), "data(): a symbolic ", to_string(t.spec),
+                      spec);
+  require<GradientError>(!t.has(TensorImpl::symbolic), "data(): a symbolic ", spec,
                          " has no value yet");
-  require<DeviceError>(t.spec.device.type == DeviceType::cpu, "data(): ", to_string(t.spec),
-                       " is not in the memory of this process");
-  return t.data;
+  throw DeviceError(cat("data(): ", spec, " is not in the memory of this process"));
 }
 
 namespace detail {
@@ -212,8 +215,9 @@ Scalar Tensor::item_scalar(CallSite where) const {
                             " is symbolic and has no value while a function is being recorded; "
                             "decide with where(), cond() or while_loop(), or run the function "
                             "eagerly"));
-  require<DeviceError>(t.spec.device.type == DeviceType::cpu, "item(): ", to_string(t.spec),
-                       " has no value in the memory of this process");
+  if (t.spec.device.type != DeviceType::cpu) [[unlikely]]
+    throw DeviceError(
+        cat("item(): ", to_string(t.spec), " has no value in the memory of this process"));
   return visit(t.spec.dtype, [&]<class T>() {
     T v;
     std::memcpy(&v, t.data, sizeof v);
