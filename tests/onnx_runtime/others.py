@@ -34,7 +34,8 @@ def torch_models():
             self.branch = n.Sequential(
                 n.Conv2d(8, 8, 3, padding=1, groups=4), n.BatchNorm2d(8), n.Hardswish(),
                 n.Conv2d(8, 8, 1))
-            self.head = n.Sequential(n.AdaptiveAvgPool2d(1), n.Flatten(), n.Dropout(), n.Linear(8, 4))
+            self.head = n.Sequential(
+                n.AdaptiveAvgPool2d(1), n.Flatten(), n.Dropout(), n.Linear(8, 4))
 
         def forward(self, x):
             x = torch.nn.functional.max_pool2d(self.stem(x), 3, 2, 1)
@@ -48,7 +49,8 @@ def torch_models():
             first, second = z.split([3, z.shape[2] - 3], 2)
             mask = torch.arange(second.shape[2]) > 2
             filled = second.masked_fill(mask, 0.5)
-            return first.expand(b, 4, 3).sum(-1), filled.mean(2, keepdim=True), z.std(2), z.topk(2)[0]
+            wide = first.expand(b, 4, 3)
+            return wide.sum(-1), filled.mean(2, keepdim=True), z.std(2), z.topk(2)[0]
 
     class Attention(n.Module):
         def __init__(self):
@@ -59,10 +61,14 @@ def torch_models():
             k, v = self.kv(x).chunk(2, -1)
             seen = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
             y = n.functional.scaled_dot_product_attention(self.q(x), k, v, seen)
-            return n.functional.gelu(y), n.functional.layer_norm(y, (8,)), torch.einsum("bij,bkj->bik", y, k)
+            products = torch.einsum("bij,bkj->bik", y, k)
+            return n.functional.gelu(y), n.functional.layer_norm(y, (8,)), products
 
-    mlp = n.Sequential(n.Linear(4, 8), n.ReLU(), n.Linear(8, 8), n.Tanh(), n.Linear(8, 2), n.Softmax(-1))
-    up = n.Sequential(n.ConvTranspose2d(2, 3, 3, 2, 1, 1), n.ELU(), n.InstanceNorm2d(3), n.PReLU(), n.GroupNorm(3, 3))
+    mlp = n.Sequential(
+        n.Linear(4, 8), n.ReLU(), n.Linear(8, 8), n.Tanh(), n.Linear(8, 2), n.Softmax(-1))
+    up = n.Sequential(
+        n.ConvTranspose2d(2, 3, 3, 2, 1, 1), n.ELU(), n.InstanceNorm2d(3), n.PReLU(),
+        n.GroupNorm(3, 3))
     return {
         "torch_mlp": (mlp, (torch.randn(3, 4),), {0: "batch"}),
         "torch_recurrent": (Recurrent(), (torch.randint(0, 9, (3, 7)),), {}),
@@ -97,20 +103,25 @@ def write_helper(folder):
         "own", "Scaled", ["x"], ["y"],
         [helper.make_node("Mul", ["x", "f"], ["y"])], [helper.make_opsetid("", 17)], ["factor"])
     constant = helper.make_node("Constant", [], ["f"])
-    constant.attribute.append(onnx.AttributeProto(name="value_float", type=1, ref_attr_name="factor"))
+    constant.attribute.append(
+        onnx.AttributeProto(name="value_float", type=1, ref_attr_name="factor"))
     twice.node.insert(0, constant)
     branch = [helper.make_graph([helper.make_node(op, ["s", "one"], ["r"])], op, [],
                                 [value("r", f32, ["n", 2])]) for op in ("Add", "Sub")]
     body = helper.make_graph(
-        [helper.make_node("Add", ["v", "one"], ["v2"]), helper.make_node("Identity", ["c"], ["c2"]),
+        [helper.make_node("Add", ["v", "one"], ["v2"]),
+         helper.make_node("Identity", ["c"], ["c2"]),
          helper.make_node("Mul", ["v2", "v2"], ["w"])], "body",
-        [value("i", TensorProto.INT64, []), value("c", TensorProto.BOOL, []), value("v", f32, ["n", 2])],
-        [value("c2", TensorProto.BOOL, []), value("v2", f32, ["n", 2]), value("w", f32, ["n", 2])])
+        [value("i", TensorProto.INT64, []), value("c", TensorProto.BOOL, []),
+         value("v", f32, ["n", 2])],
+        [value("c2", TensorProto.BOOL, []), value("v2", f32, ["n", 2]),
+         value("w", f32, ["n", 2])])
     graph = helper.make_graph(
         [helper.make_node("Scaled", ["x"], ["s"], domain="own", factor=3.0),
          helper.make_node("If", ["yes"], ["t"], then_branch=branch[0], else_branch=branch[1]),
          helper.make_node("Loop", ["steps", "", "t"], ["last", "all"], body=body)],
-        "helper", [value("x", f32, ["n", 2])], [value("last", f32, ["n", 2]), value("all", f32, ["steps", "n", 2])],
+        "helper", [value("x", f32, ["n", 2])],
+        [value("last", f32, ["n", 2]), value("all", f32, ["steps", "n", 2])],
         [numpy_helper.from_array(numpy.array(True), "yes"),
          numpy_helper.from_array(numpy.float32(1), "one"),
          numpy_helper.from_array(numpy.array(3), "steps")])

@@ -1,6 +1,7 @@
 """Compares saved graphs with ONNX Runtime, and other programs' models with our own runs of them.
 
-Usage: run.py PROGRAM [TANDEM_RUN]. Prints what failed and a last line `N passed, N failed, N skipped`.
+Usage: run.py PROGRAM [TANDEM_RUN]. Prints what failed and a last line
+`N passed, N failed, N skipped`.
 """
 import collections
 import pathlib
@@ -16,7 +17,8 @@ import others
 
 TOLERANCE = 1e-5
 # Samples with NaN, about which ONNX says nothing: our records carry it on, as PyTorch does.
-NAN_IS_OPEN = {"op_amax_6", "op_amin_6", "op_argmax_6", "op_argmin_6", "op_max_pool2d_7", "op_sign_4"}
+NAN_IS_OPEN = {
+    "op_amax_6", "op_amin_6", "op_argmax_6", "op_argmin_6", "op_max_pool2d_7", "op_sign_4"}
 
 
 def difference(got, want):
@@ -172,7 +174,8 @@ def judge_command_line(folder, score, tool):
         subprocess.run([tool, model, "--input", given, "--output", y], check=True)
         score.take("tandem-run", difference(numpy.load(y), arrays["out.0"]))
     text = subprocess.run([tool, "--describe", model], check=True, capture_output=True, text=True)
-    for part in ("input: f32[batch, 4]", "output0: f32[batch, 3]", "0.weight: f32[16, 4]", "3 Gemm"):
+    parts = ("input: f32[batch, 4]", "output0: f32[batch, 3]", "0.weight: f32[16, 4]", "3 Gemm")
+    for part in parts:
         score.take("tandem-run --describe", "" if part in text.stdout else f"no {part}")
     bad = subprocess.run([tool, x], capture_output=True, text=True)
     score.take("tandem-run", "" if bad.returncode == 1 and "x.npy" in bad.stderr else bad.stderr)

@@ -5,7 +5,7 @@ python="${TANDEM_PYTHON:-build/venv/bin/python}"
 program="${TANDEM_BUILD:-build/release}/tests/onnx_graphs"
 folder="$(dirname "${BASH_SOURCE[0]}")"
 if ! "$python" -c 'import numpy, onnx, onnxruntime, torch' 2>/dev/null; then
-  echo "onnx_runtime: skipped: no onnx, onnxruntime and PyTorch in $python (tools/judges.sh gets them)"
+  echo "onnx_runtime: skipped: no judges in $python (tools/judges.sh gets them)"
   exit 77
 fi
 if [ ! -x "$program" ]; then
