@@ -200,8 +200,8 @@ Row gelu_chain(int64_t rows) {
   const Shape whole{rows, 1024};
   const Tensor w = filled({1024}, 2), b = filled({1024}, 3), res = filled(whole, 5);
   const Tensor mask = (filled(whole, 4) > 0.0).to(f32);
-  auto f = compile([](const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& mask,
-                      const Tensor& res) { return gelu(x * w + b) * mask + res; });
+  auto f = compile([](const Tensor& in, const Tensor& scale, const Tensor& shift, const Tensor& on,
+                      const Tensor& add) { return gelu(in * scale + shift) * on + add; });
   auto fast = std::make_shared<decltype(f)>(f);
   return {1, [=, x = filled(whole, 1)] {
             const NoGrad guard;

@@ -112,9 +112,8 @@ TEST_F(PlanAllocations, NoneInAStepWithAdam) {
 }
 TEST_F(PlanAllocations, NoneInAFusedChain) {
   const Tensor x = randn({16, 64}), w = randn({64}), b = randn({64}), res = randn({16, 64});
-  auto f = compile([](const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& res) {
-    return gelu(x * w + b) * res + 1.0;
-  });
+  auto f = compile([](const Tensor& in, const Tensor& scale, const Tensor& shift,
+                      const Tensor& by) { return gelu(in * scale + shift) * by + 1.0; });
   for (int i = 0; i < 3; ++i) f(x, w, b, res);
   EXPECT_EQ(allocations_of([&] { f(x, w, b, res); }, 10), 0);
 }

@@ -1,7 +1,7 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "tandem/op/recorder.h"
@@ -153,12 +153,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   struct Region {
     const Storage* storage;
     const char* data;
-    bool operator==(const Region&) const = default;
-  };
-  struct RegionHash {
-    size_t operator()(const Region& r) const {
-      return std::hash<const void*>{}(r.data) * 31 + std::hash<const void*>{}(r.storage);
-    }
+    auto operator<=>(const Region&) const = default;
   };
   Graph() = default;
 
@@ -168,13 +163,13 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<std::string> output_names_;
   std::vector<Assignment> assignments_;
   std::vector<GradientWrite> gradients_;
-  std::unordered_map<ValueId, Effect> effects_;
+  std::map<ValueId, Effect> effects_;
   std::vector<Variable> variables_;
   std::vector<int64_t> axes_;
-  std::unordered_map<int, int64_t> unknown_;
+  std::map<int, int64_t> unknown_;
   std::vector<std::pair<const bool*, bool>> flags_;
-  std::unordered_map<Region, std::vector<ValueId>, RegionHash> captured_;
-  std::unordered_map<const TensorImpl*, ValueId> constants_;
+  std::map<Region, std::vector<ValueId>> captured_;
+  std::map<const TensorImpl*, ValueId> constants_;
   // Regions only.
   Recorder* parent_ = nullptr;
   bool repeats_ = false;

@@ -1,6 +1,7 @@
 #include "tandem/graph/session.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "tandem/core/factory.h"
 #include "tandem/graph/passes.h"

@@ -1,7 +1,6 @@
 #pragma once
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "tandem/autograd/autograd.h"

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <vector>
@@ -22,6 +23,11 @@ std::string short_number(double v) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", v);
   return text;
+}
+
+double now() {
+  const auto t = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(t).count();
 }
 
 int terminal_width(std::FILE* file) {
@@ -52,14 +58,13 @@ std::string thousands(double value) {
 
 Progress::Progress(ProgressOptions options)
     : options_(std::move(options)),
-      bar_(options_.bar.value_or(!options_.write && is_terminal(options_.file))) {
+      bar_(options_.bar.value_or(!options_.write && is_terminal(options_.file))),
+      start_(now()) {
   // The bar appears at once; a line would have nothing to say yet.
   if (!bar_) shown_ = start_;
 }
 
-double Progress::seconds() const {
-  return std::chrono::duration<double>(Clock::now() - start_).count();
-}
+double Progress::seconds() const { return now() - start_; }
 double Progress::rate() const {
   const double s = seconds();
   return s > 0 ? double(samples_) / s : 0;
@@ -69,7 +74,7 @@ void Progress::update(int64_t samples, std::initializer_list<ProgressValue> valu
   if (finished_) return;
   ++steps_;
   samples_ += samples;
-  const double since = std::chrono::duration<double>(Clock::now() - shown_).count();
+  const double since = now() - shown_;
   const bool due = since >= (bar_ ? redraw_seconds : options_.line_seconds);
   if (!due && steps_ < options_.total) return;
   values_.clear();
@@ -84,7 +89,7 @@ void Progress::finish() {
 }
 
 void Progress::show(bool last) {
-  shown_ = Clock::now();
+  shown_ = now();
   const double time = seconds();
   const double part =
       options_.total > 0 ? std::min(1.0, double(steps_) / double(options_.total)) : 1.0;

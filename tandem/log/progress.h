@@ -1,5 +1,4 @@
 #pragma once
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
@@ -49,7 +48,6 @@ class TANDEM_API Progress {
   double seconds() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
   void show(bool last);
   void write(std::string_view text);
 
@@ -57,7 +55,7 @@ class TANDEM_API Progress {
   bool bar_, finished_ = false;
   int64_t steps_ = 0, samples_ = 0;
   std::string values_;
-  Clock::time_point start_ = Clock::now(), shown_ = {};
+  double start_, shown_ = 0;  ///< seconds of a steady clock
 };
 
 /// "0:07", "12:34", "1:02:03"
