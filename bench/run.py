@@ -139,6 +139,11 @@ def main():
     tuned = Worker(python, environment(a.threads, MALLOC_MMAP_THRESHOLD_="1073741824",
                                        MALLOC_TRIM_THRESHOLD_="2147483648"))
     cpp = Worker([a.torch_cpp, str(a.threads)], env)
+    # Importing PyTorch takes seconds: nobody is timed before everybody is there.
+    for worker, row in ((tandem, "adam_62"), (peer, "adam_62@single"), (tuned, "adam_62@single"),
+                        (cpp, "add_tiny_nograd@plain")):
+        worker.ask(row, 1, 0.01)
+        worker.drop()
     load = os.getloadavg()[0]
     head = [f"PyTorch {torch.__version__}, {machine()}, {a.threads} threads, "
             f"{datetime.date.today()}; medians of {a.rounds} interleaved rounds."]
