@@ -31,8 +31,8 @@ ROWS = {
     "resnet18_infer_n1": (1.3, LAYOUTS, [], "ms"),
 }
 # Rows of the static graph: the row of torch_rows.py, the required ratios over eager and over
-# torch.compile, the eager variants, unit. The peers run eagerly, in C++ where the row above does, and
-# through torch.compile. What the eager row of a run has found of a peer counts here as well.
+# torch.compile, the eager variants, unit. The peers run eagerly, in C++ where the row above does,
+# and through torch.compile. What the eager row of a run has found of a peer counts here as well.
 STATIC = {
     "two_layer_step_static": ("two_layer_step", 2.8, 1.5, ["default", "foreach"], "us"),
     "mlp_tiny_step_static": ("mlp_tiny_step", 60, 10, ["default", "foreach"], "us"),

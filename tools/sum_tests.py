@@ -109,7 +109,10 @@ def main(results, builds):
     for step in sorted(pathlib.Path(results).glob("*.step")):
         outcome, _, text = step.read_text().strip().partition(" ")
         log = step.with_suffix(".log")
-        last = log.read_text().strip().splitlines()[-1:] if log.exists() else []
+        lines = log.read_text().strip().splitlines() if log.exists() else []
+        last = lines[-1:]
+        if outcome == "failed":
+            print(f"the end of what {step.stem} printed:", *lines[-20:], sep="\n  ")
         if last and LINE.fullmatch(last[0]):
             total.add_line(step.stem, LINE.findall(last[0])[0], outcome == "failed")
         elif outcome == "passed":

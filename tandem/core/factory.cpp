@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "tandem/core/captured.h"
 #include "tandem/core/modes.h"
 
 namespace tandem {

@@ -1,5 +1,6 @@
 #include "tandem/core/random.h"
 
+#include "tandem/core/captured.h"
 #include "tandem/core/modes.h"
 
 namespace tandem {
@@ -14,10 +15,6 @@ Tensor key_of(uint64_t seed, uint64_t offset) {
 }
 
 }  // namespace
-
-namespace detail {
-Tensor captured_key(Generator& generator);  // implemented by op/, where recorders are known
-}
 
 Tensor Generator::next_key() {
   if (detail::modes & Modes::capture) return detail::captured_key(*this);

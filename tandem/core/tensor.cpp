@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tandem/core/allocator.h"
+#include "tandem/core/captured.h"
 #include "tandem/core/modes.h"
 #include "tandem/core/set_data.h"
 #include "tandem/core/tensor_extras.h"
@@ -200,11 +201,6 @@ void* Tensor::typed_data(DType dtype) const {
                          " has no value yet");
   throw DeviceError(cat("data(): ", spec, " is not in the memory of this process"));
 }
-
-namespace detail {
-// " of relu(), module Net.act": implemented by op/, where recorders are known.
-std::string symbolic_origin(const Tensor& t);
-}  // namespace detail
 
 Scalar Tensor::item_scalar(CallSite where) const {
   const TensorImpl& t = checked();

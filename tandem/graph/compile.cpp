@@ -24,9 +24,10 @@ using graph::ValueKind;
 struct Instance {
   std::vector<Shape> shapes;
   std::shared_ptr<Graph> graph;
-  size_t results = 0, result_number = 0;
-  std::vector<size_t> input_gradients;  ///< arguments whose gradients follow the results
-  std::atomic<Plan*> idle{nullptr};     ///< a plan that no thread runs
+  size_t results = 0;
+  std::shared_ptr<const void> returned;  ///< by the function, without its tensors
+  std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
+  std::atomic<Plan*> idle{nullptr};      ///< a plan that no thread runs
   uint64_t used = 0;
 
   ~Instance() { delete idle.load(); }
@@ -41,8 +42,9 @@ struct Capture {
   std::shared_ptr<Graph> graph;                 ///< as recorded
   std::vector<std::pair<Tensor, Spec>> states;  ///< and what was assumed of them
   std::vector<bool> states_need_grad;
-  size_t results = 0, result_number = 0;
-  std::vector<size_t> input_gradients;  ///< arguments whose gradients follow the results
+  size_t results = 0;
+  std::shared_ptr<const void> returned;  ///< by the function, without its tensors
+  std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
   std::string reason;
   std::vector<std::shared_ptr<Instance>> instances;
 };
@@ -57,7 +59,6 @@ struct CompiledFunction::Impl {
   CallSite where;
   mutable std::mutex mutex;
   std::vector<std::unique_ptr<Capture>> captures;
-  size_t traces = 0;
   uint64_t calls = 0;
 
   std::string place() const { return cat(where.file, ":", where.line); }
@@ -133,8 +134,7 @@ struct CompiledFunction::Impl {
     }
     const CaptureScope scope(g);
     try {
-      trace.run(symbolic, results);
-      c->result_number = traces++;
+      c->returned = trace.run(symbolic, results);
       for (size_t i = 0; i < results.size(); ++i) g.output(cat("out", i), results[i]);
     } catch (...) {
       g.take_gradients();
@@ -240,7 +240,7 @@ struct CompiledFunction::Impl {
     for (const Tensor& t : in.tensors) fresh->shapes.push_back(t.shape());
     fresh->graph = for_lengths(*c.graph, lengths);
     fresh->results = c.results;
-    fresh->result_number = c.result_number;
+    fresh->returned = c.returned;
     fresh->input_gradients = c.input_gradients;
     fresh->used = ++calls;
     c.instances.push_back(fresh);
@@ -255,7 +255,8 @@ CompiledFunction::CompiledFunction(CompileOptions options, CallSite where)
 }
 CompiledFunction::~CompiledFunction() = default;
 
-std::pair<Tensors, size_t> CompiledFunction::call(const Leaves& in, Trace& trace) {
+std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Leaves& in,
+                                                                       Trace& trace) {
   for (size_t i = 0; i < in.tensors.size(); ++i)
     if (!in.tensors[i].defined())
       throw ValueError(
@@ -279,7 +280,7 @@ std::pair<Tensors, size_t> CompiledFunction::call(const Leaves& in, Trace& trace
     grad = grad.defined() ? grad + d : d;
   }
   out.resize(instance->results);
-  return {std::move(out), instance->result_number};
+  return {std::move(out), instance->returned};
 }
 
 int CompiledFunction::captures() const {

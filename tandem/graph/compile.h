@@ -76,9 +76,10 @@ void each_leaf(T& v, F& f) {
 /// What is not a template of a compiled function.
 class TANDEM_API CompiledFunction {
  public:
-  /// Runs the function on symbolic tensors: fills `results`, gives the number of its result.
+  /// Runs the function on symbolic tensors: fills `results`, and gives what it returned without
+  /// its tensors.
   struct Trace {
-    virtual void run(const Tensors& inputs, Tensors& results) = 0;
+    virtual std::shared_ptr<const void> run(const Tensors& inputs, Tensors& results) = 0;
 
    protected:
     ~Trace() = default;
@@ -88,8 +89,8 @@ class TANDEM_API CompiledFunction {
   CompiledFunction(const CompiledFunction&) = delete;
   CompiledFunction& operator=(const CompiledFunction&) = delete;
 
-  /// The results for `inputs`, and which capture gave them (0, 1, ...).
-  std::pair<Tensors, size_t> call(const Leaves& inputs, Trace& trace);
+  /// The results for `inputs`, and what the trace of their capture gave.
+  std::pair<Tensors, std::shared_ptr<const void>> call(const Leaves& inputs, Trace& trace);
   int captures() const;
   std::vector<std::string> reasons() const;
   std::shared_ptr<const graph::Graph> graph(size_t capture) const;
@@ -107,9 +108,7 @@ template <class F>
 class Compiled {
  public:
   Compiled(F f, CompileOptions options, CallSite where)
-      : f_(std::move(f)),
-        core_(std::make_shared<detail::CompiledFunction>(options, where)),
-        results_(std::make_shared<std::vector<std::shared_ptr<void>>>()) {}
+      : f_(std::move(f)), core_(std::make_shared<detail::CompiledFunction>(options, where)) {}
 
   template <class... A>
   auto operator()(A&&... arguments) {
@@ -124,7 +123,7 @@ class Compiled {
       Compiled& self;
       std::tuple<std::remove_cvref_t<A>...>& own;
       Tracer(Compiled& s, std::tuple<std::remove_cvref_t<A>...>& o) : self(s), own(o) {}
-      void run(const Tensors& inputs, Tensors& results) override {
+      std::shared_ptr<const void> run(const Tensors& inputs, Tensors& results) override {
         auto symbolic = own;
         size_t i = 0;
         auto put = [&](auto& leaf) {
@@ -134,7 +133,7 @@ class Compiled {
         detail::each_leaf(symbolic, put);
         if constexpr (std::is_void_v<R>) {
           std::apply(self.f_, symbolic);
-          self.results_->push_back(nullptr);
+          return nullptr;
         } else {
           auto result = std::make_shared<R>(std::apply(self.f_, symbolic));
           auto take = [&](auto& leaf) {
@@ -144,14 +143,14 @@ class Compiled {
             }
           };
           detail::each_leaf(*result, take);
-          self.results_->push_back(result);
+          return result;
         }
       }
     } tracer(*this, own);
-    const std::pair<Tensors, size_t> called = core_->call(in, tracer);
+    const auto called = core_->call(in, tracer);
     const Tensors& out = called.first;
     if constexpr (!std::is_void_v<R>) {
-      R result = *static_cast<const R*>((*results_)[called.second].get());
+      R result = *static_cast<const R*>(called.second.get());
       size_t i = 0;
       auto put = [&](auto& leaf) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>) leaf = out[i++];
@@ -175,7 +174,6 @@ class Compiled {
  private:
   F f_;
   std::shared_ptr<detail::CompiledFunction> core_;
-  std::shared_ptr<std::vector<std::shared_ptr<void>>> results_;
 };
 
 /// Captures `f` at its first call: everything that it computes from its tensors, backward passes

@@ -7,7 +7,6 @@
 #include "tandem/core/allocator.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
-#include "tandem/graph/update_rules.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/update.h"
@@ -73,9 +72,9 @@ void Plan::group_updates() {
   for (const Node& n : graph_->nodes()) {
     Step step{.node = &n};
     ++at;
-    const detail::UpdateRule* rule = update_rule_of(*n.info);
+    const OpInfo* rule = n.info;
     auto in_place = [&]() -> bool {
-      if (!rule) return false;
+      if (!rule->update) return false;
       const DType dtype = values[size_t(n.inputs[2])].spec.dtype;
       if (dtype != f32 && dtype != f64) return false;
       // (hyper, step, p, g, states...) to (p, states..., step)
@@ -316,10 +315,10 @@ void Plan::run_updates(UpdateGroup& group) {
     item.n = m.parameter.numel();
     item.step = count;
     group.items.push_back(item);
-    detail::bump_version(m.parameter, group.rule->info->name.data());
+    detail::bump_version(m.parameter, group.rule->name.data());
   }
-  group.rule->run(group.first->op.get(), static_cast<const double*>(group.hyper.raw_data()),
-                  group.items, group.states, group.dtype);
+  group.rule->update(group.first->op.get(), static_cast<const double*>(group.hyper.raw_data()),
+                     group.items, group.states, group.dtype);
 }
 
 void Plan::write_state() {

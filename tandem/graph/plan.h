@@ -7,7 +7,6 @@
 
 namespace tandem::detail {
 struct UpdateItem;
-struct UpdateRule;
 }  // namespace tandem::detail
 
 namespace tandem::graph {
@@ -53,7 +52,7 @@ class TANDEM_API Plan {
     char* at = nullptr;
   };
   struct UpdateGroup {
-    const detail::UpdateRule* rule;
+    const OpInfo* rule;
     const Node* first;
     Tensor hyper;
     struct Member {

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "tandem/core/captured.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
 #include "tandem/op/kernel.h"
@@ -143,10 +144,8 @@ Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
   return out;
 }
 
-Tensor captured_key(Generator& generator);
 Tensor captured_key(Generator& generator) { return capturing->random_key(generator); }
 
-std::string symbolic_origin(const Tensor& t);
 std::string symbolic_origin(const Tensor& t) {
   const TensorExtras* e = t.impl()->extras;
   return e && e->recorder ? e->recorder->origin(e->value) : std::string();

@@ -292,6 +292,7 @@ constexpr OpInfo make_op_info() {
       PointOp<O> && !requires(const O& o, Specs in) { o.infer(in); } &&
       !requires(const O& o, Inputs i, Outputs u) { o.cpu(i, u); })
     if (O::result != Result::boolean && r.min_inputs == r.max_inputs) r.point = &point_table<O>;
+  r.update = update_of<O>;
   r.infer = infer_thunk<O>;
   if constexpr (requires(const O& o, View& v) { o.view(Tensor(), v); }) r.view = view_thunk<O>;
   if constexpr (requires(const O& o, Inputs i, Outputs u) { o.cpu(i, u); } || PointOp<O> ||

@@ -80,7 +80,14 @@ template <class O>
 struct Samples;  // op/samples.h
 namespace detail {
 struct PointKernel;  // op/kernel.h
-}
+struct UpdateItem;   // ops/update.h
+/// Runs an optimizer's record over many parameters in one pass, in place.
+using UpdateFn = void (*)(const void* op, const double* hyper, std::span<const UpdateItem> items,
+                          int states, DType dtype);
+/// That of record O; ops/update.h gives it to the records of update rules.
+template <class O>
+inline constexpr UpdateFn update_of = nullptr;
+}  // namespace detail
 
 /// A row of the op table: a record with its type erased. Derived by TANDEM_OP, never written by
 /// hand.
@@ -96,6 +103,7 @@ struct OpInfo {
   uint32_t size, align;                 ///< of the attributes; size 0: there are none
   /// Elementwise records whose result has the spec of equal floating inputs; null for all others.
   const detail::PointKernel* point;
+  detail::UpdateFn update;  ///< update rules; null for all others
   void (*infer)(const void* op, Specs in, Spec* out);
   bool (*view)(const void* op, const Tensor& in, View& out);
   void (*cpu)(const void* op, Inputs in, Outputs out);

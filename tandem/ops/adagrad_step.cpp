@@ -13,13 +13,7 @@ std::vector<Spec> AdagradStep::infer(Specs in) const {
 }
 
 void AdagradStep::cpu(Inputs in, Outputs out) const {
-  detail::update_cpu(op_info<AdagradStep>(), this, detail::update_erased<AdagradStep>, in, out);
-}
-
-template <>
-const detail::UpdateRule& detail::update_rule<AdagradStep>() {
-  static constexpr UpdateRule rule{&row_of_AdagradStep, update_erased<AdagradStep>};
-  return rule;
+  detail::update_cpu(op_info<AdagradStep>(), this, in, out);
 }
 
 Samples<AdagradStep> AdagradStep::samples() {

@@ -41,9 +41,4 @@ struct AdagradStep {
   static Samples<AdagradStep> samples();
 };
 
-namespace detail {
-template <>
-TANDEM_API const UpdateRule& update_rule<AdagradStep>();
-}
-
 }  // namespace tandem

@@ -13,13 +13,7 @@ std::vector<Spec> AdamStep::infer(Specs in) const {
 }
 
 void AdamStep::cpu(Inputs in, Outputs out) const {
-  detail::update_cpu(op_info<AdamStep>(), this, detail::update_erased<AdamStep>, in, out);
-}
-
-template <>
-const detail::UpdateRule& detail::update_rule<AdamStep>() {
-  static constexpr UpdateRule rule{&row_of_AdamStep, update_erased<AdamStep>};
-  return rule;
+  detail::update_cpu(op_info<AdamStep>(), this, in, out);
 }
 
 Samples<AdamStep> AdamStep::samples() {

@@ -66,9 +66,4 @@ struct AdamStep {
   static Samples<AdamStep> samples();
 };
 
-namespace detail {
-template <>
-TANDEM_API const UpdateRule& update_rule<AdamStep>();
-}
-
 }  // namespace tandem

@@ -1,5 +1,6 @@
 #include "tandem/ops/reshape.h"
 
+#include "tandem/core/captured.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/sum.h"
@@ -235,7 +236,6 @@ Tensor unsqueeze(const Tensor& x, int axis) {
 }
 
 namespace detail {
-Tensor captured_full(const Shape& shape, const Tensor& value);
 Tensor captured_full(const Shape& shape, const Tensor& value) { return expand(value, shape); }
 }  // namespace detail
 

@@ -15,13 +15,7 @@ std::vector<Spec> RmspropStep::infer(Specs in) const {
 }
 
 void RmspropStep::cpu(Inputs in, Outputs out) const {
-  detail::update_cpu(op_info<RmspropStep>(), this, detail::update_erased<RmspropStep>, in, out);
-}
-
-template <>
-const detail::UpdateRule& detail::update_rule<RmspropStep>() {
-  static constexpr UpdateRule rule{&row_of_RmspropStep, update_erased<RmspropStep>};
-  return rule;
+  detail::update_cpu(op_info<RmspropStep>(), this, in, out);
 }
 
 Samples<RmspropStep> RmspropStep::samples() {

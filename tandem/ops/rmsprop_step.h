@@ -65,9 +65,4 @@ struct RmspropStep {
   static Samples<RmspropStep> samples();
 };
 
-namespace detail {
-template <>
-TANDEM_API const UpdateRule& update_rule<RmspropStep>();
-}
-
 }  // namespace tandem

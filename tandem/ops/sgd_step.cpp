@@ -13,13 +13,7 @@ std::vector<Spec> SgdStep::infer(Specs in) const {
 }
 
 void SgdStep::cpu(Inputs in, Outputs out) const {
-  detail::update_cpu(op_info<SgdStep>(), this, detail::update_erased<SgdStep>, in, out);
-}
-
-template <>
-const detail::UpdateRule& detail::update_rule<SgdStep>() {
-  static constexpr UpdateRule rule{&row_of_SgdStep, update_erased<SgdStep>};
-  return rule;
+  detail::update_cpu(op_info<SgdStep>(), this, in, out);
 }
 
 Samples<SgdStep> SgdStep::samples() {

@@ -50,9 +50,4 @@ struct SgdStep {
   static Samples<SgdStep> samples();
 };
 
-namespace detail {
-template <>
-TANDEM_API const UpdateRule& update_rule<SgdStep>();
-}
-
 }  // namespace tandem

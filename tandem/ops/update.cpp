@@ -30,7 +30,7 @@ void update_infer(const OpInfo& info, const void* op, int hyper_size, Specs in,
   out.push_back(in[1]);
 }
 
-void update_cpu(const OpInfo& info, const void* op, UpdateFn run, Inputs in, Outputs out) {
+void update_cpu(const OpInfo& info, const void* op, Inputs in, Outputs out) {
   const Tensor hyper = as_contiguous(in[0], f64);
   const Tensor step = as_contiguous(in[1], f64);
   const DType compute = in[2].dtype() == f64 ? f64 : f32;
@@ -50,7 +50,7 @@ void update_cpu(const OpInfo& info, const void* op, UpdateFn run, Inputs in, Out
   item.p = writable(in[2]);
   int states = 0;
   for (size_t i = 4; i < in.size() && in[i].defined(); ++i) item.state[states++] = writable(in[i]);
-  run(op, hyper.data<double>(), {&item, 1}, states, compute);
+  info.update(op, hyper.data<double>(), {&item, 1}, states, compute);
   for (size_t i = 0; i < work.size(); ++i) copy_data(out[i], work[i]);
   copy_data(out[size_t(info.outputs) - 1], full({}, item.step, f64));
 }

@@ -22,15 +22,6 @@ struct UpdateItem {
   double step;  ///< how often the parameter will have been updated after this
 };
 
-/// Runs rule `op` over `items`, whose first `states` state pointers are set. dtype: f32 or f64.
-using UpdateFn = void (*)(const void* op, const double* hyper, std::span<const UpdateItem> items,
-                          int states, DType dtype);
-
-struct UpdateRule {
-  const OpInfo* info;
-  UpdateFn run;
-};
-
 inline constexpr int64_t update_grain = 16384;  ///< elements a thread takes at a time
 
 struct UpdateChunk {
@@ -111,11 +102,11 @@ void update_erased(const void* op, const double* hyper, std::span<const UpdateIt
 TANDEM_API void update_infer(const OpInfo& info, const void* op, int hyper_size, Specs in,
                              std::vector<Spec>& out);
 /// The kernel of the record form: copies the inputs to the outputs and updates those.
-TANDEM_API void update_cpu(const OpInfo& info, const void* op, UpdateFn run, Inputs in,
-                           Outputs out);
+TANDEM_API void update_cpu(const OpInfo& info, const void* op, Inputs in, Outputs out);
 
-/// The rule of record O; defined in the op's .cpp.
+/// `update` of a record with an `element` function. Of the items the first `states` state pointers
+/// are set; dtype is f32 or f64.
 template <class O>
-const UpdateRule& update_rule();
+requires(O::hyper_size > 0) inline constexpr UpdateFn update_of<O> = update_erased<O>;
 
 }  // namespace tandem::detail

@@ -36,7 +36,7 @@ Optimizer::Plan Adagrad::plan(std::span<const double> numbers,
                               const std::vector<bool>& flags) const {
   AdagradStep op;
   op.maximize = flags[0];
-  return {&tandem::detail::update_rule<AdagradStep>(),
+  return {&op_info<AdagradStep>(),
           std::make_shared<AdagradStep>(op),
           {"sum"},
           AdagradStep::hyper_size,

@@ -41,7 +41,7 @@ Optimizer::Plan Adam::plan(std::span<const double>, const std::vector<bool>& fla
   AdamStep op;
   op.maximize = flags[1];
   op.decoupled = flags[2];
-  Plan p{&tandem::detail::update_rule<AdamStep>(),
+  Plan p{&op_info<AdamStep>(),
          std::make_shared<AdamStep>(op),
          {"exp_avg", "exp_avg_sq"},
          AdamStep::hyper_size};

@@ -231,12 +231,12 @@ void Optimizer::step_group(Group& group) {
     group.items[compute == f64].push_back(item);
     if (p.storage) {
       ++p.storage->version;
-      p.storage->writer = plan.rule->info->name.data();
+      p.storage->writer = plan.rule->name.data();
     }
   }
   for (const DType dtype : {f32, f64})
     if (const auto& items = group.items[dtype == f64]; !items.empty())
-      plan.rule->run(plan.op.get(), group.numbers.data<double>(), items, int(states), dtype);
+      plan.rule->update(plan.op.get(), group.numbers.data<double>(), items, int(states), dtype);
   for (auto& [to, from] : write_back)
     if (to.defined()) tandem::detail::copy_data(to, from);
 }
@@ -245,8 +245,8 @@ void Optimizer::step_group(Group& group) {
 void Optimizer::step_symbolic(Group& group, Slot& slot, const Tensor& gradient) {
   Tensors in{group.hyper, slot.step, slot.param, gradient};
   for (const Tensor& s : slot.states) in.push_back(s);
-  const Tensors out = tandem::detail::apply_all(*group.plan.rule->info, group.plan.op.get(),
-                                                in.data(), int(in.size()));
+  const Tensors out =
+      tandem::detail::apply_all(*group.plan.rule, group.plan.op.get(), in.data(), int(in.size()));
   slot.param.copy_(out[0]);
   for (size_t i = 0; i < slot.states.size(); ++i) slot.states[i].copy_(out[i + 1]);
   slot.step.copy_(out.back());

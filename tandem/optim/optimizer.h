@@ -8,10 +8,6 @@
 #include "tandem/core/named_tensors.h"
 #include "tandem/nn/module.h"
 
-namespace tandem::detail {
-struct UpdateRule;  // ops/update.h
-}
-
 namespace tandem::optim {
 
 /// What an optimizer is given: tensors, tensors with names, or all parameters of a module.
@@ -82,7 +78,7 @@ class TANDEM_API Optimizer {
  protected:
   /// How the parameters of a group are updated, given its options.
   struct Plan {
-    const tandem::detail::UpdateRule* rule;
+    const OpInfo* rule;
     std::shared_ptr<const void> op;  ///< the record of the rule, with its flags
     std::vector<std::string_view> states;
     int64_t hyper;    ///< how many of the numbers the rule reads

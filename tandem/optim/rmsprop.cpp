@@ -39,7 +39,7 @@ Optimizer::Plan RMSprop::plan(std::span<const double> numbers,
   op.centered = flags[0];
   op.with_momentum = numbers[4] != 0;
   op.maximize = flags[1];
-  Plan p{&tandem::detail::update_rule<RmspropStep>(),
+  Plan p{&op_info<RmspropStep>(),
          std::make_shared<RmspropStep>(op),
          {"square_avg"},
          RmspropStep::hyper_size};

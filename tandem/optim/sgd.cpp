@@ -38,10 +38,7 @@ Optimizer::Plan SGD::plan(std::span<const double> numbers, const std::vector<boo
   SgdStep op;
   op.nesterov = flags[0];
   op.maximize = flags[1];
-  Plan p{&tandem::detail::update_rule<SgdStep>(),
-         std::make_shared<SgdStep>(op),
-         {},
-         SgdStep::hyper_size};
+  Plan p{&op_info<SgdStep>(), std::make_shared<SgdStep>(op), {}, SgdStep::hyper_size};
   if (numbers[1] != 0) p.states.push_back("momentum_buffer");
   return p;
 }
