@@ -175,6 +175,22 @@ TEST(Compile, ABatchOfAnySizeIsOneCapture) {
   EXPECT_EQ(fast.captures(), 1);
 }
 
+// Its unbiased variance is multiplied by n/(n-1), n = batch * 49: a number with few digits to tell.
+TEST(Compile, ABatchOfImagesOfAnySizeIsOneCapture) {
+  nn::Sequential net(nn::Conv2d(1, 2, 3), nn::BatchNorm2d(2), nn::ReLU());
+  auto fast = compile(net);
+  for (int64_t n : {3, 5, 2, 9}) {
+    const Tensor x = randn({n, 1, 9, 9});
+    const auto before = net.clone();
+    fast(x);
+    before(x);
+    const NamedTensors want = before.state_dict();
+    for (auto& [name, t] : net.state_dict())
+      EXPECT_LT(largest_difference(t, find(want, name)), 1e-6) << name;
+  }
+  EXPECT_EQ(fast.captures(), 1);
+}
+
 TEST(Compile, TrainAndEvalAreTwoCaptures) {
   nn::Sequential net(nn::Linear(3, 3), nn::Dropout(0.5));
   auto f = compile([&](const Tensor& x) { return net(x); });

@@ -216,6 +216,9 @@ void Pass::mark_wanted() {
   }
   for (const Capture& c : captures_)
     if (known(c.node)) wanted(c.node) = true;
+  // A node without inputs stands for a history that is gone: its gradient says so.
+  for (Node* n : order)
+    if (n->info && n->n_in == 0) wanted(n) = true;
   for (auto it = order.rbegin(); it != order.rend(); ++it)
     for (int i = 0; i < int((*it)->n_in); ++i)
       if (Node* next = (*it)->edges[i].node; next && wanted(next)) wanted(*it) = true;
@@ -268,7 +271,7 @@ void Pass::visit(Node* n, Tensors& captured) {
     return;
   }
   // An asked-for result is not taken further down unless another input lies there.
-  bool further = captures_.empty();
+  bool further = captures_.empty() || n->n_in == 0;
   for (int i = 0; i < int(n->n_in) && !further; ++i)
     further = n->edges[i].node && wanted(n->edges[i].node);
   if (further) propagate(n);

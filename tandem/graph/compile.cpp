@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "tandem/core/tensor_extras.h"
+#include "tandem/graph/backward.h"
 #include "tandem/graph/ir.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
@@ -16,6 +17,7 @@ namespace tandem::detail {
 namespace {
 
 using graph::AxisLength;
+using graph::BackwardInstance;
 using graph::Graph;
 using graph::Plan;
 using graph::ValueKind;
@@ -27,7 +29,13 @@ struct Instance {
   size_t results = 0;
   std::shared_ptr<const void> returned;  ///< by the function, without its tensors
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
-  std::atomic<Plan*> idle{nullptr};      ///< a plan that no thread runs
+  std::shared_ptr<BackwardInstance> backward;
+  /// What a call of one thread needs.
+  struct Ready {
+    Plan plan;
+    std::vector<Tensor> operands;
+  };
+  std::atomic<Ready*> idle{nullptr};  ///< that no thread uses
   uint64_t used = 0;
 
   ~Instance() { delete idle.load(); }
@@ -39,8 +47,9 @@ struct Capture {
   std::vector<bool> needs_grad;
   std::string key;
   bool grad_mode = true;
-  std::shared_ptr<Graph> graph;                 ///< as recorded
-  std::vector<std::pair<Tensor, Spec>> states;  ///< and what was assumed of them
+  std::shared_ptr<Graph> graph;                     ///< as recorded
+  std::shared_ptr<const graph::Backward> backward;  ///< through the results, as recorded
+  std::vector<std::pair<Tensor, Spec>> states;      ///< and what was assumed of them
   std::vector<bool> states_need_grad;
   size_t results = 0;
   std::shared_ptr<const void> returned;  ///< by the function, without its tensors
@@ -147,18 +156,39 @@ struct CompiledFunction::Impl {
         c->input_gradients.push_back(i);
       }
     g.take_gradients();
+    if (c->grad_mode)
+      c->backward = graph::record_backward(g, {symbolic.data(), symbolic.size()},
+                                           {results.data(), results.size()});
+    auto assume = [&](const Tensor& t) {
+      for (const auto& [known, spec] : c->states)
+        if (known.is_same(t)) return;
+      c->states.emplace_back(t, t.spec());
+      c->states_need_grad.push_back(t.requires_grad());
+    };
     for (const graph::Value& v : g.values())
-      if (v.kind == ValueKind::state) {
-        c->states.emplace_back(v.tensor, v.spec);
-        c->states_need_grad.push_back(v.tensor.requires_grad());
-      }
+      if (v.kind == ValueKind::state) assume(v.tensor);
+    if (c->backward)
+      for (const graph::Operand& o : c->backward->operands)
+        if (o.kind == graph::Operand::state) assume(o.tensor);
     return c;
   }
 
-  std::shared_ptr<Graph> for_lengths(const Graph& g, std::span<const AxisLength> lengths) const {
-    auto ready = specialise(g, lengths);
+  /// The recorded graph for given lengths; it gives what the gradient will need as well.
+  std::shared_ptr<Graph> for_lengths(const Capture& c, std::span<const AxisLength> lengths) const {
+    auto ready = specialise(*c.graph, lengths);
+    if (c.backward)
+      for (graph::ValueId id : c.backward->values) ready->add_output("kept", id);
     optimize(*ready, options.deterministic);
     return ready;
+  }
+
+  static bool same_gradient(const Capture& wide, const Capture& c,
+                            std::span<const AxisLength> before) {
+    if (!wide.backward || !c.backward) return wide.backward == c.backward;
+    return wide.backward->values == c.backward->values &&
+           wide.backward->reads == c.backward->reads &&
+           wide.backward->failed == c.backward->failed &&
+           same_structure(*specialise(*wide.backward->graph, before), *c.backward->graph);
   }
 
   /// Records the function once more with unknown axes where `in` differs from `c` in length. It
@@ -188,7 +218,8 @@ struct CompiledFunction::Impl {
     try {
       auto wide = record(in, std::move(specs), trace, g);
       // The stand-ins of an earlier generalisation are lengths like any other here.
-      if (!same_structure(*specialise(*g, before), *c.graph)) return false;
+      if (!same_structure(*specialise(*g, before), *c.graph) || !same_gradient(*wide, c, before))
+        return false;
       wide->reason = c.reason;
       wide->instances = c.instances;
       c = std::move(*wide);
@@ -238,7 +269,10 @@ struct CompiledFunction::Impl {
                            [](const auto& a, const auto& b) { return a->used < b->used; }));
     auto fresh = std::make_shared<Instance>();
     for (const Tensor& t : in.tensors) fresh->shapes.push_back(t.shape());
-    fresh->graph = for_lengths(*c.graph, lengths);
+    fresh->graph = for_lengths(c, lengths);
+    if (c.backward)
+      fresh->backward =
+          std::make_shared<BackwardInstance>(c.backward, c.graph, lengths, options.deterministic);
     fresh->results = c.results;
     fresh->returned = c.returned;
     fresh->input_gradients = c.input_gradients;
@@ -267,10 +301,13 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     const auto [capture, lengths] = impl_->find(in, trace);
     instance = impl_->instance(*capture, in, lengths);
   }
-  std::unique_ptr<Plan> plan(instance->idle.exchange(nullptr));
-  if (!plan) plan = std::make_unique<Plan>(instance->graph);
-  Tensors out = plan->run({in.tensors.data(), in.tensors.size()});
-  delete instance->idle.exchange(plan.release());
+  std::unique_ptr<Instance::Ready> ready(instance->idle.exchange(nullptr));
+  if (!ready) ready.reset(new Instance::Ready{Plan(instance->graph), {}});
+  Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()});
+  if (instance->backward)
+    BackwardInstance::attach(instance->backward, {in.tensors.data(), in.tensors.size()}, out,
+                             instance->results + instance->input_gradients.size(), ready->operands);
+  delete instance->idle.exchange(ready.release());
 
   for (size_t i = 0; i < instance->input_gradients.size(); ++i) {
     const Tensor& leaf = in.tensors[instance->input_gradients[i]];
@@ -307,7 +344,10 @@ std::string CompiledFunction::explain() const {
   std::string s;
   for (const auto& c : impl_->captures) {
     s += cat("capture of ", c->reason, "\n");
-    for (const auto& i : c->instances) s += Plan(i->graph).explain();
+    for (const auto& i : c->instances) {
+      s += Plan(i->graph).explain();
+      if (i->backward) s += cat("gradient through the results\n", i->backward->explain());
+    }
   }
   return s;
 }

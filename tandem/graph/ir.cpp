@@ -117,7 +117,11 @@ ValueId Graph::capture(const Tensor& t) {
   auto& same = captured_[{impl.storage, impl.data}];
   for (ValueId id : same) {
     const Tensor& have = value(id).tensor;
-    if (have.is_same(t) || (have.spec() == t.spec() && have.strides() == t.strides())) return id;
+    if (have.is_same(t)) return id;
+    if (!(have.spec() == t.spec()) || have.strides() != t.strides()) continue;
+    // Of several handles, the one that wants the gradient.
+    if (t.requires_grad() && !have.requires_grad()) values_[size_t(id)].tensor = t;
+    return id;
   }
   for (const Assignment& a : assignments_)
     require<NotImplemented>(value(a.state).tensor.impl()->storage != impl.storage,
@@ -172,6 +176,8 @@ void Graph::assign(const Tensor& target, const Tensor& to) {
                           tandem::to_string(target.spec()),
                           " from outside the branch; give the new value as a result");
   const ValueId state = capture(target), value = id_of(to);
+  // What the tape saved of it before is not what a gradient would read.
+  detail::bump_version(target, "a recorded function");
   for (const auto& [region, ids] : captured_)
     for (ValueId id : ids)
       require<NotImplemented>(
@@ -211,6 +217,7 @@ int64_t Graph::unknown_axis(int position) {
 }
 
 void Graph::depends_on(const bool& flag) {
+  if (parent_) parent_->depends_on(flag);
   for (const auto& [known, value] : flags_)
     if (known == &flag) return;
   flags_.emplace_back(&flag, flag);

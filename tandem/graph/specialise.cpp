@@ -124,8 +124,17 @@ double substitute(double v, Lengths lengths) {
     return s != 0 ? std::copysign(s, v) : v;
   }
   if (const double s = whole(1 / size); s != 0) return std::copysign(1 / s, v);
-  if (size > 1 && size < 1.001)
-    if (const double s = whole(1 / (size - 1)); s != 0) return std::copysign(1 + 1 / s, v);
+  if (size > 1 && size < 1.001) {
+    const double x = 1 / (size - 1), error = 2.3e-16 * x * x;
+    double s = whole(x);
+    // n/(n-1) of a product of lengths has too few digits behind its 1 to give n exactly.
+    for (size_t i = 0; i < lengths.size() && s == 0 && error < 64; ++i) {
+      const double unit = double(lengths[i].first), n = std::nearbyint(x / unit) * unit;
+      if (n > 0 && std::abs(n - 1 - x) <= 1 + error)
+        s = double(substitute(int64_t(n), lengths)) - 1;
+    }
+    if (s != 0) return std::copysign((s + 1) / s, v);
+  }
   return v;
 }
 

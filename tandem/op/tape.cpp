@@ -19,6 +19,11 @@ static inline int count_bits(uint32_t bits) {
   return n;
 }
 
+/// A full set means all inputs, however many there are.
+static inline bool saves_input(const Saves& s, int i) {
+  return s.in.has(i) || (i >= 32 && s.in.bits == ~0u);
+}
+
 namespace {
 
 /// `align` is a power of two.
@@ -170,8 +175,8 @@ template <bool plain>
   int n_saved = 0;
   if (saves) {
     const uint32_t given = n < 32 ? (1u << n) - 1 : ~0u;
-    n_saved = count_bits(info.saves.in.bits & given) +
-              count_bits(info.saves.out.bits & ((1u << n_out) - 1));
+    const int inputs = info.saves.in.bits == ~0u ? n : count_bits(info.saves.in.bits & given);
+    n_saved = inputs + count_bits(info.saves.out.bits & ((1u << n_out) - 1));
   }
 
   Node* node = make_node(&info, op, n, n_saved, n_out, n_specs);
@@ -186,7 +191,7 @@ template <bool plain>
         edge->spec_stored = true;
       }
     }
-    if (!saves || !info.saves.in.has(i)) continue;
+    if (!saves || !saves_input(info.saves, i)) continue;
     if (in[i].defined()) node->saved[saved] = {in[i], in[i].version()};
     ++saved;
   }
@@ -244,7 +249,9 @@ Tensors run_vjp(Node& node, const Tensors& dy) {
 
 namespace {
 
-int slot_in(const IndexSet& set, int i) { return detail::count_bits(set.bits & ((1u << i) - 1)); }
+int slot_in(const IndexSet& set, int i) {
+  return set.bits == ~0u ? i : detail::count_bits(set.bits & ((1u << i) - 1));
+}
 
 /// The saved tensor, unless it was overwritten since.
 const Tensor& unpack(const Node& node, int slot, const char* what, int i) {
@@ -263,7 +270,7 @@ const Tensor& unpack(const Node& node, int slot, const char* what, int i) {
 
 const Tensor& Saved::in(int i) const {
   const Saves& s = node_.info->saves;
-  require<GradientError>(s.in.has(i), node_.info->name, ": input ", i,
+  require<GradientError>(detail::saves_input(s, i), node_.info->name, ": input ", i,
                          " was not saved for the gradient; list it in `saves`");
   static const Tensor absent;
   return i < node_.n_in ? unpack(node_, slot_in(s.in, i), "input", i) : absent;
@@ -274,7 +281,7 @@ Tensor Saved::out(int i) const {
   require<GradientError>(s.out.has(i), node_.info->name, ": output ", i,
                          " was not saved for the gradient; list it in `saves`");
   int at = slot_in(s.out, i);
-  for (int k = 0; k < node_.n_in; ++k) at += s.in.has(k);
+  for (int k = 0; k < node_.n_in; ++k) at += detail::saves_input(s, k);
   const Tensor& kept = unpack(node_, at, "output", i);
   if (!detail::grad_enabled()) return kept;
   // Its history was left out, since that would keep the tape alive: it is this node.
