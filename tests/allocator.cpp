@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -40,7 +41,8 @@ TEST(Allocator, EmptyCacheGivesBack) {
   { const Tensor t = empty({8 * mib}); }
   const int64_t kept = memory_stats().reserved;
   empty_cache();
-  EXPECT_LE(memory_stats().reserved, kept - 32 * mib);
+  // Without pools, under a sanitizer, nothing is kept.
+  EXPECT_LE(memory_stats().reserved, std::max<int64_t>(kept - 32 * mib, 0));
 }
 
 TEST(Allocator, PeakIsReset) {

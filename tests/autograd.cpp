@@ -15,11 +15,13 @@
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
 #include "tests/support/compare.h"
+#include "tests/support/errors.h"
 
 namespace tandem {
 namespace {
 
 using testing::difference;
+using testing::error_of;
 
 Tensor leaf(std::vector<double> v) {
   const int64_t n = int64_t(v.size());
@@ -29,16 +31,6 @@ Tensor leaf(std::vector<double> v) {
 }
 std::vector<double> values(const Tensor& t) { return t.to_vector<double>(); }
 using Doubles = std::vector<double>;
-
-template <class E, class F>
-std::string text_of(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "did not throw";
-}
 
 const std::map<std::string, Tensor>& golden() {
   static const auto arrays = load_npz(TANDEM_SOURCE_DIR "/tests/golden/core.npz");
@@ -61,12 +53,12 @@ TEST(Autograd, AGradientIsGivenForManyElements) {
   const Tensor x = leaf({1, 2});
   const Tensor y = x * x;
   EXPECT_EQ(
-      text_of<GradientError>([&] { y.backward(); }),
+      error_of<GradientError>([&] { y.backward(); }),
       "backward(): a gradient must be given for shape [2]; it may be left out for one element "
       "only");
   y.backward(wrap(Doubles{1, 10}, {2}));
   EXPECT_EQ(values(x.grad()), (Doubles{2, 40}));
-  EXPECT_EQ(text_of<ShapeError>([&] { (x * x).backward(zeros({3}, f64)); }),
+  EXPECT_EQ(error_of<ShapeError>([&] { (x * x).backward(zeros({3}, f64)); }),
             "backward(): the gradient of shape [3] does not fit the output of shape [2]");
 }
 
@@ -85,14 +77,14 @@ TEST(Autograd, AFreedGraphSaysSo) {
   y.backward({}, true);
   y.backward();
   EXPECT_EQ(values(x.grad()), (Doubles{4, 8}));
-  const std::string text = text_of<GradientError>([&] { y.backward(); });
+  const std::string text = error_of<GradientError>([&] { y.backward(); });
   EXPECT_EQ(text,
             "backward(): the graph of mul() was freed by an earlier pass; use retain_graph to keep "
             "it");
 }
 
 TEST(Autograd, NoHistoryIsAnError) {
-  EXPECT_EQ(text_of<GradientError>([] { ones({2}).sum().backward(); }),
+  EXPECT_EQ(error_of<GradientError>([] { ones({2}).sum().backward(); }),
             "backward(): the output of shape [] has no history: no input required a gradient");
 }
 
@@ -112,7 +104,7 @@ TEST(Autograd, GradByAnInnerValue) {
 
 TEST(Autograd, UnusedInputs) {
   const Tensor x = leaf({1}), z = leaf({2});
-  EXPECT_EQ(text_of<GradientError>([&] { grad((x * x).sum(), z); }),
+  EXPECT_EQ(error_of<GradientError>([&] { grad((x * x).sum(), z); }),
             "grad(): input 0 of shape [1] is not used by the outputs; allow_unused gives an "
             "undefined tensor");
   const Tensors g = grad((x * x).sum(), {x, z}, {.allow_unused = true});
@@ -172,7 +164,7 @@ TEST(Autograd, HooksSeeAndReplaceGradients) {
   remove_hook(y, seen);
   (y * 3.0).sum().backward();
   EXPECT_EQ(calls, 1);
-  EXPECT_EQ(text_of<GradientError>([] { register_hook(ones({1}), [](const Tensor&) {}); }),
+  EXPECT_EQ(error_of<GradientError>([] { register_hook(ones({1}), [](const Tensor&) {}); }),
             "register_hook(): the tensor requires no gradient");
 }
 
@@ -208,7 +200,7 @@ TEST(Autograd, HooksAreRemovedOneByOne) {
 TEST(Autograd, AHookOfAWrongShapeIsAnError) {
   const Tensor x = leaf({1, 2});
   register_hook(x, [](const Tensor&) { return ones({3}, f64); });
-  EXPECT_EQ(text_of<ShapeError>([&] { (x * 2.0).sum().backward(); }),
+  EXPECT_EQ(error_of<ShapeError>([&] { (x * 2.0).sum().backward(); }),
             "hook: returned shape [3] for a gradient of shape [2]");
 }
 
@@ -216,24 +208,24 @@ TEST(Autograd, OverwrittenSavedValuesNameBothOps) {
   const Tensor x = leaf({1, 2});
   Tensor y = exp(x);
   y += 1.0;
-  EXPECT_EQ(text_of<GradientError>([&] { y.sum().backward(); }),
+  EXPECT_EQ(error_of<GradientError>([&] { y.sum().backward(); }),
             "backward(): exp() needs its output 0 of shape [2], which add has overwritten (version "
             "1, saved at 0)");
   Tensor a = x * 1.0;
   const Tensor b = a * a;
   a.zero_();
-  EXPECT_EQ(text_of<GradientError>([&] { b.sum().backward(); }),
+  EXPECT_EQ(error_of<GradientError>([&] { b.sum().backward(); }),
             "backward(): mul() needs its input 1 of shape [2], which copy_into has overwritten "
             "(version 1, saved at 0)");
 }
 
 TEST(Autograd, LeavesAreNotOverwritten) {
   Tensor x = leaf({1, 2});
-  EXPECT_EQ(text_of<GradientError>([&] { x += 1.0; }),
+  EXPECT_EQ(error_of<GradientError>([&] { x += 1.0; }),
             "add(): in-place write to a leaf that requires a gradient; use NoGrad, or an op that "
             "makes a copy");
   Tensor row = x.reshape({2, 1});
-  EXPECT_EQ(text_of<GradientError>([&] { row += 1.0; }),
+  EXPECT_EQ(error_of<GradientError>([&] { row += 1.0; }),
             "add(): in-place write to a view of a leaf that requires a gradient; use NoGrad, or an "
             "op that makes a copy");
   {
@@ -246,7 +238,7 @@ TEST(Autograd, LeavesAreNotOverwritten) {
 TEST(Autograd, ExpandedMemoryIsNotWritten) {
   Tensor y = zeros({1, 3}).expand({2, 3});
   EXPECT_EQ(
-      text_of<ShapeError>([&] { y += 1.0; }),
+      error_of<ShapeError>([&] { y += 1.0; }),
       "add(): in-place write to an expanded tensor of shape [2, 3] and strides [0, 1]: several "
       "elements share memory");
 }
@@ -259,14 +251,14 @@ TEST(Autograd, GradientsKeepTheLeafsDtypeAndShape) {
   y.sum().backward();
   EXPECT_EQ(to_string(x.grad().spec()), "f16[2, 1]");
   EXPECT_EQ(values(x.grad()), (Doubles{3, 3}));
-  EXPECT_EQ(text_of<DTypeError>([] { zeros({1}, i64).requires_grad_(); }),
+  EXPECT_EQ(error_of<DTypeError>([] { zeros({1}, i64).requires_grad_(); }),
             "requires_grad_(): i64 tensors have no gradient");
 }
 
 TEST(Autograd, RequiresGradOfResultsIsFixed) {
   const Tensor x = leaf({1});
   Tensor y = x * x;
-  EXPECT_EQ(text_of<GradientError>([&] { y.requires_grad_(false); }),
+  EXPECT_EQ(error_of<GradientError>([&] { y.requires_grad_(false); }),
             "requires_grad_(): only leaves can be changed, this is a result");
 }
 
@@ -465,7 +457,7 @@ TEST(Threads, ModesBelongToTheThread) {
 TEST(Anomaly, NamesTheOpOfTheFirstNan) {
   AnomalyMode mode;
   const Tensor x = wrap(Doubles{-INFINITY, 1}, {2});
-  EXPECT_EQ(text_of<GradientError>([&] { x + INFINITY; }),
+  EXPECT_EQ(error_of<GradientError>([&] { x + INFINITY; }),
             "anomaly: add() produced NaN in output 0 of shape [2]");
 }
 
@@ -474,7 +466,7 @@ TEST(Anomaly, NamesTheOpWhoseGradientIsNan) {
   Tensor x = wrap(Doubles{0, 1}, {2});
   x.requires_grad_();
   const Tensor y = x * wrap(Doubles{1, 2}, {2});
-  const std::string text = text_of<GradientError>([&] { y.backward(wrap(Doubles{NAN, 1}, {2})); });
+  const std::string text = error_of<GradientError>([&] { y.backward(wrap(Doubles{NAN, 1}, {2})); });
   EXPECT_EQ(text, "anomaly: mul() produced NaN in output 0 of shape [2], in the gradient of mul()");
 }
 

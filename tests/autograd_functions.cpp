@@ -14,9 +14,12 @@
 #include "tandem/ops/exp.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/sum.h"
+#include "tests/support/errors.h"
 
 namespace tandem {
 namespace {
+
+using testing::error_of;
 
 Tensor leaf(std::vector<double> v) {
   const int64_t n = int64_t(v.size());
@@ -26,16 +29,6 @@ Tensor leaf(std::vector<double> v) {
 }
 std::vector<double> values(const Tensor& t) { return t.to_vector<double>(); }
 using Doubles = std::vector<double>;
-
-template <class E, class F>
-std::string text_of(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "did not throw";
-}
 
 struct Cube {
   Tensor x;
@@ -101,17 +94,17 @@ struct Nothing {
 TEST(Custom, UndefinedAndMissingResultsAreErrors) {
   for (const bool wanted : {false, true}) {
     const Tensor x = leaf({2, 3}).requires_grad_(wanted);
-    EXPECT_EQ(text_of<ValueError>([&] { custom(Forgets{0}, x); }),
+    EXPECT_EQ(error_of<ValueError>([&] { custom(Forgets{0}, x); }),
               "custom(): forward gave 0 outputs; it must give 1 to 65535");
-    EXPECT_EQ(text_of<ValueError>([&] { custom(Forgets{2}, x); }),
+    EXPECT_EQ(error_of<ValueError>([&] { custom(Forgets{2}, x); }),
               "custom(): forward gave an undefined tensor for output 1");
-    EXPECT_EQ(text_of<ValueError>([&] { custom<Nothing>(x); }),
+    EXPECT_EQ(error_of<ValueError>([&] { custom<Nothing>(x); }),
               "custom(): forward gave an undefined tensor for output 0");
-    EXPECT_EQ(text_of<ValueError>([&] { custom(Forgets{65536}, x); }),
+    EXPECT_EQ(error_of<ValueError>([&] { custom(Forgets{65536}, x); }),
               "custom(): forward gave 65536 outputs; it must give 1 to 65535");
   }
   const Tensor x = leaf({2, 3});
-  EXPECT_EQ(text_of<GradientError>([&] { custom(Forgets{1}, x)[0].sum().backward(); }),
+  EXPECT_EQ(error_of<GradientError>([&] { custom(Forgets{1}, x)[0].sum().backward(); }),
             "custom(): backward gave 0 gradients for 1 inputs; an input without one gets an "
             "undefined tensor");
 }
@@ -131,7 +124,7 @@ TEST(Gradcheck, AFunctionThatThrowsLeavesTheInputsAsTheyWere) {
     if (++calls == 3) throw ValueError("third call");
     return in[0] * in[0];
   };
-  EXPECT_EQ(text_of<ValueError>([&] { gradcheck(f, {x}); }), "third call");
+  EXPECT_EQ(error_of<ValueError>([&] { gradcheck(f, {x}); }), "third call");
   EXPECT_EQ(values(x), (Doubles{0.5, -1.5}));
 }
 
@@ -179,7 +172,7 @@ TEST(ManyInputs, AsManyAsARecordTakesHaveGradients) {
   EXPECT_EQ(values(x.grad()), (Doubles{65535}));
   EXPECT_EQ(values(y.grad()), (Doubles{1, 5}));
   parts.push_back(x);
-  EXPECT_EQ(text_of<ValueError>([&] { cat(Inputs(parts.data(), parts.size()), 0); }),
+  EXPECT_EQ(error_of<ValueError>([&] { cat(Inputs(parts.data(), parts.size()), 0); }),
             "cat(axis=0): takes inputs (tensors...), got 65537");
 }
 

@@ -12,10 +12,12 @@
 #include "tandem/ops/index_put.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
+#include "tests/support/errors.h"
 
 namespace {
 
 using namespace tandem;
+using tandem::testing::error_of;
 
 const Tensor& golden(const std::string& name) {
   static const auto file = load_npz(TANDEM_SOURCE_DIR "/tests/golden/indexing.npz");
@@ -136,16 +138,6 @@ INSTANTIATE_TEST_SUITE_P(
          }},
     }),
     [](const auto& p) { return std::string(p.param.name); });
-
-template <class E, class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 TEST(Index, ErrorsSayWhatIsWrong) {
   const Tensor x = zeros({2, 3});

@@ -18,9 +18,12 @@
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
 #include "tests/support/compare.h"
+#include "tests/support/errors.h"
 
 namespace tandem {
 namespace {
+
+using testing::error_of;
 
 using Doubles = std::vector<double>;
 
@@ -30,16 +33,6 @@ Tensor leaf(Doubles v, const Shape& shape) {
   t.requires_grad_();
   return t;
 }
-template <class E, class F>
-std::string text_of(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "did not throw";
-}
-
 // --- Circles of references ----------------------------------------------------------------------
 
 /// Counts what still lives: memory that nobody holds any more must be gone, and so must the tape.
@@ -93,7 +86,7 @@ TEST(InPlaceCircles, TheReasonOfAFailureIsStillKnown) {
   const Tensor w = leaf({1, 2, 3, 4}, {2, 2});
   Tensor h = full({2, 2}, 0.5, f64);
   h += h * w;
-  EXPECT_EQ(text_of<GradientError>([&] { h.sum().backward(); }),
+  EXPECT_EQ(error_of<GradientError>([&] { h.sum().backward(); }),
             "backward(): mul() needs its input 0 of shape [2, 2], which add has overwritten "
             "(version 1, saved at 0)");
 }
@@ -203,7 +196,7 @@ TEST(InPlaceSymbolic, AnOverwrittenValueIsNotMistakenForTheSavedOne) {
   const Tensor y = h * w;
   h *= 2.0;
   const Tensor dy = g->input("dy", {{2}, f64, {}});
-  EXPECT_EQ(text_of<GradientError>([&] { y.backward(dy); }),
+  EXPECT_EQ(error_of<GradientError>([&] { y.backward(dy); }),
             "backward(): mul() needs its input 0 of shape [2], which mul has overwritten (version "
             "1, saved at 0)");
 }
@@ -214,7 +207,7 @@ TEST(InPlaceFailures, AViewOfForeignStridedMemory) {
   Doubles memory{1, 2, 3, 4, 5, 6};
   const Tensor base = wrap(memory.data(), {2, 2}, f64, {}, {3, 1});
   Tensor row = base.select(0, 1);
-  EXPECT_EQ(text_of<GradientError>([&] {
+  EXPECT_EQ(error_of<GradientError>([&] {
               row += leaf({1, 1}, {2});
             }),
             "add(): in-place write to a view of foreign strided memory has no gradient");
@@ -229,7 +222,7 @@ TEST(InPlaceFailures, AnomalyIsSeenBeforeTheWrite) {
   Tensor y = x * 3.0;
   {
     AnomalyMode mode;
-    EXPECT_EQ(text_of<GradientError>([&] {
+    EXPECT_EQ(error_of<GradientError>([&] {
                 y += wrap(Doubles{1, NAN}, {2});
               }),
               "anomaly: add() produced NaN in output 0 of shape [2]");
@@ -244,8 +237,8 @@ TEST(InPlaceFailures, AnIndexOutOfRangeLeavesValuesAndHistory) {
   const Tensor x = leaf({1, 2, 3}, {3});
   const Tensor y = x * x;
   const Tensor at = wrap(std::vector<int64_t>{0, 7}, {2});
-  EXPECT_EQ(text_of<IndexError>([&] { index_put_(y, Inputs(&at, 1), x.narrow(0, 0, 2)); }),
-            text_of<IndexError>([&] { index_put(y, Inputs(&at, 1), x.narrow(0, 0, 2)); }));
+  EXPECT_EQ(error_of<IndexError>([&] { index_put_(y, Inputs(&at, 1), x.narrow(0, 0, 2)); }),
+            error_of<IndexError>([&] { index_put(y, Inputs(&at, 1), x.narrow(0, 0, 2)); }));
   EXPECT_EQ(values(y), (Doubles{1, 4, 9}));
   EXPECT_EQ(y.version(), 0u);
   y.sum().backward();
@@ -257,7 +250,7 @@ TEST(InPlaceFailures, ASymbolicGradientOfAConcreteTensorIsNotRecorded) {
   Tensor x = g->input("x", {{2}, f64, {}});
   x.requires_grad_();
   Tensor y = zeros({2}, f64);
-  EXPECT_EQ(text_of<NotImplemented>([&] { y += x; }),
+  EXPECT_EQ(error_of<NotImplemented>([&] { y += x; }),
             "add(): an in-place write to a tensor from outside the recorded function has no "
             "gradient there; use NoGrad, or an op that makes a copy");
   EXPECT_TRUE(g->nodes().empty());

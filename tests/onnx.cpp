@@ -10,9 +10,12 @@
 #include "tandem/io/file.h"
 #include "tandem/io/onnx_file.h"
 #include "tests/onnx_runtime/graphs.h"
+#include "tests/support/errors.h"
 
 namespace tandem {
 namespace {
+
+using testing::error_of;
 
 namespace fs = std::filesystem;
 
@@ -25,16 +28,6 @@ struct TemporaryFolder {
   ~TemporaryFolder() { fs::remove_all(path); }
   std::string operator/(const std::string& name) const { return path + "/" + name; }
 };
-
-template <class E, class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 double largest_difference(const Tensor& a, const Tensor& b) {
   EXPECT_EQ(a.spec(), b.spec());

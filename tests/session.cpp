@@ -3,19 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "tandem/tandem.h"
+#include "tests/support/errors.h"
 
 namespace tandem {
 namespace {
 
-template <class E, class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 TEST(Session, PlaceholdersAndGradients) {
   const auto g = Graph::make();

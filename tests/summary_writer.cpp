@@ -18,10 +18,12 @@
 #include "tandem/io/file.h"
 #include "tandem/log/event_file.h"
 #include "tandem/log/summary_writer.h"
+#include "tests/support/errors.h"
 
 namespace {
 
 using namespace tandem;
+using tandem::testing::error_of;
 namespace fs = std::filesystem;
 
 struct TemporaryFolder {
@@ -63,16 +65,6 @@ std::vector<std::string> records(const std::string& path) {
     EXPECT_LE(at, text.size());
   }
   return found;
-}
-
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST(Crc32c, TheExamplesOfTheStandard) {  // RFC 3720, B.4

@@ -13,23 +13,16 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
+#include "tests/support/errors.h"
 
 namespace tandem {
 namespace {
 
+using testing::error_of;
+
 const std::map<std::string, Tensor>& golden() {
   static const auto arrays = load_npz(TANDEM_SOURCE_DIR "/tests/golden/core.npz");
   return arrays;
-}
-
-template <class E, class F>
-std::string text_of(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "did not throw";
 }
 
 // --- dtypes -------------------------------------------------------------------------------------
@@ -131,7 +124,7 @@ TEST(Wrap, AVectorIsMovedIn) {
   const Tensor t = wrap(std::move(v), {2, 3});
   EXPECT_EQ(t.data<float>(), data);
   EXPECT_EQ(to_string(t.spec()), "f32[2, 3]");
-  EXPECT_EQ(text_of<ShapeError>([] {
+  EXPECT_EQ(error_of<ShapeError>([] {
               wrap(std::vector<float>(5), {2, 3});
             }),
             "wrap(): 5 values do not fill shape [2, 3]");
@@ -167,23 +160,23 @@ TEST(Span, ShowsTheElementsWithoutACopy) {
   ASSERT_EQ(s.size(), 6u);
   s[4] = 7;
   EXPECT_EQ(t.to_vector<float>(), (std::vector<float>{0, 0, 0, 0, 7, 0}));
-  EXPECT_EQ(text_of<ShapeError>([&] { t.transpose(0, 1).span<float>(); }),
+  EXPECT_EQ(error_of<ShapeError>([&] { t.transpose(0, 1).span<float>(); }),
             "span(): needs a contiguous tensor, got strides [1, 3] for shape [3, 2]");
-  EXPECT_NE(text_of<DTypeError>([&] { t.span<double>(); }), "did not throw");
+  EXPECT_NE(error_of<DTypeError>([&] { t.span<double>(); }), "no error");
 }
 
 TEST(Item, IsTheOnlyElement) {
   EXPECT_EQ(full({1, 1}, 2.5).item<double>(), 2.5);
   EXPECT_EQ(full({}, int64_t(1) << 60, i64).item<int64_t>(), int64_t(1) << 60);
   EXPECT_TRUE(bool(full({}, true, boolean)));
-  EXPECT_NE(text_of<ShapeError>([] { zeros({2}).item<float>(); }), "did not throw");
+  EXPECT_NE(error_of<ShapeError>([] { zeros({2}).item<float>(); }), "no error");
 }
 
 TEST(Handle, UndefinedHandlesThrow) {
   const Tensor none;
   EXPECT_FALSE(none.defined());
-  EXPECT_NE(text_of<Error>([&] { none.shape(); }), "did not throw");
-  EXPECT_NE(text_of<ValueError>([&] { none + ones({1}); }), "did not throw");
+  EXPECT_NE(error_of<Error>([&] { none.shape(); }), "no error");
+  EXPECT_NE(error_of<ValueError>([&] { none + ones({1}); }), "no error");
 }
 
 TEST(Handle, CopiesShareAndCloneCopies) {
@@ -228,8 +221,8 @@ TEST(Views, OverlappingInPlaceWritesUseTheOldValues) {
 
 TEST(Shapes, UpToEightAxes) {
   EXPECT_EQ(zeros({1, 1, 1, 1, 1, 1, 1, 2}).dim(), 8);
-  EXPECT_NE(text_of<ShapeError>([] { zeros({1, 1, 1, 1, 1, 1, 1, 1, 1}); }), "did not throw");
-  EXPECT_NE(text_of<ShapeError>([] { zeros({2, -1}); }), "did not throw");
+  EXPECT_NE(error_of<ShapeError>([] { zeros({1, 1, 1, 1, 1, 1, 1, 1, 1}); }), "no error");
+  EXPECT_NE(error_of<ShapeError>([] { zeros({2, -1}); }), "no error");
   EXPECT_EQ(zeros({}).numel(), 1);
   EXPECT_EQ(zeros({3, 0}).numel(), 0);
   EXPECT_EQ(zeros({3, 0}).sum().item<float>(), 0);
@@ -239,13 +232,13 @@ TEST(Shapes, SizesByAxis) {
   const Tensor t = zeros({2, 3});
   EXPECT_EQ(t.size(-1), 3);
   EXPECT_EQ(t.size(0), 2);
-  EXPECT_NE(text_of<IndexError>([&] { t.size(2); }), "did not throw");
+  EXPECT_NE(error_of<IndexError>([&] { t.size(2); }), "no error");
 }
 
 TEST(Shapes, Broadcasting) {
   const Tensor a = cast(arange(3), f32).reshape({3, 1}), b = cast(arange(2), f32);
   EXPECT_EQ((a * 10.0 + b).to_vector<float>(), (std::vector<float>{0, 1, 10, 11, 20, 21}));
-  EXPECT_EQ(text_of<ShapeError>([&] {
+  EXPECT_EQ(error_of<ShapeError>([&] {
               zeros({3, 2}) + zeros({3});
             }),
             "add(): shapes [3, 2] and [3] do not broadcast");

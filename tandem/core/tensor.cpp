@@ -138,19 +138,21 @@ void set_data(const Tensor& t, const Tensor& value) {
   const TensorImpl& from = *value.impl();
   require<GradientError>(!to.node && !to.has(TensorImpl::symbolic),
                          "set_data(): only leaves can get other data");
-  if (Storage* own = to.storage;
-      own && own->block && block_of(own) == reinterpret_cast<SmallBlock*>(&to)) {
-    // The header is part of the impl's block and stays; it keeps `value` as its memory's owner.
-    own->owner = std::make_shared<Tensor>(value);
-    own->data = from.storage->data;
-    own->bytes = from.storage->bytes;
-    ++own->version;
-  } else {
-    if (from.storage) add_ref(from.storage->refs);
-    if (own) drop_storage(own);
-    to.storage = from.storage;
+  Storage* own = to.storage;
+  if (own != from.storage) {
+    if (own && own->block && block_of(own) == reinterpret_cast<SmallBlock*>(&to)) {
+      // The header is part of the impl's block and stays; it keeps `value` as its memory's owner.
+      own->owner = std::make_shared<Tensor>(value);
+      own->data = from.storage->data;
+      own->bytes = from.storage->bytes;
+      ++own->version;
+    } else {
+      if (from.storage) add_ref(from.storage->refs);
+      if (own) drop_storage(own);
+      to.storage = from.storage;
+    }
+    if (to.base) Tensor::adopt(std::exchange(to.base, nullptr));  // the handle drops the reference
   }
-  if (to.base) Tensor::adopt(std::exchange(to.base, nullptr));  // the handle drops the reference
   to.data = from.data;
   to.spec = from.spec;
   to.strides = from.strides;

@@ -204,7 +204,8 @@ Tensor Graph::random_key(Generator& generator) {
 }
 
 void Graph::gradient_changes(const Tensor& leaf, bool accumulates) {
-  if (parent_) return;  // leaves of the region itself
+  // Of a region, or an argument: its own gradient is a value of this graph, which must not own it.
+  if (parent_ || leaf.is_symbolic()) return;
   for (const GradientWrite& g : gradients_)
     if (g.leaf.is_same(leaf)) return;
   gradients_.push_back({leaf, leaf.grad(), -1, accumulates});

@@ -51,8 +51,12 @@ std::string duration_text(double seconds) {
 }
 
 std::string thousands(double value) {
-  std::string s = cat(int64_t(std::llround(value)));
-  for (int64_t at = int64_t(s.size()) - 3; at > (s[0] == '-'); at -= 3) s.insert(size_t(at), ",");
+  const std::string digits = cat(int64_t(std::llround(value)));
+  std::string s;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > (digits[0] == '-') && (digits.size() - i) % 3 == 0) s.push_back(',');
+    s.push_back(digits[i]);
+  }
   return s;
 }
 

@@ -15,7 +15,9 @@ struct Abs {
 
   template <class A>
   TANDEM_FN A point(A x) const {
-    return math::abs(x);
+    // The least integer stays as it is, as everywhere.
+    if constexpr (std::is_integral_v<A>) return x < A(0) ? A(uint64_t(0) - uint64_t(x)) : x;
+    else return math::abs(x);
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;
