@@ -25,7 +25,9 @@ std::string Plan::explain() const {
       bytes += spec.shape.numel() * itemsize(spec.dtype);
     }
     s += cat("  ", column(n.info->print(n.op.get()), 48), " ", column(results, 24), " ", bytes,
-             " bytes", n.path.empty() ? "" : "  ", n.path, "\n");
+             " bytes", n.path.empty() ? "" : "  ", n.path,
+             &step - steps_.data() < prepared_ ? "  (once, until its inputs are written to)" : "",
+             "\n");
   }
   return s;
 }

@@ -4,6 +4,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/core/random.h"
+#include "tandem/graph/conv_records.h"
 #include "tandem/graph/ir.h"
 #include "tandem/op/registry.h"
 
@@ -156,6 +157,7 @@ class Parser {
       return;
     }
     const OpInfo* info = find_op(name);
+    if (!info) info = find_conv_record(name);
     if (!info) fail("no record is called ", name);
     Node n;
     n.info = info;

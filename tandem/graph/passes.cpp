@@ -192,6 +192,7 @@ void optimize(Graph& g, bool deterministic) {
   checked(fold_constants);
   checked(simplify);
   checked(eliminate_common_subexpressions);
+  if (!deterministic) checked(block_convolutions);
   if (!deterministic) checked(lower_batch_norm);
   checked(fuse_points);
 }

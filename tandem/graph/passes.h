@@ -18,6 +18,13 @@ TANDEM_API void fold_constants(Graph& graph);
 /// Nodes that change nothing go: casts to the own type, copies over a whole tensor, products with
 /// one, sums with zero, reshapes to the own shape. Exact (x + 0 maps -0 to 0, x * 1 is exact).
 TANDEM_API void simplify(Graph& graph);
+/// Convolutions by weights that a run does not write to become `fused_conv2d` in blocks of channels
+/// (graph/conv_records.h), with the batch normalisation by running statistics, the sum and the
+/// activation that alone read them, as far as they have such. Pooling, elementwise nodes and `cat`
+/// between them stay in blocks; the rest sees row-major values. Not exact: the weight is scaled
+/// instead of the result, sums run in another order, Winograd's (where it is the faster) has a
+/// relative error of about 1e-6, and relu makes 0 of NaN.
+TANDEM_API void block_convolutions(Graph& graph);
 /// Batch normalisation by running statistics, where elementwise nodes read it, becomes a product
 /// and a sum a channel, so that fuse_points makes one pass of it and of what follows. Not exact:
 /// x s + (b - m s) for (x - m) s + b, which differ by some roundings.

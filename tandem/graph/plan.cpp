@@ -163,6 +163,7 @@ void Plan::make_shells() {
     kept.push_back(step);
   }
   steps_ = std::move(kept);
+  put_prepared_first();
 
   auto use = [&](ValueId id, int at) {
     if (id < 0) return;
@@ -182,6 +183,12 @@ void Plan::make_shells() {
     }
     for (ValueId id : step.node->inputs) use(id, k);
   }
+  for (int k = 0; k < prepared_; ++k)
+    for (ValueId id : steps_[size_t(k)].node->outputs)
+      if (shells_[size_t(id)].last >= prepared_) {
+        shells_[size_t(id)].first = 0;
+        shells_[size_t(id)].last = end;
+      }
   for (size_t i = 0; i < graph_->assignments().size(); ++i)
     if (!written_directly_[i]) use(graph_->assignments()[i].value, end);
 
@@ -371,13 +378,15 @@ Tensors Plan::run(Inputs inputs) {
   }
 
   Tensor* const base = operands_.data();
-  for (const Step& step : steps_) {
+  for (size_t k = prepare() ? 0 : size_t(prepared_); k < steps_.size(); ++k) {
+    const Step& step = steps_[k];
     if (step.update < 0)
       step.node->info->cpu(step.node->op.get(), {base + step.first_input, size_t(step.n_in)},
                            {base + step.first_output, size_t(step.n_out)});
     else run_updates(groups_[size_t(step.update)]);
   }
 
+  is_prepared_ = true;
   for (size_t k = 0; k < results.size(); ++k) {
     if (results[k].defined()) continue;
     if (results_[k].same_as >= 0) {

@@ -78,6 +78,8 @@ class TANDEM_API Plan {
   };
 
   void make_shells();
+  void put_prepared_first();
+  bool prepare();
   void find_bindings();
   void bind_steps();
   void group_updates();
@@ -100,6 +102,15 @@ class TANDEM_API Plan {
   std::vector<int> states_;  ///< mobiles whose address their tensor has
   std::vector<ValueId> keys_;
   std::vector<size_t> written_later_;  ///< assignments that copy behind the last step
+  int prepared_ = 0;  ///< steps in front that run when what they read has been written to
+  struct Watched {
+    ValueId state;
+    const Storage* storage;
+    const char* data;
+    uint32_t version;
+  };
+  std::vector<Watched> watched_;
+  bool is_prepared_ = false;
   Tensor arena_;
   int64_t arena_bytes_ = 0, value_bytes_ = 0;
 };
