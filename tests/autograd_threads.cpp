@@ -12,19 +12,14 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
+#include "tests/support/sanitizer.h"
 
 namespace tandem {
 namespace {
 
 using Doubles = std::vector<double>;
 
-#if defined(__SANITIZE_THREAD__)
-constexpr int rounds = 100;
-#elif defined(__has_feature)
-constexpr int rounds = __has_feature(thread_sanitizer) ? 100 : 1000;
-#else
-constexpr int rounds = 1000;
-#endif
+constexpr int rounds = TANDEM_TEST_SANITIZER ? 100 : 1000;
 
 Tensor leaf(Doubles v) {
   const int64_t n = int64_t(v.size());

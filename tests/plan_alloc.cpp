@@ -7,8 +7,9 @@
 
 #include "tandem/graph/compile.h"
 #include "tandem/tandem.h"
+#include "tests/support/sanitizer.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#if TANDEM_TEST_SANITIZER || !defined(__GLIBC__)
 #define TANDEM_TEST_COUNTS 0
 #else
 #define TANDEM_TEST_COUNTS 1
