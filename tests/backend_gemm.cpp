@@ -240,6 +240,50 @@ TEST(BackendGemm, LinearAddsTheBias) {
   check_linear<double>();
 }
 
+// Rows are handed on once each, and final when they are.
+TEST(BackendGemm, RowsAreGivenWhenTheyAreFinal) {
+  struct Seen {
+    const std::vector<float>& c;
+    int64_t n;
+    std::vector<float> copy;
+    std::vector<int> times;
+  };
+  for (const Case& s : std::vector<Case>{{3, 4, 5},
+                                         {64, 100, 300},
+                                         {100, 300, 64},
+                                         {7, 1, 90},
+                                         {1, 200, 300},
+                                         {200, 170, 260},
+                                         {70, 90, 0},
+                                         {33, 500, 128}}) {
+    for (int mode = 0; mode < 6; ++mode) {
+      const bool ta = mode % 3 == 1, tb = mode % 3 == 2, same = mode < 3;
+      const auto a = random_values<float>(static_cast<size_t>(s.m * s.k), 1);
+      const auto b = random_values<float>(static_cast<size_t>(s.n * s.k), 2);
+      std::vector<float> want(static_cast<size_t>(s.m * s.n)), c(want.size(), -1.0f);
+      const int64_t lda = ta ? s.m : s.k, ldb = tb ? s.k : s.n;
+      gemm(ta, tb, s.m, s.n, s.k, 1.0f, a.data(), lda, b.data(), ldb, 0.0f, want.data(), s.n);
+      Seen seen{c, s.n, std::vector<float>(c.size()), std::vector<int>(static_cast<size_t>(s.m))};
+      const RowsDone done{[](const void* self, int64_t begin, int64_t end) {
+                            auto& to = *const_cast<Seen*>(static_cast<const Seen*>(self));
+                            for (int64_t i = begin; i < end; ++i)
+                              ++to.times[static_cast<size_t>(i)];
+                            std::copy(to.c.begin() + begin * to.n, to.c.begin() + end * to.n,
+                                      to.copy.begin() + begin * to.n);
+                          },
+                          &seen, same};
+      gemm(ta, tb, s.m, s.n, s.k, 1.0f, a.data(), lda, b.data(), ldb, 0.0f, c.data(), s.n, done);
+      EXPECT_EQ(seen.times, std::vector<int>(static_cast<size_t>(s.m), 1)) << s.m << " " << mode;
+      EXPECT_EQ(seen.copy, c);
+      if (same) {
+        EXPECT_EQ(c, want);
+      }
+      for (size_t i = 0; i < c.size(); ++i)
+        ASSERT_NEAR(c[i], want[i], 1e-5 * static_cast<double>(s.k)) << s.m << " " << mode;
+    }
+  }
+}
+
 // The value of a bit pattern, from the definition of the format.
 double half_value(Half kind, uint16_t h) {
   const int mantissa_bits = kind == Half::f16 ? 10 : 7;

@@ -294,7 +294,7 @@ TEST(FusePoints, ACompiledStepIsTheEagerOne) {
       seen.push_back((compiled ? fast(x, y) : step(x, y)).item<double>());
     }
     if (compiled) {
-      EXPECT_NE(fast.explain().find("fused_point"), std::string::npos) << fast.explain();
+      EXPECT_NE(fast.explain().find("fused_product"), std::string::npos) << fast.explain();
     }
     return seen;
   };

@@ -39,6 +39,14 @@ struct Instance {
   uint64_t used = 0;
 
   ~Instance() { delete idle.load(); }
+
+  std::string explain() {
+    std::unique_ptr<Ready> ready(idle.exchange(nullptr));
+    if (!ready) return Plan(graph).explain();
+    std::string text = ready->plan.explain();
+    delete idle.exchange(ready.release());
+    return text;
+  }
 };
 
 /// One capture: the recorded graph, and an instance for each set of shapes that it has met.
@@ -69,6 +77,7 @@ struct CompiledFunction::Impl {
   mutable std::mutex mutex;
   std::vector<std::unique_ptr<Capture>> captures;
   uint64_t calls = 0;
+  std::atomic<bool> profile{false};
 
   std::string place() const { return cat(where.file, ":", where.line); }
 
@@ -303,6 +312,7 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   }
   std::unique_ptr<Instance::Ready> ready(instance->idle.exchange(nullptr));
   if (!ready) ready.reset(new Instance::Ready{Plan(instance->graph), {}});
+  ready->plan.set_profile(impl_->profile.load(std::memory_order_relaxed));
   Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()});
   if (instance->backward)
     BackwardInstance::attach(instance->backward, {in.tensors.data(), in.tensors.size()}, out,
@@ -339,13 +349,15 @@ std::shared_ptr<const Graph> CompiledFunction::graph(size_t capture) const {
   return impl_->captures[capture]->graph;
 }
 
+void CompiledFunction::set_profile(bool on) { impl_->profile.store(on, std::memory_order_relaxed); }
+
 std::string CompiledFunction::explain() const {
   const std::lock_guard lock(impl_->mutex);
   std::string s;
   for (const auto& c : impl_->captures) {
     s += cat("capture of ", c->reason, "\n");
     for (const auto& i : c->instances) {
-      s += Plan(i->graph).explain();
+      s += i->explain();
       if (i->backward) s += cat("gradient through the results\n", i->backward->explain());
     }
   }

@@ -446,6 +446,25 @@ bool is_fused_point(const OpInfo& info) {
   return &info >= rows.data() && &info < rows.data() + rows.size();
 }
 
+void run_fused_point(const void* op, Inputs in, Outputs out, int64_t begin, int64_t end) {
+  run_range(ready_of(op), in, out, begin, end);
+}
+
+int place_over(const FusedPoint& p, int input) {
+  const Spec& spec = p.inputs[size_t(input)];
+  if (!(spec.shape == p.shape) || p.shape.numel() == 1) return -1;
+  const int n_in = int(p.inputs.size());
+  int last = -1;
+  for (size_t k = 0; k < p.program.size(); ++k)
+    for (int id : p.program[k].operands)
+      if (id == input) last = int(k);
+  for (size_t i = 0; i < p.outputs.size(); ++i) {
+    const int k = p.outputs[i] - n_in;
+    if (k >= last && p.program[size_t(k)].dtype == spec.dtype) return int(i);
+  }
+  return -1;
+}
+
 std::shared_ptr<void> make_fused_point(FusedPoint program) {
   if (program.inputs.size() > FusedPoint::max_inputs || program.inputs.empty() ||
       program.program.size() > FusedPoint::max_instructions ||

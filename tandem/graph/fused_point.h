@@ -50,5 +50,10 @@ TANDEM_API std::shared_ptr<void> make_fused_point(FusedPoint program);
 /// The program of a record of `fused_point_row`.
 TANDEM_API const FusedPoint& fused_point_of(const void* op);
 TANDEM_API bool is_fused_point(const OpInfo& info);
+/// Elements [begin, end) of the results, on this thread; all tensors are row-major.
+TANDEM_API void run_fused_point(const void* op, Inputs in, Outputs out, int64_t begin, int64_t end);
+/// An output that may lie in the memory of whole input `input`, or -1: of its size and shape, and
+/// written no earlier than the last instruction that reads the input.
+TANDEM_API int place_over(const FusedPoint& program, int input);
 
 }  // namespace tandem::graph

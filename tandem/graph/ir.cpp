@@ -79,6 +79,7 @@ std::shared_ptr<Graph> Graph::clone() const {
   g->effects_ = effects_;
   g->variables_ = variables_;
   g->axes_ = axes_;
+  g->same_kernels_ = same_kernels_;
   return g;
 }
 

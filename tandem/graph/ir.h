@@ -134,6 +134,9 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// gradient that it had.
   void take_gradients();
 
+  /// Whether plans must take the kernels that eager code takes.
+  bool same_kernels() const { return same_kernels_; }
+
   // --- What passes change --------------------------------------------------------------------
   std::vector<Node>& edit_nodes() { return nodes_; }
   std::vector<Value>& edit_values() { return values_; }
@@ -147,6 +150,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<GradientWrite>& edit_gradients() { return gradients_; }
   ValueId add_value(const Spec& spec, std::string name = {}, ValueKind kind = ValueKind::result);
   ValueId add_constant(const Tensor& t);
+  void set_same_kernels(bool on) { same_kernels_ = on; }
 
  private:
   /// One region of memory: handles that look at the same one are the same state.
@@ -170,6 +174,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<std::pair<const bool*, bool>> flags_;
   std::map<Region, std::vector<ValueId>> captured_;
   std::map<const TensorImpl*, ValueId> constants_;
+  bool same_kernels_ = false;
   // Regions only.
   Recorder* parent_ = nullptr;
   bool repeats_ = false;

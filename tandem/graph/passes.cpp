@@ -182,6 +182,7 @@ void simplify(Graph& g) {
 }
 
 void optimize(Graph& g, bool deterministic) {
+  g.set_same_kernels(deterministic);
   auto checked = [&](auto pass) {
     pass(g);
 #ifndef NDEBUG
@@ -195,6 +196,7 @@ void optimize(Graph& g, bool deterministic) {
   if (!deterministic) checked(block_convolutions);
   if (!deterministic) checked(lower_batch_norm);
   checked(fuse_points);
+  checked([&](Graph& graph) { fuse_products(graph, deterministic); });
 }
 
 }  // namespace tandem::graph

@@ -33,6 +33,10 @@ TANDEM_API void lower_batch_norm(Graph& graph);
 /// memory once (see FusedPoint). Views, reductions and single nodes stay as they are; nothing is
 /// computed twice. Exact: the kernels are the same.
 TANDEM_API void fuse_points(Graph& graph);
+/// A linear or matmul node and the elementwise node that is the first to read it become one, which
+/// works on rows of the product while they are in a cache (see FusedProduct). Exact when
+/// `deterministic`; else the product's sums may be rounded in another order.
+TANDEM_API void fuse_products(Graph& graph, bool deterministic);
 
 /// All of them, verified after each in builds with assertions; the exact ones alone when
 /// `deterministic`.

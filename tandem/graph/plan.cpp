@@ -7,28 +7,12 @@
 #include "tandem/core/allocator.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
+#include "tandem/graph/fused_product.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/update.h"
 
 namespace tandem::graph {
-namespace {
-
-constexpr int64_t align = 64;
-
-int64_t bytes_of(const Spec& spec) { return spec.shape.numel() * itemsize(spec.dtype); }
-
-/// A tensor of that geometry whose memory is given later.
-Tensor make_shell(const Spec& spec, const Strides& strides) {
-  TensorImpl* impl = detail::new_impl();
-  impl->spec = spec;
-  impl->strides = strides;
-  impl->numel = spec.shape.numel();
-  if (!is_contiguous(spec.shape, strides)) impl->flags &= uint8_t(~TensorImpl::contiguous);
-  return Tensor::adopt(impl);
-}
-
-}  // namespace
 
 Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   shells_.resize(graph_->values().size());
@@ -36,6 +20,7 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   written_directly_.assign(graph_->assignments().size(), false);
   group_updates();
   make_shells();
+  share_in_place();
   place();
   bind_steps();
   find_bindings();
@@ -126,142 +111,6 @@ void Plan::group_updates() {
     steps_.push_back({.node = groups_[g].first, .update = int(g)});
 }
 
-Plan::Mobile& Plan::mobile(ValueId root) {
-  int& at = mobile_of_[size_t(root)];
-  if (at < 0) {
-    at = int(mobiles_.size());
-    mobiles_.push_back({root, {}, nullptr});
-  }
-  return mobiles_[size_t(at)];
-}
-
-/// Every value's geometry; a step that is a view becomes geometry alone.
-void Plan::make_shells() {
-  for (size_t i = 0; i < shells_.size(); ++i) {
-    const Value& v = graph_->values()[i];
-    Shell& s = shells_[i];
-    s.root = ValueId(i);
-    if (v.kind == ValueKind::state || v.kind == ValueKind::constant) s.tensor = v.tensor;
-    else s.tensor = make_shell(v.spec, contiguous_strides(v.spec.shape));
-    if (v.kind == ValueKind::input || v.kind == ValueKind::state || v.kind == ValueKind::constant)
-      mobile(ValueId(i));
-  }
-  std::vector<Step> kept;
-  for (const Step& step : steps_) {
-    const Node& n = *step.node;
-    View view;
-    if (step.update < 0 && n.info->view &&
-        n.info->view(n.op.get(), shells_[size_t(n.inputs[0])].tensor, view)) {
-      const Shell& from = shells_[size_t(n.inputs[0])];
-      Shell& s = shells_[size_t(n.outputs[0])];
-      const Spec& spec = graph_->value(n.outputs[0]).spec;
-      s.tensor = make_shell({view.shape, spec.dtype, spec.device}, view.strides);
-      s.root = from.root;
-      s.offset = from.offset + view.offset * itemsize(spec.dtype);
-      continue;
-    }
-    kept.push_back(step);
-  }
-  steps_ = std::move(kept);
-  put_prepared_first();
-
-  auto use = [&](ValueId id, int at) {
-    if (id < 0) return;
-    Shell& root = shells_[size_t(shells_[size_t(id)].root)];
-    root.last = std::max(root.last, at);
-  };
-  const int end = int(steps_.size());
-  for (int k = 0; k < end; ++k) {
-    const Step& step = steps_[size_t(k)];
-    if (step.update >= 0) {
-      for (const auto& m : groups_[size_t(step.update)].members) use(m.gradient, k);
-      continue;
-    }
-    for (ValueId id : step.node->outputs) {
-      shells_[size_t(id)].first = k;
-      use(id, k);
-    }
-    for (ValueId id : step.node->inputs) use(id, k);
-  }
-  for (int k = 0; k < prepared_; ++k)
-    for (ValueId id : steps_[size_t(k)].node->outputs)
-      if (shells_[size_t(id)].last >= prepared_) {
-        shells_[size_t(id)].first = 0;
-        shells_[size_t(id)].last = end;
-      }
-  for (size_t i = 0; i < graph_->assignments().size(); ++i)
-    if (!written_directly_[i]) use(graph_->assignments()[i].value, end);
-
-  // Results and gradients are written where they will stay, unless they are looks at something.
-  for (ValueId id : graph_->outputs()) {
-    use(id, end);
-    if (shells_[size_t(id)].root == id && graph_->value(id).kind == ValueKind::result) mobile(id);
-  }
-  for (const GradientWrite& g : graph_->gradients()) {
-    if (g.value >= 0) {
-      use(g.value, end);
-      const bool own = shells_[size_t(g.value)].root == g.value &&
-                       graph_->value(g.value).kind == ValueKind::result &&
-                       mobile_of_[size_t(g.value)] < 0;
-      if (own) mobile(g.value);
-    }
-  }
-  for (size_t i = 0; i < shells_.size(); ++i) {
-    Shell& s = shells_[i];
-    const int at = mobile_of_[size_t(s.root)];
-    const ValueKind kind = graph_->values()[i].kind;
-    if (at < 0 ||
-        (s.root == ValueId(i) && (kind == ValueKind::state || kind == ValueKind::constant)))
-      continue;
-    mobiles_[size_t(at)].shells.emplace_back(s.tensor.impl(), s.offset);
-  }
-}
-
-/// Places in the arena, largest value first, each at the lowest offset that is free while it lives
-/// (greedy by size, Pisarchyk and Lee, arXiv 2001.03288).
-void Plan::place() {
-  struct Block {
-    ValueId id;
-    int64_t bytes, at;
-    int first, last;
-  };
-  std::vector<Block> blocks;
-  for (size_t i = 0; i < shells_.size(); ++i) {
-    const Shell& s = shells_[i];
-    const ValueKind kind = graph_->values()[i].kind;
-    if (s.root != ValueId(i) || mobile_of_[i] >= 0) continue;
-    if (kind == ValueKind::result && s.last < 0) continue;  // a member of an update group
-    const int64_t bytes = (bytes_of(s.tensor.spec()) + align - 1) / align * align;
-    const int last = kind == ValueKind::key ? int(steps_.size()) : s.last;
-    blocks.push_back({ValueId(i), bytes, 0, kind == ValueKind::key ? 0 : s.first, last});
-    value_bytes_ += bytes;
-  }
-  std::stable_sort(blocks.begin(), blocks.end(),
-                   [](const Block& a, const Block& b) { return a.bytes > b.bytes; });
-  std::vector<const Block*> placed, rivals;  // `placed` in order of their offsets
-  for (Block& b : blocks) {
-    int64_t at = 0;
-    size_t where = placed.size();
-    for (const Block* p : placed) {
-      if (p->last < b.first || b.last < p->first) continue;
-      if (p->at >= at + b.bytes) break;
-      at = std::max(at, p->at + p->bytes);
-    }
-    b.at = at;
-    arena_bytes_ = std::max(arena_bytes_, at + b.bytes);
-    const auto pos = std::upper_bound(placed.begin(), placed.end(), at,
-                                      [](int64_t v, const Block* p) { return v < p->at; });
-    where = size_t(pos - placed.begin());
-    placed.insert(placed.begin() + std::ptrdiff_t(where), &b);
-  }
-  arena_ = empty({std::max<int64_t>(arena_bytes_, 1)}, u8);
-  char* base = static_cast<char*>(arena_.raw_data());
-  for (const Block& b : blocks) shells_[size_t(b.id)].tensor.impl()->data = base + b.at;
-  for (const Shell& s : shells_)
-    if (&s != &shells_[size_t(s.root)] && mobile_of_[size_t(s.root)] < 0)
-      s.tensor.impl()->data = shells_[size_t(s.root)].tensor.impl()->data + s.offset;
-}
-
 void Plan::bind_steps() {
   for (Step& step : steps_) {
     if (step.update >= 0) continue;
@@ -310,22 +159,54 @@ void Plan::move(Mobile& m, char* to) {
   for (auto& [impl, offset] : m.shells) impl->data = to + offset;
 }
 
+/// Counts the step and gives the pointers of one parameter.
+detail::UpdateItem Plan::begin_update(const UpdateGroup& group,
+                                      const UpdateGroup::Member& m) const {
+  double& count = *static_cast<double*>(m.step.raw_data());
+  count += 1;
+  detail::UpdateItem item{};
+  item.p = m.parameter.raw_data();
+  item.g = shells_[size_t(m.gradient)].tensor.raw_data();
+  for (int i = 0; i < group.states; ++i) item.state[i] = m.states[i].raw_data();
+  item.n = m.parameter.numel();
+  item.step = count;
+  detail::bump_version(m.parameter, group.rule->name.data());
+  return item;
+}
+
 void Plan::run_updates(UpdateGroup& group) {
   group.items.clear();
-  for (const auto& m : group.members) {
-    double& count = *static_cast<double*>(m.step.raw_data());
-    count += 1;
-    detail::UpdateItem item{};
-    item.p = m.parameter.raw_data();
-    item.g = shells_[size_t(m.gradient)].tensor.raw_data();
-    for (int i = 0; i < group.states; ++i) item.state[i] = m.states[i].raw_data();
-    item.n = m.parameter.numel();
-    item.step = count;
-    group.items.push_back(item);
-    detail::bump_version(m.parameter, group.rule->name.data());
-  }
+  for (const auto& m : group.members) group.items.push_back(begin_update(group, m));
   group.rule->update(group.first->op.get(), static_cast<const double*>(group.hyper.raw_data()),
                      group.items, group.states, group.dtype);
+}
+
+void Plan::run_folded(const Step& step) {
+  const FoldedUpdate& folded = folded_[size_t(step.folded)];
+  struct Rows {
+    const UpdateGroup& group;
+    detail::UpdateItem item;
+    int64_t width, size;
+  } const rows{
+      groups_[size_t(folded.group)], begin_update(groups_[size_t(folded.group)], folded.member),
+      folded.member.parameter.shape().back(), itemsize(groups_[size_t(folded.group)].dtype)};
+  Tensor* const base = operands_.data();
+  run_rows(*step.node->info, step.node->op.get(), {base + step.first_input, size_t(step.n_in)},
+           {base + step.first_output, size_t(step.n_out)},
+           {[](const void* self, int64_t begin, int64_t end) {
+              const Rows& r = *static_cast<const Rows*>(self);
+              const int64_t from = begin * r.width * r.size;
+              detail::UpdateItem part = r.item;
+              part.p = static_cast<char*>(part.p) + from;
+              part.g = static_cast<const char*>(part.g) + from;
+              for (int i = 0; i < r.group.states; ++i)
+                part.state[i] = static_cast<char*>(part.state[i]) + from;
+              part.n = (end - begin) * r.width;
+              r.group.rule->update(r.group.first->op.get(),
+                                   static_cast<const double*>(r.group.hyper.raw_data()), {&part, 1},
+                                   r.group.states, r.group.dtype);
+            },
+            &rows, graph_->same_kernels()});
 }
 
 void Plan::write_state() {
@@ -335,6 +216,35 @@ void Plan::write_state() {
     detail::copy_data(to, shells_[size_t(a.value)].tensor);
     detail::bump_version(to, "a compiled function");
   }
+}
+
+inline void Plan::run_step(const Step& step) {
+  Tensor* const base = operands_.data();
+  if (step.folded >= 0) run_folded(step);
+  else if (step.update < 0)
+    step.node->info->cpu(step.node->op.get(), {base + step.first_input, size_t(step.n_in)},
+                         {base + step.first_output, size_t(step.n_out)});
+  else run_updates(groups_[size_t(step.update)]);
+}
+
+void Plan::set_profile(bool on) {
+  if (on == profile_) return;
+  profile_ = on;
+  if (!on) return;
+  seconds_.assign(steps_.size(), 0);
+  timed_runs_ = 0;
+}
+
+void Plan::run_timed(size_t first) {
+  using clock = std::chrono::steady_clock;
+  auto before = clock::now();
+  for (size_t k = first; k < steps_.size(); ++k) {
+    run_step(steps_[k]);
+    const auto now = clock::now();
+    seconds_[k] += std::chrono::duration<double>(now - before).count();
+    before = now;
+  }
+  ++timed_runs_;
 }
 
 Tensors Plan::run(Inputs inputs) {
@@ -377,14 +287,11 @@ Tensors Plan::run(Inputs inputs) {
     if (to.mobile >= 0) move(mobiles_[size_t(to.mobile)], to.mine.impl()->data);
   }
 
-  Tensor* const base = operands_.data();
-  for (size_t k = prepare() ? 0 : size_t(prepared_); k < steps_.size(); ++k) {
-    const Step& step = steps_[k];
-    if (step.update < 0)
-      step.node->info->cpu(step.node->op.get(), {base + step.first_input, size_t(step.n_in)},
-                           {base + step.first_output, size_t(step.n_out)});
-    else run_updates(groups_[size_t(step.update)]);
-  }
+  const size_t first = prepare() ? 0 : size_t(prepared_);
+  if (profile_) [[unlikely]]
+    run_timed(first);
+  else
+    for (size_t k = first; k < steps_.size(); ++k) run_step(steps_[k]);
 
   is_prepared_ = true;
   for (size_t k = 0; k < results.size(); ++k) {

@@ -17,6 +17,8 @@ struct Step {
   int first_input = 0, n_in = 0;    ///< in Plan::operands
   int first_output = 0, n_out = 0;  ///< likewise
   int update = -1;                  ///< the group of parameter updates that runs here
+  int folded = -1;                  ///< the update that runs on rows of the first result
+  int over = -1;                    ///< the input in whose memory a result lies
 };
 
 /// A graph bound to memory: kernels in order over one arena whose places were chosen once by the
@@ -35,7 +37,11 @@ class TANDEM_API Plan {
   /// Bytes of the arena, and what its values would take without sharing.
   int64_t arena_bytes() const { return arena_bytes_; }
   int64_t value_bytes() const { return value_bytes_; }
-  /// A table of the steps: record, results, bytes, module.
+  /// While on, each run times its steps, which costs some 50 ns a step. Switching it on forgets
+  /// what was measured before.
+  void set_profile(bool on);
+  /// A table of the steps: record, results, bytes, module, and the time of each (the mean of the
+  /// runs under set_profile, in microseconds) once there were such runs.
   std::string explain() const;
 
  private:
@@ -44,6 +50,7 @@ class TANDEM_API Plan {
     ValueId root = -1;         ///< whose memory it looks at; itself for most
     int64_t offset = 0;        ///< in bytes, from the root's first element
     int first = 0, last = -1;  ///< steps that need it
+    ValueId over = -1;         ///< the value whose place it takes when that dies
   };
   /// Memory from outside the arena, whose address may differ at each run.
   struct Mobile {
@@ -65,6 +72,11 @@ class TANDEM_API Plan {
     int states = 0;
     DType dtype = f32;
   };
+  /// An update that runs on rows of a weight's gradient right after the product that makes them.
+  struct FoldedUpdate {
+    int group;
+    UpdateGroup::Member member;
+  };
 
   /// What a run does beside its steps, found once.
   struct Result {
@@ -83,10 +95,16 @@ class TANDEM_API Plan {
   void find_bindings();
   void bind_steps();
   void group_updates();
+  void fold_updates();
+  void share_in_place();
   void place();
   Mobile& mobile(ValueId root);
   void move(Mobile& m, char* to);
+  void run_step(const Step& step);
+  void run_timed(size_t first);
+  detail::UpdateItem begin_update(const UpdateGroup& group, const UpdateGroup::Member& m) const;
   void run_updates(UpdateGroup& group);
+  void run_folded(const Step& step);
   void write_state();
 
   std::shared_ptr<const Graph> graph_;
@@ -96,6 +114,7 @@ class TANDEM_API Plan {
   std::vector<Mobile> mobiles_;
   std::vector<int> mobile_of_;  ///< by value; -1 for what lies in the arena
   std::vector<UpdateGroup> groups_;
+  std::vector<FoldedUpdate> folded_;
   std::vector<bool> written_directly_;  ///< assignments that a group of updates makes in place
   std::vector<Gradient> gradients_;     ///< one a GradientWrite
   std::vector<Result> results_;
@@ -113,6 +132,9 @@ class TANDEM_API Plan {
   bool is_prepared_ = false;
   Tensor arena_;
   int64_t arena_bytes_ = 0, value_bytes_ = 0;
+  bool profile_ = false;
+  int64_t timed_runs_ = 0;
+  std::vector<double> seconds_;  ///< by step, over all timed runs
 };
 
 }  // namespace tandem::graph

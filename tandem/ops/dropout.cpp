@@ -69,7 +69,7 @@ Samples<Dropout> Dropout::samples() {
 Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
   const Dropout op{.p = p};
   check_p(op, p);
-  return training ? apply(op, {x, generator.next_key()}) : x;
+  return training && p > 0 ? apply(op, {x, generator.next_key()}) : x;
 }
 
 }  // namespace tandem

@@ -21,7 +21,8 @@ struct Dropout {
   static Samples<Dropout> samples();
 };
 
-/// `x` itself unless `training`. Errors: ValueError unless 0 <= p <= 1, DTypeError for integers.
+/// `x` itself unless `training` and p > 0. Errors: ValueError unless 0 <= p <= 1, DTypeError for
+/// integers.
 TANDEM_API Tensor dropout(const Tensor& x, double p = 0.5, bool training = true,
                           Generator& generator = default_generator());
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tandem/backend/cpu/gemm.h"
+#include "tandem/backend/cpu/threads.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/cast.h"
@@ -39,7 +40,9 @@ Spec Linear::infer(Specs in) const {
   return out;
 }
 
-void Linear::cpu(Inputs in, Outputs out) const {
+void Linear::cpu(Inputs in, Outputs out) const { cpu(in, out, {}); }
+
+void Linear::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
   if (out[0].numel() == 0) return;
   const Tensor& w = in[1];
   const bool has_bias = in.size() > 2 && in[2].defined();
@@ -56,7 +59,7 @@ void Linear::cpu(Inputs in, Outputs out) const {
       cpu::linear(rows, n, k, static_cast<const T*>(in[0].raw_data()), ldx,
                   static_cast<const T*>(w.raw_data()), ws,
                   has_bias ? static_cast<const T*>(in[2].raw_data()) : nullptr,
-                  static_cast<T*>(out[0].raw_data()), n);
+                  static_cast<T*>(out[0].raw_data()), n, done);
     };
     return d == f32 ? call.operator()<float>() : call.operator()<double>();
   }
@@ -66,7 +69,7 @@ void Linear::cpu(Inputs in, Outputs out) const {
   if (has_bias)
     detail::copy_data(
         y, detail::alias(in[2], y.shape(), {0, in[2].dim() ? in[2].strides()[0] : 0}, 0));
-  detail::matrix_product(x, detail::alias(w, {k, n}, {wc, ws}, 0), y, 1, has_bias ? 1 : 0);
+  detail::matrix_product(x, detail::alias(w, {k, n}, {wc, ws}, 0), y, 1, has_bias ? 1 : 0, done);
 }
 
 Tensors Linear::vjp(const Saved& s, const Tensor& dy) const {
@@ -132,27 +135,33 @@ Tensor as_rows(const Tensor& t) {
 template <class T>
 void sum_rows(const T* x, int64_t rows, int64_t n, int64_t ld, T* sums) {
   constexpr int64_t wide = 64, tall = 64;
-  simd([=] {
-    for (int64_t j0 = 0; j0 < n; j0 += wide) {
-      const int64_t w = std::min(wide, n - j0);
-      T total[wide] = {};
-      for (int64_t i0 = 0; i0 < rows; i0 += tall) {
-        T part[wide] = {};
-        for (int64_t i = i0; i < std::min(rows, i0 + tall); ++i) {
-          const T* row = x + i * ld + j0;
+  auto strips = [=](int64_t first, int64_t last) {
+    simd([=] {
+      for (int64_t j0 = first * wide; j0 < std::min(n, last * wide); j0 += wide) {
+        const int64_t w = std::min(wide, n - j0);
+        T total[wide] = {};
+        for (int64_t i0 = 0; i0 < rows; i0 += tall) {
+          T part[wide] = {};
+          for (int64_t i = i0; i < std::min(rows, i0 + tall); ++i) {
+            const T* row = x + i * ld + j0;
 #pragma omp simd
-          for (int64_t j = 0; j < w; ++j) part[j] += row[j];
+            for (int64_t j = 0; j < w; ++j) part[j] += row[j];
+          }
+          for (int64_t j = 0; j < w; ++j) total[j] += part[j];
         }
-        for (int64_t j = 0; j < w; ++j) total[j] += part[j];
+        for (int64_t j = 0; j < w; ++j) sums[j0 + j] = total[j];
       }
-      for (int64_t j = 0; j < w; ++j) sums[j0 + j] = total[j];
-    }
-  });
+    });
+  };
+  const int64_t grain = std::max<int64_t>(1, 1024 / std::max<int64_t>(rows, 1));
+  cpu::parallel_for((n + wide - 1) / wide, grain, strips);
 }
 
 }  // namespace
 
-void LinearGrad::cpu(Inputs in, Outputs out) const {
+void LinearGrad::cpu(Inputs in, Outputs out) const { cpu(in, out, {}); }
+
+void LinearGrad::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
   auto plain = [](const Tensor& t) {
     return t.dtype() == f32 && t.dim() == 2 && t.strides()[1] == 1 &&
            t.strides()[0] >= t.shape()[1] && t.numel() > 0;
@@ -161,13 +170,13 @@ void LinearGrad::cpu(Inputs in, Outputs out) const {
     const int64_t rows = in[0].shape()[0], k = in[0].shape()[1], n = in[1].shape()[1];
     const int64_t ldx = in[0].strides()[0], ldy = in[1].strides()[0];
     const float *x = in[0].data<float>(), *dy = in[1].data<float>();
-    cpu::gemm(true, false, n, k, rows, 1.0f, dy, ldy, x, ldx, 0.0f, out[0].data<float>(), k);
+    cpu::gemm(true, false, n, k, rows, 1.0f, dy, ldy, x, ldx, 0.0f, out[0].data<float>(), k, done);
     return sum_rows(dy, rows, n, ldy, out[1].data<float>());
   }
   const Tensor x = as_rows(in[0]), dy = as_rows(in[1]);
   const int64_t rows = dy.shape()[0], n = dy.shape()[1];
   detail::matrix_product(detail::alias(dy, {n, rows}, {dy.strides()[1], dy.strides()[0]}, 0), x,
-                         out[0]);
+                         out[0], 1, 0, done);
   const DType d = dy.dtype();
   if ((d == f32 || d == f64) && dy.strides()[1] == 1) {
     const int64_t ld = dy.strides()[0];

@@ -3,6 +3,10 @@
 
 namespace tandem {
 
+namespace cpu {
+struct RowsDone;
+}
+
 /// y = x weight^T + bias over the last axis.
 struct Linear {
   static constexpr std::string_view name = "linear";
@@ -12,6 +16,8 @@ struct Linear {
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
+  /// The same; `done` takes rows of the result, seen as a matrix, as they become final.
+  void cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const;
   Tensors vjp(const Saved& s, const Tensor& dy) const;
   static Samples<Linear> samples();
 };
@@ -26,6 +32,8 @@ struct LinearGrad {
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
+  /// The same; `done` takes rows of the weight's gradient as they become final.
+  void cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const;
   Tensors vjp(const Saved& s, const Tensors& g) const;
   static Samples<LinearGrad> samples();
 };

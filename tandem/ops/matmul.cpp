@@ -1,6 +1,7 @@
 #include "tandem/ops/matmul.h"
 
 #include "tandem/backend/cpu/gemm.h"
+#include "tandem/backend/cpu/threads.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/matmul_kernel.h"
@@ -47,13 +48,20 @@ Factor as_factor(const Tensor& t) {
   return {as_contiguous(t), false, std::max<int64_t>(t.shape().back(), 1)};
 }
 
+void finish_rows(int64_t rows, int64_t n, const cpu::RowsDone& done) {
+  if (done.fn)
+    cpu::parallel_for(rows, std::max<int64_t>(1, 16384 / n),
+                      [&](int64_t begin, int64_t end) { done.fn(done.self, begin, end); });
+}
+
 struct Batch {
   int64_t count = 1, x = 0, y = 0, out = 0;  ///< products, and the elements between two of them
 };
 
 template <class T>
 void product(const Factor& x, const Factor& y, int64_t m, int64_t n, int64_t k, double alpha,
-             double beta, const Batch& b, int64_t xo, int64_t yo, void* out, int64_t oo) {
+             double beta, const Batch& b, int64_t xo, int64_t yo, void* out, int64_t oo,
+             const cpu::RowsDone& done) {
   const T* xp = static_cast<const T*>(x.tensor.raw_data()) + xo;
   const T* yp = static_cast<const T*>(y.tensor.raw_data()) + yo;
   T* op = static_cast<T*>(out) + oo;
@@ -69,20 +77,26 @@ void product(const Factor& x, const Factor& y, int64_t m, int64_t n, int64_t k, 
       many(x.trans, y.trans, b.count, m, n, k, float(alpha), bits(xp), x.ld, b.x, bits(yp), y.ld,
            b.y, float(beta), bits(op), ldo, b.out);
   } else if constexpr (!std::is_same_v<T, bool>) {
-    if (b.count == 1)
-      cpu::gemm(x.trans, y.trans, m, n, k, T(alpha), xp, x.ld, yp, y.ld, T(beta), op, ldo);
-    else
+    if (b.count == 1) {
+      if constexpr (std::is_floating_point_v<T>)
+        return cpu::gemm(x.trans, y.trans, m, n, k, T(alpha), xp, x.ld, yp, y.ld, T(beta), op, ldo,
+                         done);
+      else cpu::gemm(x.trans, y.trans, m, n, k, T(alpha), xp, x.ld, yp, y.ld, T(beta), op, ldo);
+    } else
       cpu::gemm_batched<T>(x.trans, y.trans, b.count, m, n, k, T(alpha), xp, x.ld, b.x, yp, y.ld,
                            b.y, T(beta), op, ldo, b.out);
   }
+  finish_rows(b.count * m, n, done);
 }
 
 void run(DType d, const Factor& x, const Factor& y, int64_t m, int64_t n, int64_t k, double alpha,
-         double beta, const Batch& b, int64_t xo, int64_t yo, const Tensor& out, int64_t oo) {
+         double beta, const Batch& b, int64_t xo, int64_t yo, const Tensor& out, int64_t oo,
+         const cpu::RowsDone& done) {
   if (d == f32) [[likely]]
-    return product<float>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo);
-  visit(d,
-        [&]<class T>() { product<T>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo); });
+    return product<float>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo, done);
+  visit(d, [&]<class T>() {
+    product<T>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo, done);
+  });
 }
 
 /// Axes that step alike in all three operands, merged; the last one is the batch of one call.
@@ -118,8 +132,13 @@ struct Batches {
 
 }  // namespace
 
-void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double alpha,
-                    double beta) {
+void finish_rows(const Tensor& out, const cpu::RowsDone& done) {
+  const int64_t n = std::max<int64_t>(out.shape().back(), 1);
+  finish_rows(out.numel() / n, n, done);
+}
+
+void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double alpha, double beta,
+                    const cpu::RowsDone& done) {
   if (out.numel() == 0) return;
   const DType d = out.dtype();
   const int64_t m = out.shape()[out.dim() - 2], n = out.shape()[out.dim() - 1];
@@ -130,20 +149,20 @@ void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double 
     if (read_in_place(x, tx, ldx) && read_in_place(y, ty, ldy))
       return cpu::gemm(tx, ty, m, n, k, float(alpha), static_cast<const float*>(x.raw_data()), ldx,
                        static_cast<const float*>(y.raw_data()), ldy, float(beta),
-                       static_cast<float*>(out.raw_data()), n);
+                       static_cast<float*>(out.raw_data()), n, done);
   }
   const Factor fx = as_factor(x), fy = as_factor(y);
-  if (out.dim() == 2) return run(d, fx, fy, m, n, k, alpha, beta, {}, 0, 0, out, 0);
+  if (out.dim() == 2) return run(d, fx, fy, m, n, k, alpha, beta, {}, 0, 0, out, 0, done);
 
   const Batches all(fx.tensor, fy.tensor, out);
   const int last = all.sizes.size() - 1;
-  if (last < 0) return run(d, fx, fy, m, n, k, alpha, beta, {}, 0, 0, out, 0);
+  if (last < 0) return run(d, fx, fy, m, n, k, alpha, beta, {}, 0, 0, out, 0, done);
   // One matrix on the right for all rows on the left: a single tall product.
   if (last == 0 && all.y[0] == 0 && !fx.trans && (m == 1 || fx.ld * m == all.x[0])) {
     Factor tall = fx;
     if (m == 1) tall.ld = all.x[0];
     if (tall.ld >= k && tall.ld > 0)
-      return run(d, tall, fy, m * all.sizes[0], n, k, alpha, beta, {}, 0, 0, out, 0);
+      return run(d, tall, fy, m * all.sizes[0], n, k, alpha, beta, {}, 0, 0, out, 0, done);
   }
   const Batch b{all.sizes[last], all.x[last], all.y[last], all.out[last]};
   const int64_t calls = all.sizes.numel() / b.count;
@@ -156,8 +175,9 @@ void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double 
       yo += at * all.y[i];
       oo += at * all.out[i];
     }
-    run(d, fx, fy, m, n, k, alpha, beta, b, xo, yo, out, oo);
+    run(d, fx, fy, m, n, k, alpha, beta, b, xo, yo, out, oo, {});
   }
+  finish_rows(out, done);
 }
 
 Tensor merge_rows(const Tensor& x) {
@@ -207,15 +227,18 @@ Spec Matmul::infer(Specs in) const {
   return out;
 }
 
-void Matmul::cpu(Inputs in, Outputs out) const {
+void Matmul::cpu(Inputs in, Outputs out) const { cpu(in, out, {}); }
+
+void Matmul::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
   const Tensor &x = in[0], &y = in[1];
   if (x.dim() > 1 && y.dim() > 1) [[likely]]
-    return detail::matrix_product(x, y, out[0]);
+    return detail::matrix_product(x, y, out[0], 1, 0, done);
   Shape full = out[0].shape();
   if (x.dim() == 1) full.insert(y.dim() == 1 ? 0 : full.size() - 1, 1);
   if (y.dim() == 1) full.push_back(1);
   const Tensor wide = detail::alias(out[0], full, contiguous_strides(full), 0);
   detail::matrix_product(as_matrix(x, true), as_matrix(y, false), wide);
+  detail::finish_rows(out[0], done);
 }
 
 Tensors Matmul::vjp(const Saved& s, const Tensor& dy) const {

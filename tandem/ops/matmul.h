@@ -3,6 +3,10 @@
 
 namespace tandem {
 
+namespace cpu {
+struct RowsDone;
+}
+
 /// The matrix product over the last two axes, PyTorch's rules: leading axes broadcast, a vector on
 /// the left is a row, one on the right a column, and its axis is dropped from the result.
 struct Matmul {
@@ -14,6 +18,8 @@ struct Matmul {
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
+  /// The same; `done` takes rows of the result, seen as a matrix, as they become final.
+  void cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const;
   Tensors vjp(const Saved& s, const Tensor& dy) const;
   static Samples<Matmul> samples();
 };

@@ -6,14 +6,18 @@
 
 #include "tandem/backend/cpu/gemm_kernels.h"
 #include "tandem/backend/cpu/gemm_primitive.h"
+#include "tandem/backend/cpu/gemm_thin.h"
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
+#include "tandem/core/threads.h"
 
 namespace tandem::cpu {
 namespace {
 
 // Below this many multiply-adds a library call costs more than the product itself.
 constexpr double kSmallMacs = 20000;
+// A fork and cold operands cost more than a second thread gains.
+constexpr double kForkMacs = 160000;
 // A second thread pays from here on.
 constexpr double kParallelMacs = 60000;
 
@@ -28,6 +32,7 @@ struct Product {
   Epilogue<T> e;
   T* c;
   int64_t ldc;
+  RowsDone done = {};
 
   double macs() const {
     return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
@@ -247,7 +252,10 @@ void blocked_product(const Product<T>& g) {
   }
 }
 
-void large_product(const Product<double>& g) { blocked_product(g); }
+bool large_product(const Product<double>& g) {
+  blocked_product(g);
+  return false;
+}
 
 // On A B^T oneDNN's sgemm falls to a third of its speed for some shapes; its matmul does not.
 bool matmul_is_better(const Product<float>& g) {
@@ -264,7 +272,7 @@ bool turning_is_better(const Product<float>& g) {
 }
 
 // C^T = B A^T, a few rows of A at a time as the columns of a register tile; B is read in place.
-void turned_product(const Product<float>& g) {
+void turned_rows(const Product<float>& g) {
   constexpr int64_t kc_max = 1024;
   const GemmKernels<float>& kernels = gemm_kernels<float>();
   const int64_t nr = kernels.nr, kc = std::min(kc_max, g.k);
@@ -287,13 +295,31 @@ void turned_product(const Product<float>& g) {
   });
 }
 
-// oneDNN's sgemm has no bias: C starts as the bias (or as beta C + bias) and is added to.
-void large_product(const Product<float>& g) {
-  if (turning_is_better(g)) return turned_product(g);
+// Where something waits for finished rows, a kernel that gives them early is worth a few per cent.
+bool strips_are_better(const Product<float>& g) {
+  return g.done.fn != nullptr && !g.done.same_kernel && !g.trans_b && g.k <= 256 &&
+         g.e.alpha == 1.0f && g.e.beta == 0.0f && g.e.bias == nullptr;
+}
+
+// True when `done` was called. oneDNN's sgemm has no bias: C starts as the bias (or as beta C +
+// bias) and is added to.
+bool large_product(const Product<float>& g) {
+  std::optional<SingleThread> alone;
+  if (g.macs() < kForkMacs) alone.emplace();
+  if (strips_are_better(g)) {
+    strip_product(g.m, g.n, g.k, g.a, g.trans_a ? 1 : g.lda, g.trans_a ? g.lda : 1, g.b, g.ldb, g.c,
+                  g.ldc, g.done);
+    return true;
+  }
+  if (turning_is_better(g)) {
+    if (g.n < g.m || g.e.alpha != 1.0f || !turned_suits(g.m, g.n, g.k)) turned_rows(g);
+    else turned_product(g.m, g.n, g.k, g.a, g.lda, g.b, g.ldb, g.e.bias, g.c, g.ldc);
+    return false;
+  }
   if (matmul_is_better(g) &&
       matmul_primitive({false, false, true, false, g.m, g.n, g.k, g.lda, g.ldb, g.ldc}, g.a, g.b,
                        g.e.bias, g.c)) {
-    return;
+    return false;
   }
   float beta = g.e.beta;
   if (g.e.bias != nullptr) {
@@ -315,19 +341,23 @@ void large_product(const Product<float>& g) {
     status = dnnl_sgemm(g.trans_a ? 'T' : 'N', g.trans_b ? 'T' : 'N', g.m, g.n, g.k, g.e.alpha, g.a,
                         g.lda, g.b, g.ldb, beta, g.c, g.ldc);
   }
-  if (status == dnnl_success) return;
+  if (status == dnnl_success) return false;
   Product<float> again = g;
   again.e = {g.e.alpha, beta, nullptr};
   blocked_product(again);
+  return false;
 }
 
 template <class T>
 void product(const Product<T>& g) {
   if (g.m == 0 || g.n == 0) return;
-  if (g.k == 0 || g.e.alpha == T{0}) return scale_only(g);
-  if (g.n == 1 || (g.m == 1 && (g.trans_b || g.macs() >= kSmallMacs))) return vector_product(g);
-  if (g.macs() < kSmallMacs) return small_product(g);
-  large_product(g);
+  if (g.k == 0 || g.e.alpha == T{0}) scale_only(g);
+  else if (g.n == 1 || (g.m == 1 && (g.trans_b || g.macs() >= kSmallMacs))) vector_product(g);
+  else if (g.macs() < kSmallMacs) small_product(g);
+  else if (large_product(g)) return;
+  if (g.done.fn == nullptr) return;
+  parallel_for(g.m, std::max<int64_t>(1, 16384 / g.n),
+               [&](int64_t begin, int64_t end) { g.done.fn(g.done.self, begin, end); });
 }
 
 template <class T>
@@ -350,24 +380,26 @@ void batched(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, in
 }  // namespace
 
 void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-          int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  product<float>({trans_a, trans_b, m, n, k, a, lda, b, ldb, {alpha, beta, nullptr}, c, ldc});
+          int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc,
+          const RowsDone& done) {
+  product<float>({trans_a, trans_b, m, n, k, a, lda, b, ldb, {alpha, beta, nullptr}, c, ldc, done});
 }
 
 void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, double alpha,
           const double* a, int64_t lda, const double* b, int64_t ldb, double beta, double* c,
-          int64_t ldc) {
-  product<double>({trans_a, trans_b, m, n, k, a, lda, b, ldb, {alpha, beta, nullptr}, c, ldc});
+          int64_t ldc, const RowsDone& done) {
+  product<double>(
+      {trans_a, trans_b, m, n, k, a, lda, b, ldb, {alpha, beta, nullptr}, c, ldc, done});
 }
 
 void linear(int64_t m, int64_t n, int64_t k, const float* x, int64_t ldx, const float* w,
-            int64_t ldw, const float* bias, float* y, int64_t ldy) {
-  product<float>({false, true, m, n, k, x, ldx, w, ldw, {1.0f, 0.0f, bias}, y, ldy});
+            int64_t ldw, const float* bias, float* y, int64_t ldy, const RowsDone& done) {
+  product<float>({false, true, m, n, k, x, ldx, w, ldw, {1.0f, 0.0f, bias}, y, ldy, done});
 }
 
 void linear(int64_t m, int64_t n, int64_t k, const double* x, int64_t ldx, const double* w,
-            int64_t ldw, const double* bias, double* y, int64_t ldy) {
-  product<double>({false, true, m, n, k, x, ldx, w, ldw, {1.0, 0.0, bias}, y, ldy});
+            int64_t ldw, const double* bias, double* y, int64_t ldy, const RowsDone& done) {
+  product<double>({false, true, m, n, k, x, ldx, w, ldw, {1.0, 0.0, bias}, y, ldy, done});
 }
 
 template <class T>

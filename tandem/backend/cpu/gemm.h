@@ -8,14 +8,23 @@
 
 namespace tandem::cpu {
 
+/// What is done with rows [begin, end) of C when they are final: on the thread that computed them,
+/// where it can be, while they are in its cache. Threads call it at once; a row comes once.
+struct RowsDone {
+  void (*fn)(const void* self, int64_t begin, int64_t end) = nullptr;
+  const void* self = nullptr;
+  /// The product takes the kernel that it would take without this, so that its bits are the same.
+  bool same_kernel = false;
+};
+
 /// C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C. beta == 0 never reads C; k == 0 gives beta C.
 /// Large products of f32 run in oneDNN, all else in kernels of our own.
 TANDEM_API void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
                      const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
-                     int64_t ldc);
+                     int64_t ldc, const RowsDone& done = {});
 TANDEM_API void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, double alpha,
                      const double* a, int64_t lda, const double* b, int64_t ldb, double beta,
-                     double* c, int64_t ldc);
+                     double* c, int64_t ldc, const RowsDone& done = {});
 
 /// Integer products wrap around.
 TANDEM_API void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, int32_t alpha,
@@ -58,8 +67,10 @@ TANDEM_API void gemm_batched_bf16(bool trans_a, bool trans_b, int64_t batch, int
 
 /// y[m,n] = x[m,k] w[n,k]^T + bias[n]; bias may be null.
 TANDEM_API void linear(int64_t m, int64_t n, int64_t k, const float* x, int64_t ldx, const float* w,
-                       int64_t ldw, const float* bias, float* y, int64_t ldy);
+                       int64_t ldw, const float* bias, float* y, int64_t ldy,
+                       const RowsDone& done = {});
 TANDEM_API void linear(int64_t m, int64_t n, int64_t k, const double* x, int64_t ldx,
-                       const double* w, int64_t ldw, const double* bias, double* y, int64_t ldy);
+                       const double* w, int64_t ldw, const double* bias, double* y, int64_t ldy,
+                       const RowsDone& done = {});
 
 }  // namespace tandem::cpu

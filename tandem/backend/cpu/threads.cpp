@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -115,24 +117,44 @@ namespace detail {
 
 bool may_fork() noexcept { return num_threads() > 1 && !g_single_thread && omp_in_parallel() == 0; }
 
+namespace {
+struct alignas(64) Share {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+}  // namespace
+
+// Every thread begins with the same part of the range in every call, so that what it wrote in one
+// op is in its own cache for the next; who is done takes chunks from the others.
 void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* body) {
   const int threads = num_threads();
   const int64_t wanted = int64_t{kChunksPerThread} * threads;
   const int64_t chunk = std::max({(n + wanted - 1) / wanted, grain / kChunksPerThread, int64_t{1}});
   const int64_t chunks = (n + chunk - 1) / chunk;
-  std::atomic<int64_t> next{0};
+  constexpr int most = 64;
+  const int shares = std::min(threads, most);
+  alignas(Share) std::byte memory[most * sizeof(Share)];
+  Share* const share = reinterpret_cast<Share*>(memory);
+  for (int i = 0; i < shares; ++i)
+    new (share + i) Share{{chunks * i / shares}, chunks * (i + 1) / shares};
   std::atomic<bool> failed{false};
   std::exception_ptr error;
   // The team is always whole: libgomp ends and restarts workers when its size changes.
 #pragma omp parallel num_threads(threads)
   {
-    for (;;) {
-      const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= chunks || failed.load(std::memory_order_relaxed)) break;
-      try {
-        fn(body, i * chunk, std::min(n, (i + 1) * chunk));
-      } catch (...) {
-        if (!failed.exchange(true)) error = std::current_exception();
+    const int first = omp_get_thread_num() % shares;
+    for (int v = 0; v < shares; ++v) {
+      Share& from = share[first + v < shares ? first + v : first + v - shares];
+      for (;;) {
+        if (failed.load(std::memory_order_relaxed)) break;
+        if (v > 0 && from.next.load(std::memory_order_relaxed) >= from.end) break;
+        const int64_t i = from.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= from.end) break;
+        try {
+          fn(body, i * chunk, std::min(n, (i + 1) * chunk));
+        } catch (...) {
+          if (!failed.exchange(true)) error = std::current_exception();
+        }
       }
     }
   }

@@ -1,0 +1,167 @@
+#include "tandem/graph/fused_product.h"
+
+#include <array>
+#include <utility>
+
+#include "tandem/core/factory.h"
+#include "tandem/graph/fused_point.h"
+#include "tandem/op/copy.h"
+#include "tandem/op/recorder.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/matmul.h"
+
+namespace tandem::graph {
+namespace {
+
+struct Held {
+  FusedProduct source;
+  int memory = 0;  // the output that the product's result lies in
+};
+const Held& held(const void* op) {
+  return *static_cast<const std::shared_ptr<const Held>*>(op)->get();
+}
+
+struct Rows {
+  const void* points;
+  Inputs in;
+  Outputs out;
+  int64_t width;
+};
+
+void run(const void* op, Inputs in, Outputs out) {
+  const Held& h = held(op);
+  const FusedProduct& p = h.source;
+  const FusedPoint& program = fused_point_of(p.points.get());
+  Tensor& result = out[size_t(h.memory)];
+  Tensors copies;
+  TensorImpl* args[FusedPoint::max_inputs];  // handles without a count
+  size_t next = size_t(p.inputs);
+  for (int i = 0; i < int(program.inputs.size()); ++i) {
+    args[i] = result.impl();
+    if (i == p.at) continue;
+    const Tensor* t = &in[next++];
+    if (!t->is_contiguous()) {
+      if (copies.empty()) copies.reserve(program.inputs.size());
+      copies.push_back(detail::as_contiguous(*t));
+      t = &copies.back();
+    }
+    args[i] = t->impl();
+  }
+  const int64_t width = std::max<int64_t>(result.shape().back(), 1);
+  const Rows rows{p.points.get(),
+                  {reinterpret_cast<const Tensor*>(args), program.inputs.size()},
+                  p.keeps ? out.subspan(1) : out,
+                  width};
+  run_rows(*p.info, p.op.get(), in.first(size_t(p.inputs)), {&result, 1},
+           {[](const void* self, int64_t begin, int64_t end) {
+              const Rows& r = *static_cast<const Rows*>(self);
+              run_fused_point(r.points, r.in, r.out, begin * r.width, end * r.width);
+            },
+            &rows, p.same_kernel});
+}
+
+void infer(const void* op, Specs in, Spec* out) {
+  const FusedProduct& p = held(op).source;
+  const FusedPoint& program = fused_point_of(p.points.get());
+  Tensors args;
+  for (int i = 0; i < in.size(); ++i)
+    args.push_back(in.has(i) ? detail::new_symbolic(in[i]) : Tensor());
+  require<ShapeError>(in.size() == p.inputs + int(program.inputs.size()) - 1,
+                      "fused_product(): ", in.size(), " inputs for ", p.inputs, " and ",
+                      program.inputs.size() - 1);
+  Spec result;
+  p.info->infer(p.op.get(), Specs(args.data(), p.inputs), &result);
+  if (p.keeps) *out++ = result;
+  Tensors points;
+  int next = p.inputs;
+  for (int i = 0; i < int(program.inputs.size()); ++i) {
+    points.push_back(i == p.at ? detail::new_symbolic(result) : args[size_t(next)]);
+    if (i == p.at) continue;
+    if (in.is_number(next)) points.back().impl()->flags |= TensorImpl::wrapped_number;
+    ++next;
+  }
+  fused_point_row(int(program.outputs.size()))
+      .infer(p.points.get(), Specs(points.data(), int(points.size())), out);
+}
+
+std::string print(const void* op) {
+  const FusedProduct& p = held(op).source;
+  const std::string points =
+      fused_point_row(int(fused_point_of(p.points.get()).outputs.size())).print(p.points.get());
+  return cat("fused_product(product=", p.info->print(p.op.get()), ", result=$", p.at,
+             p.keeps ? " kept" : "", ", ", points.substr(points.find('(') + 1));
+}
+
+uint64_t hash(const void* op) {
+  const FusedProduct& p = held(op).source;
+  return detail::mix(p.info->hash(p.op.get()), fused_point_row(1).hash(p.points.get()));
+}
+
+bool equal(const void* a, const void* b) {
+  const FusedProduct &x = held(a).source, &y = held(b).source;
+  return x.info == y.info && x.inputs == y.inputs && x.at == y.at && x.keeps == y.keeps &&
+         x.same_kernel == y.same_kernel && x.info->equal(x.op.get(), y.op.get()) &&
+         fused_point_row(1).equal(x.points.get(), y.points.get());
+}
+
+constexpr OpInfo make_row(int outputs) {
+  using Handle = std::shared_ptr<const Held>;
+  OpInfo r{};
+  r.name = "fused_product";
+  r.inputs = "x...";
+  r.min_inputs = 2;
+  r.max_inputs = FusedPoint::max_inputs + 3;
+  r.outputs = outputs;
+  r.not_differentiable = "made by a pass, after gradients were taken";
+  r.size = sizeof(Handle);
+  r.align = alignof(Handle);
+  r.infer = infer;
+  r.cpu = run;
+  r.copy = [](void* to, const void* from) { new (to) Handle(*static_cast<const Handle*>(from)); };
+  r.destroy = [](void* op) { static_cast<Handle*>(op)->~Handle(); };
+  r.print = print;
+  r.hash = hash;
+  r.equal = equal;
+  return r;
+}
+
+template <int... N>
+constexpr std::array<OpInfo, sizeof...(N)> make_rows(std::integer_sequence<int, N...>) {
+  return {make_row(N + 1)...};
+}
+constinit const std::array<OpInfo, FusedPoint::max_outputs + 1> rows =
+    make_rows(std::make_integer_sequence<int, FusedPoint::max_outputs + 1>{});
+
+}  // namespace
+
+bool gives_rows(const OpInfo& info) {
+  return &info == &op_info<Linear>() || &info == &op_info<LinearGrad>() ||
+         &info == &op_info<Matmul>();
+}
+
+void run_rows(const OpInfo& info, const void* op, Inputs in, Outputs out,
+              const cpu::RowsDone& done) {
+  if (&info == &op_info<Linear>()) static_cast<const Linear*>(op)->cpu(in, out, done);
+  else if (&info == &op_info<LinearGrad>()) static_cast<const LinearGrad*>(op)->cpu(in, out, done);
+  else static_cast<const Matmul*>(op)->cpu(in, out, done);
+}
+
+const OpInfo& fused_product_row(int outputs) { return rows[size_t(outputs) - 1]; }
+
+bool is_fused_product(const OpInfo& info) {
+  return &info >= rows.data() && &info < rows.data() + rows.size();
+}
+
+std::shared_ptr<void> make_fused_product(FusedProduct product) {
+  auto h = std::make_shared<Held>();
+  if (!product.keeps) {
+    h->memory = place_over(fused_point_of(product.points.get()), product.at);
+    if (h->memory < 0) return nullptr;
+  }
+  h->source = std::move(product);
+  return std::make_shared<std::shared_ptr<const Held>>(std::move(h));
+}
+
+const FusedProduct& fused_product_of(const void* op) { return held(op).source; }
+
+}  // namespace tandem::graph

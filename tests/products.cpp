@@ -1,0 +1,274 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "tandem/graph/compile.h"
+#include "tandem/graph/fused_product.h"
+#include "tandem/graph/ir.h"
+#include "tandem/graph/passes.h"
+#include "tandem/graph/plan.h"
+#include "tandem/op/recorder.h"
+#include "tandem/tandem.h"
+
+// Products with epilogues, updates folded into weight gradients, results in place of operands.
+
+namespace tandem::graph {
+namespace {
+
+template <class F>
+std::shared_ptr<Graph> graph_of(const std::vector<Spec>& specs, F f) {
+  auto g = Graph::make();
+  Tensors in;
+  for (size_t i = 0; i < specs.size(); ++i) in.push_back(g->input(cat("x", i), specs[i]));
+  const detail::CaptureScope scope(*g);
+  const Tensors out = f(in);
+  for (size_t i = 0; i < out.size(); ++i) g->output(cat("y", i), out[i]);
+  g->take_gradients();
+  return g;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.spec() == b.spec() &&
+         std::memcmp(a.raw_data(), b.raw_data(), size_t(a.numel() * itemsize(a.dtype()))) == 0;
+}
+
+double relative_difference(const Tensor& a, const Tensor& b) {
+  const double top = abs(b.to(f64)).max().item<double>();
+  return abs(a.to(f64) - b.to(f64)).max().item<double>() / std::max(top, 1e-30);
+}
+
+Spec f(std::initializer_list<int64_t> shape, DType d = f32) { return {Shape(shape), d, {}}; }
+
+int count(const Graph& g, std::string_view name) {
+  int n = 0;
+  for (const Node& node : g.nodes()) n += node.info->name == name;
+  return n;
+}
+
+TEST(FuseProducts, LinearAndRelu) {
+  auto g = graph_of({f({8, 5}), f({3, 5}), f({3})},
+                    [](const Tensors& x) -> Tensors { return {relu(linear(x[0], x[1], x[2]))}; });
+  EXPECT_EQ(to_string(*g),
+            "graph(%x0: f32[8, 5], %x1: f32[3, 5], %x2: f32[3])\n"
+            "  %3: f32[8, 3] = linear(%x0, %x1, %x2)\n"
+            "  %y0: f32[8, 3] = relu(%3)\n"
+            "  return %y0\n");
+  fuse_products(*g, true);
+  verify(*g);
+  EXPECT_EQ(to_string(*g),
+            "graph(%x0: f32[8, 5], %x1: f32[3, 5], %x2: f32[3])\n"
+            "  %y0: f32[8, 3] = fused_product(%x0, %x1, %x2, product=linear(), result=$0, "
+            "program=$1 = relu($0), results=$1)\n"
+            "  return %y0\n");
+}
+
+TEST(FuseProducts, AResultThatOthersReadStays) {
+  auto g = graph_of({f({8, 5}), f({5, 3})}, [](const Tensors& x) -> Tensors {
+    const Tensor p = matmul(x[0], x[1]);
+    return {gelu(p), p.sum({0})};
+  });
+  fuse_products(*g, true);
+  verify(*g);
+  EXPECT_EQ(to_string(*g),
+            "graph(%x0: f32[8, 5], %x1: f32[5, 3])\n"
+            "  %2: f32[8, 3], %y0: f32[8, 3] = fused_product(%x0, %x1, product=matmul(), "
+            "result=$0 kept, program=$1 = gelu($0, approximate=none), results=$1)\n"
+            "  %y1: f32[3] = sum(%2, axes=[0], keepdim=false)\n"
+            "  return %y0, %y1\n");
+}
+
+TEST(FuseProducts, NotPastAnEarlierReader) {
+  // The sum reads the product before the elementwise node and feeds it.
+  auto g = graph_of({f({8, 5}), f({5, 3})}, [](const Tensors& x) -> Tensors {
+    const Tensor p = matmul(x[0], x[1]);
+    return {p - p.sum({0})};
+  });
+  const std::string before = to_string(*g);
+  fuse_products(*g, true);
+  EXPECT_EQ(to_string(*g), before);
+}
+
+struct Case {
+  const char* name;
+  std::vector<Spec> specs;
+  Tensors (*f)(const Tensors&);
+};
+
+TEST(FuseProducts, BitForBit) {
+  auto layer = [](const Tensors& x) -> Tensors {
+    return {gelu(linear(x[0], x[1], x[2])) * 0.5 + 1.0};
+  };
+  auto residual = [](const Tensors& x) -> Tensors {
+    return {x[2] + clamp(matmul(x[0], x[1]), -0.5, 0.75)};
+  };
+  auto both = [](const Tensors& x) -> Tensors {
+    const Tensor p = linear(x[0], x[1], x[2]), y = tanh(p);
+    return {y * sigmoid(p), p, y};
+  };
+  auto step = [](const Tensors& x) -> Tensors {
+    Tensor w = x[1], v = x[2];
+    w.requires_grad_();
+    v.requires_grad_();
+    silu(matmul(relu(matmul(x[0], w)), v)).sum().backward();
+    return {w.grad(), v.grad()};
+  };
+  const Case cases[] = {
+      {"tiny", {f({3, 5}), f({4, 5}), f({4})}, layer},
+      {"one row", {f({1, 50}), f({70, 50}), f({70})}, layer},
+      {"one column", {f({40, 50}), f({1, 50}), f({1})}, layer},
+      {"small batch", {f({64, 600}), f({100, 600}), f({100})}, layer},
+      {"large", {f({200, 300}), f({150, 300}), f({150})}, layer},
+      {"three axes", {f({5, 30, 64}), f({48, 64}), f({48})}, layer},
+      {"f64", {f({20, 30}, f64), f({40, 30}, f64), f({40}, f64)}, layer},
+      {"residual", {f({33, 20}), f({20, 65}), f({33, 65})}, residual},
+      {"column residual", {f({33, 20}), f({20, 65}), f({33, 1})}, residual},
+      {"stacks", {f({3, 33, 20}), f({3, 20, 65}), f({65})}, residual},
+      {"many threads", {f({300, 400}), f({400, 500}), f({300, 500})}, residual},
+      {"several results", {f({64, 80}), f({96, 80}), f({96})}, both},
+      {"gradients", {f({40, 50}), f({50, 60}), f({60, 30})}, step},
+  };
+  manual_seed(1);
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto g = graph_of(c.specs, c.f);
+    Tensors in;
+    for (const Spec& s : c.specs) in.push_back(randn(s.shape).to(s.dtype));
+    const Tensors want = g->run(in);
+    for (bool same_kernel : {true, false}) {
+      auto fused = g->clone();
+      eliminate_dead_code(*fused);
+      fuse_points(*fused);
+      fuse_products(*fused, same_kernel);
+      verify(*fused);
+      EXPECT_GE(count(*fused, "fused_product"), 1) << to_string(*fused);
+      Plan plan(fused);
+      for (int round = 0; round < 2; ++round) {
+        const Tensors got = plan.run(in);
+        for (size_t i = 0; i < want.size(); ++i) {
+          if (same_kernel) {
+            EXPECT_TRUE(same_bits(got[i], want[i])) << i << "\n" << to_string(*fused);
+          } else {
+            EXPECT_LE(relative_difference(got[i], want[i]), 1e-5) << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Losses, parameters, gradients and the optimizer's state after some steps.
+template <class Optimizer, class Options>
+std::vector<double> train(bool compiled, Options options, bool read_later, std::string* plan) {
+  manual_seed(3);
+  nn::Sequential net{nn::Linear(300, 100), nn::ReLU(), nn::Linear(100, 10)};
+  Optimizer opt(net.parameters(), options);
+  auto step = [&](const Tensor& x, const Tensor& y) {
+    Tensor loss = mse_loss(net(x), y);
+    opt.zero_grad();
+    loss.backward();
+    Tensor size = zeros({});
+    if (read_later) size = square(net.parameters()[0]).sum();
+    opt.step();
+    return loss + size * 0.0 + size;
+  };
+  auto fast = compile(step, {.deterministic = true});
+  std::vector<double> seen;
+  for (int i = 0; i < 8; ++i) {
+    const Tensor x = randn({64, 300}), y = randn({64, 10});
+    seen.push_back((compiled ? fast(x, y) : step(x, y)).template item<double>());
+  }
+  for (auto& [name, t] : net.named_parameters()) {
+    for (double v : t.template to_vector<double>()) seen.push_back(v);
+    for (double v : t.grad().template to_vector<double>()) seen.push_back(v);
+  }
+  for (auto& [name, t] : opt.state_dict())
+    for (double v : t.template to_vector<double>()) seen.push_back(v);
+  if (plan && compiled) *plan = fast.explain();
+  return seen;
+}
+
+template <class Optimizer, class Options>
+void expect_folded(Options options) {
+  std::string plan;
+  const auto eager = train<Optimizer>(false, options, false, nullptr);
+  EXPECT_EQ(train<Optimizer>(true, options, false, &plan), eager);
+  EXPECT_NE(plan.find("linear_grad() + "), std::string::npos) << plan;
+  const auto read = train<Optimizer>(false, options, true, nullptr);
+  EXPECT_EQ(train<Optimizer>(true, options, true, nullptr), read);
+}
+
+TEST(FoldUpdates, EqualTheEagerStep) {
+  expect_folded<optim::SGD>(optim::SGDOptions{.lr = 0.1});
+  expect_folded<optim::SGD>(optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01});
+  expect_folded<optim::Adam>(optim::AdamOptions{.lr = 1e-3});
+  expect_folded<optim::AdamW>(optim::AdamWOptions{.lr = 1e-3});
+  expect_folded<optim::RMSprop>(optim::RMSpropOptions{.lr = 1e-3});
+}
+
+TEST(FoldUpdates, NotWhileTheOldValueIsRead) {
+  Tensor w = randn({20, 30});
+  w.requires_grad_();
+  optim::SGD opt({w}, {.lr = 0.5});
+  const Tensor before = w.detach().clone();
+  auto step = compile([&](const Tensor& x) {
+    opt.zero_grad();
+    linear(x, w).sum().backward();
+    const Tensor later = w.detach() * 3.0;  // behind the gradient's product
+    opt.step();
+    return later;
+  });
+  const Tensor later = step(ones({4, 30}));
+  EXPECT_TRUE(same_bits(later, before * 3.0));
+  EXPECT_LE(relative_difference(w.detach(), before - 2.0), 1e-6);
+  EXPECT_EQ(step.explain().find("linear_grad() + "), std::string::npos) << step.explain();
+}
+
+TEST(InPlace, ElementwiseResultsTakeThePlaceOfDyingOperands) {
+  auto g = graph_of({f({64, 64})}, [](const Tensors& x) -> Tensors {
+    Tensor a = x[0].sum({1}, true) + x[0];  // all of one size, each read once
+    a = matmul(a, a);
+    a = softmax(exp(a * 1e-3), -1);
+    a = cumsum(sin(a), 0);
+    return {cos(a).sum()};
+  });
+  Plan plan(g);
+  const std::string text = plan.explain();
+  EXPECT_NE(text.find("in place"), std::string::npos) << text;
+  // Two matrices at once: a product or a softmax beside its operand. Without it, a third.
+  EXPECT_LE(plan.arena_bytes(), 2 * 64 * 64 * 4 + 1024) << text;
+  const Tensor x = randn({64, 64});
+  EXPECT_TRUE(same_bits(plan.run({&x, 1})[0], g->run({&x, 1})[0]));
+}
+
+TEST(InPlace, NotOverAnOperandThatIsReadTwiceOrLater) {
+  auto g = graph_of({f({6, 6})}, [](const Tensors& x) -> Tensors {
+    const Tensor a = cumsum(x[0], 0);
+    const Tensor b = a + transpose(a, 0, 1);  // over itself it would read what it wrote
+    const Tensor c = exp(b);                  // b is read again
+    return {matmul(c, b), tanh(c).sum()};
+  });
+  Plan plan(g);
+  const Tensor x = randn({6, 6});
+  const Tensors got = plan.run({&x, 1}), want = g->run({&x, 1});
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(same_bits(got[i], want[i])) << plan.explain();
+}
+
+TEST(Explain, TimesOfStepsOnRequest) {
+  auto fast = compile([](const Tensor& x) { return matmul(x, x).sum(); });
+  const Tensor x = randn({50, 50});
+  fast(x);
+  EXPECT_EQ(fast.explain().find(" us "), std::string::npos) << fast.explain();
+  fast.set_profile(true);
+  for (int i = 0; i < 3; ++i) fast(x);
+  fast.set_profile(false);
+  fast(x);
+  const std::string text = fast.explain();
+  EXPECT_NE(text.find("3 timed runs"), std::string::npos) << text;
+  size_t times = 0;
+  for (size_t at = 0; (at = text.find(" us ", at)) != std::string::npos; ++at) ++times;
+  EXPECT_EQ(times, 3u) << text;  // two steps and their sum
+}
+
+}  // namespace
+}  // namespace tandem::graph
