@@ -206,6 +206,24 @@ TEST(FoldUpdates, EqualTheEagerStep) {
   expect_folded<optim::RMSprop>(optim::RMSpropOptions{.lr = 1e-3});
 }
 
+/// The gradient's product by an input stays in front of that by the weight when it takes the
+/// activation's gradient along, so that hidden layers are updated in place as well.
+TEST(FoldUpdates, InEveryLayer) {
+  nn::Sequential net{nn::Linear(6, 8), nn::ReLU(), nn::Linear(8, 8), nn::ReLU(), nn::Linear(8, 3)};
+  optim::SGD opt(net.parameters(), {.lr = 0.1});
+  auto step = compile([&](const Tensor& x) {
+    opt.zero_grad();
+    net(x).sum().backward();
+    opt.step();
+  });
+  step(randn({5, 6}));
+  const std::string text = step.explain();
+  size_t folded = 0;
+  for (size_t at = 0; (at = text.find("linear_grad() + sgd", at)) != std::string::npos; ++at)
+    ++folded;
+  EXPECT_EQ(folded, 3u) << text;
+}
+
 TEST(FoldUpdates, NotWhileTheOldValueIsRead) {
   Tensor w = randn({20, 30});
   w.requires_grad_();

@@ -6,6 +6,7 @@
 #include "tandem/core/factory.h"
 #include "tandem/graph/fused_point.h"
 #include "tandem/op/copy.h"
+#include "tandem/op/kernel.h"
 #include "tandem/op/recorder.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/matmul.h"
@@ -16,16 +17,46 @@ namespace {
 struct Held {
   FusedProduct source;
   int memory = 0;  // the output that the product's result lies in
+  // The only instruction of the program, when its operands are the program's inputs in order.
+  const FusedPoint::Instruction* one = nullptr;
+  detail::PointFn kernel = nullptr;  // its own, when it reads all operands as they are
 };
 const Held& held(const void* op) {
   return *static_cast<const std::shared_ptr<const Held>*>(op)->get();
 }
 
+void find_only(Held& h, const FusedPoint& p) {
+  const FusedPoint::Instruction& step = p.program[0];
+  bool plain = step.info->point && (step.dtype == f32 || step.dtype == f64);
+  if (p.program.size() != 1 || step.operands.size() != p.inputs.size()) return;
+  for (size_t i = 0; i < p.inputs.size(); ++i) {
+    if (step.operands[i] != int(i)) return;
+    plain = plain && p.inputs[i].shape == p.shape && p.inputs[i].dtype == step.dtype;
+  }
+  h.one = &step;
+  if (plain) h.kernel = step.dtype == f32 ? step.info->point->f32 : step.info->point->f64;
+}
+
 struct Rows {
-  const void* points;
+  const Held& held;
   Inputs in;
   Outputs out;
   int64_t width;
+
+  void run(int64_t begin, int64_t end) const {
+    begin *= width;
+    end *= width;
+    if (held.kernel) {
+      const int64_t from = begin * itemsize(held.one->dtype);
+      const void* operands[detail::max_point_inputs];
+      for (size_t i = 0; i < in.size(); ++i) operands[i] = in[i].impl()->data + from;
+      held.kernel(held.one->op.get(), operands, out[0].impl()->data + from, end - begin);
+    } else if (held.one && end - begin == out[0].numel()) {
+      held.one->info->cpu(held.one->op.get(), in, out);
+    } else {
+      run_fused_point(held.source.points.get(), in, out, begin, end);
+    }
+  }
 };
 
 void run(const void* op, Inputs in, Outputs out) {
@@ -48,14 +79,13 @@ void run(const void* op, Inputs in, Outputs out) {
     args[i] = t->impl();
   }
   const int64_t width = std::max<int64_t>(result.shape().back(), 1);
-  const Rows rows{p.points.get(),
+  const Rows rows{h,
                   {reinterpret_cast<const Tensor*>(args), program.inputs.size()},
                   p.keeps ? out.subspan(1) : out,
                   width};
   run_rows(*p.info, p.op.get(), in.first(size_t(p.inputs)), {&result, 1},
            {[](const void* self, int64_t begin, int64_t end) {
-              const Rows& r = *static_cast<const Rows*>(self);
-              run_fused_point(r.points, r.in, r.out, begin * r.width, end * r.width);
+              static_cast<const Rows*>(self)->run(begin, end);
             },
             &rows, p.same_kernel});
 }
@@ -158,6 +188,7 @@ std::shared_ptr<void> make_fused_product(FusedProduct product) {
     h->memory = place_over(fused_point_of(product.points.get()), product.at);
     if (h->memory < 0) return nullptr;
   }
+  find_only(*h, fused_point_of(product.points.get()));
   h->source = std::move(product);
   return std::make_shared<std::shared_ptr<const Held>>(std::move(h));
 }

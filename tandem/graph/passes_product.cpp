@@ -71,7 +71,7 @@ void fuse_products(Graph& g, bool deterministic) {
     for (size_t at = 0; at < n.inputs.size(); ++at) {
       const ValueId x = n.inputs[at];
       const int from = x < 0 ? -1 : made[size_t(x)];
-      // The product moves to this node's place: nobody may have read its result before.
+      // Nobody may read the product's result before this node does.
       if (from < 0 || gone[size_t(from)] || first_reader[size_t(x)] != int(k)) continue;
       const Node& product = nodes[size_t(from)];
       const Spec& spec = g.value(x).spec;
@@ -99,8 +99,14 @@ void fuse_products(Graph& g, bool deterministic) {
       fused.outputs.insert(fused.outputs.end(), n.outputs.begin(), n.outputs.end());
       fused.info = &fused_product_row(int(fused.outputs.size()));
       fused.path = product.path.empty() ? n.path : product.path;
-      gone[size_t(from)] = true;
-      n = std::move(fused);
+      // In the product's place, so that what frees memory or updates a weight is not put off;
+      // behind it when another operand is not there yet.
+      const bool early = std::all_of(n.inputs.begin(), n.inputs.end(), [&](ValueId id) {
+        return id < 0 || id == x || made[size_t(id)] < from;
+      });
+      for (ValueId id : fused.outputs) made[size_t(id)] = early ? from : int(k);
+      gone[early ? k : size_t(from)] = true;
+      nodes[early ? size_t(from) : k] = std::move(fused);
       break;
     }
   }
