@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "tandem/graph/ir.h"
 #include "tandem/tandem.h"
 
@@ -98,6 +101,25 @@ TEST(Compile, WritesToOutsideTensorsHappenAtEveryCall) {
     EXPECT_EQ(f(x).item<double>(), 5);
     EXPECT_EQ(total.item<double>(), 5.0 * i);
   }
+}
+
+/// Threads that call at once find instances of their own, whatever shapes they bring.
+TEST(Compile, ThreadsAtOnce) {
+  const Tensor w = randn({6, 4});
+  auto f = compile([&](const Tensor& x) { return tanh(matmul(x, w)) + 1.0; });
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      const SingleThread alone;
+      for (int i = 0; i < 200; ++i) {
+        const Tensor x = full({1 + (i + t) % 7, 6}, 0.01 * t + 0.001 * i);
+        wrong += largest_difference(f(x), tanh(matmul(x, w)) + 1.0) != 0;
+      }
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(wrong.load(), 0);
+  EXPECT_LE(f.captures(), 2);
 }
 
 TEST(Compile, RecapturesAreCountedAndExplained) {

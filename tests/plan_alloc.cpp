@@ -1,9 +1,13 @@
-// Counts the heap allocations of a running plan: malloc and its kin are those of this file.
+// Counts the heap allocations and the locks of a running plan: malloc and its kin and
+// pthread_mutex_lock are those of this file.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <mutex>
 
 #include "tandem/graph/compile.h"
 #include "tandem/tandem.h"
@@ -17,7 +21,7 @@
 
 namespace {
 std::atomic<bool> counting{false};
-std::atomic<int64_t> allocations{0};
+std::atomic<int64_t> allocations{0}, locks{0};
 
 void count() {
   if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1);
@@ -51,6 +55,12 @@ void* aligned_alloc(size_t align, size_t n) {
   count();
   return __libc_memalign(align, n);
 }
+int pthread_mutex_lock(pthread_mutex_t* m) noexcept {
+  static const auto real =
+      reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
+  if (counting.load(std::memory_order_relaxed)) locks.fetch_add(1);
+  return real(m);
+}
 int posix_memalign(void** p, size_t align, size_t n) {
   count();
   *p = __libc_memalign(align, n);
@@ -65,6 +75,7 @@ namespace {
 template <class F>
 int64_t allocations_of(F f, int calls) {
   allocations = 0;
+  locks = 0;
   counting = true;
   for (int i = 0; i < calls; ++i) f();
   counting = false;
@@ -134,6 +145,25 @@ TEST_F(PlanAllocations, NoneInABatchOfAnySize) {
                 },
                 10),
             0);
+}
+TEST_F(PlanAllocations, NoLockAfterTheFirstRun) {
+  std::mutex counted;
+  allocations_of([&] { const std::lock_guard lock(counted); }, 2);
+  ASSERT_EQ(locks.load(), 2);
+  const Tensor w = randn({5, 5});
+  auto f = compile([&](const Tensor& x) { return softmax(relu(matmul(x, w)) * 2.0, -1); });
+  const Tensor few = randn({3, 5}), more = randn({7, 5});
+  for (int i = 0; i < 3; ++i) {
+    f(few);
+    f(more);
+  }
+  allocations_of(
+      [&] {
+        f(few);
+        f(more);
+      },
+      10);
+  EXPECT_EQ(locks.load(), 0);
 }
 TEST_F(PlanAllocations, NoneInDropoutAndBatchNorm) {
   nn::Sequential net{nn::BatchNorm1d(8), nn::Dropout(0.5)};

@@ -1,6 +1,7 @@
 #include "tandem/graph/compile.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <mutex>
 
@@ -40,6 +41,13 @@ struct Instance {
 
   ~Instance() { delete idle.load(); }
 
+  bool fits(const Leaves& in) const {
+    if (shapes.size() != in.tensors.size()) return false;
+    for (size_t k = 0; k < shapes.size(); ++k)
+      if (!(shapes[k] == in.tensors[k].impl()->spec.shape)) return false;
+    return true;
+  }
+
   std::string explain() {
     std::unique_ptr<Ready> ready(idle.exchange(nullptr));
     if (!ready) return Plan(graph).explain();
@@ -66,7 +74,13 @@ struct Capture {
   std::vector<std::shared_ptr<Instance>> instances;
 };
 
-constexpr size_t most_instances = 32;
+/// An instance that calls reach without a lock: a thread takes it out, and puts it back when done.
+struct Hot {
+  std::shared_ptr<const Capture> capture;
+  std::shared_ptr<Instance> instance;
+};
+
+constexpr size_t most_instances = 32, hot_places = 4;
 using Lengths = SmallVector<AxisLength, 8>;
 
 }  // namespace
@@ -75,9 +89,30 @@ struct CompiledFunction::Impl {
   CompileOptions options;
   CallSite where;
   mutable std::mutex mutex;
-  std::vector<std::unique_ptr<Capture>> captures;
+  std::vector<std::shared_ptr<Capture>> captures;  ///< what mismatch() reads of one never changes
+  std::array<std::atomic<Hot*>, hot_places> hot{};
   uint64_t calls = 0;
   std::atomic<bool> profile{false};
+
+  ~Impl() {
+    for (auto& h : hot) delete h.load();
+  }
+
+  /// The place in `hot` of an instance for these arguments, which is taken out; -1 for none.
+  int take(const Leaves& in, std::unique_ptr<Hot>& taken) {
+    for (size_t k = 0; k < hot_places; ++k) {
+      if (!hot[k].load(std::memory_order_relaxed)) continue;
+      std::unique_ptr<Hot> h(hot[k].exchange(nullptr));
+      if (!h) continue;
+      Lengths lengths;
+      if (h->instance->fits(in) && mismatch(*h->capture, in, false, true, lengths).empty()) {
+        taken = std::move(h);
+        return int(k);
+      }
+      delete hot[k].exchange(h.release());
+    }
+    return -1;
+  }
 
   std::string place() const { return cat(where.file, ":", where.line); }
 
@@ -202,7 +237,8 @@ struct CompiledFunction::Impl {
 
   /// Records the function once more with unknown axes where `in` differs from `c` in length. It
   /// takes the capture's place when it gives the same graph for the first lengths as before.
-  bool generalise(Capture& c, const Leaves& in, Trace& trace) {
+  bool generalise(std::shared_ptr<Capture>& of, const Leaves& in, Trace& trace) {
+    const Capture& c = *of;
     auto g = Graph::make();
     std::vector<Spec> specs = c.specs;
     std::vector<std::pair<AxisLength, int64_t>> known;  // (old, new), stand-in
@@ -231,24 +267,26 @@ struct CompiledFunction::Impl {
         return false;
       wide->reason = c.reason;
       wide->instances = c.instances;
-      c = std::move(*wide);
+      of = std::move(wide);
       return true;
     } catch (const Error&) {
       return false;  // the code does not allow it; a capture of its own may work
     }
   }
 
-  std::pair<Capture*, Lengths> find(const Leaves& in, Trace& trace) {
+  std::pair<std::shared_ptr<Capture>, Lengths> find(const Leaves& in, Trace& trace) {
     for (size_t k = captures.size(); k-- > 0;) {
       Lengths lengths;
       if (mismatch(*captures[k], in, false, true, lengths).empty())
-        return {captures[k].get(), std::move(lengths)};
+        return {captures[k], std::move(lengths)};
     }
     Lengths lengths;
     for (size_t k = captures.size(); k-- > 0;) {
-      Capture& c = *captures[k];
-      if (!mismatch(c, in, false, false, lengths).empty() || !generalise(c, in, trace)) continue;
-      if (mismatch(c, in, false, true, lengths).empty()) return {&c, std::move(lengths)};
+      if (!mismatch(*captures[k], in, false, false, lengths).empty() ||
+          !generalise(captures[k], in, trace))
+        continue;
+      if (mismatch(*captures[k], in, false, true, lengths).empty())
+        return {captures[k], std::move(lengths)};
     }
     std::string reason = "the first call";
     if (!captures.empty()) reason = mismatch(*captures.back(), in, true, true, lengths);
@@ -259,16 +297,13 @@ struct CompiledFunction::Impl {
     for (const Tensor& t : in.tensors) specs.push_back(t.spec());
     captures.push_back(record(in, std::move(specs), trace, Graph::make()));
     captures.back()->reason = cat(place(), ": ", reason);
-    return {captures.back().get(), {}};
+    return {captures.back(), {}};
   }
 
   std::shared_ptr<Instance> instance(Capture& c, const Leaves& in,
                                      std::span<const AxisLength> lengths) {
     for (const auto& i : c.instances) {
-      bool same = true;
-      for (size_t k = 0; k < i->shapes.size(); ++k)
-        same = same && i->shapes[k] == in.tensors[k].impl()->spec.shape;
-      if (!same) continue;
+      if (!i->fits(in)) continue;
       i->used = ++calls;
       return i;
     }
@@ -304,12 +339,15 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     if (!in.tensors[i].defined())
       throw ValueError(
           cat("compile() at ", impl_->place(), ": argument ", int64_t(i), " is undefined"));
-  std::shared_ptr<Instance> instance;
-  {
+  std::unique_ptr<Hot> hot;
+  int place = impl_->take(in, hot);
+  if (place < 0) {
     const std::lock_guard lock(impl_->mutex);
     const auto [capture, lengths] = impl_->find(in, trace);
-    instance = impl_->instance(*capture, in, lengths);
+    hot.reset(new Hot{capture, impl_->instance(*capture, in, lengths)});
+    place = int(impl_->calls % hot_places);
   }
+  const std::shared_ptr<Instance>& instance = hot->instance;
   std::unique_ptr<Instance::Ready> ready(instance->idle.exchange(nullptr));
   if (!ready) ready.reset(new Instance::Ready{Plan(instance->graph), {}});
   ready->plan.set_profile(impl_->profile.load(std::memory_order_relaxed));
@@ -327,7 +365,9 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     grad = grad.defined() ? grad + d : d;
   }
   out.resize(instance->results);
-  return {std::move(out), instance->returned};
+  std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), instance->returned};
+  delete impl_->hot[size_t(place)].exchange(hot.release());
+  return result;
 }
 
 int CompiledFunction::captures() const {
