@@ -190,7 +190,23 @@ def resnet_infer(variant):
     fill_parameters(model)
     model.eval().to(memory_format=layout(variant))
     x = filled((1, 3, 224, 224), 100).contiguous(memory_format=layout(variant))
+    if variant == "onnxruntime":
+        return onnx_runtime(model, x)
     return inference(lambda: model(x), variant)
+
+
+def onnx_runtime(model, x):
+    """The model in ONNX Runtime, with its own optimisations and as many threads as PyTorch."""
+    import io
+    import onnxruntime
+    file = io.BytesIO()
+    torch.onnx.export(model, (x,), file, dynamo=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file.getvalue(), options,
+                                           providers=["CPUExecutionProvider"])
+    feeds = {session.get_inputs()[0].name: x.numpy()}
+    return lambda: torch.from_numpy(session.run(None, feeds)[0])
 
 
 def make(name, variant):
