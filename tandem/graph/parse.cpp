@@ -6,6 +6,7 @@
 #include "tandem/core/random.h"
 #include "tandem/graph/conv_records.h"
 #include "tandem/graph/ir.h"
+#include "tandem/graph/norm_records.h"
 #include "tandem/op/registry.h"
 
 namespace tandem::graph {
@@ -158,6 +159,7 @@ class Parser {
     }
     const OpInfo* info = find_op(name);
     if (!info) info = find_conv_record(name);
+    if (!info) info = find_norm_record(name);
     if (!info) fail("no record is called ", name);
     Node n;
     n.info = info;

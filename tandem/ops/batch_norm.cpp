@@ -6,6 +6,7 @@
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/batch_norm_fused.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/neg.h"
@@ -134,8 +135,20 @@ TANDEM_FN void each_element(const Layout& l, int64_t begin, int64_t end, F f) {
   }
 }
 
-template <class T>
-void forward(const BatchNorm& op, Inputs in, Outputs out) {
+/// What is done to each result while it is at hand.
+template <class T, bool adds, bool relu>
+struct Epilogue {
+  const T* residual = nullptr;
+
+  TANDEM_FN T operator()(T y, int64_t i) const {
+    if constexpr (adds) y = y + residual[i];
+    if constexpr (relu) y = y < T(0) ? T(0) : y;
+    return y;
+  }
+};
+
+template <class T, class E>
+void forward(const BatchNorm& op, Inputs in, Outputs out, E epilogue) {
   const Layout l(in[0].shape());
   const double count = double(l.n * l.inner);
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
@@ -170,21 +183,34 @@ void forward(const BatchNorm& op, Inputs in, Outputs out) {
       }
       const T *s = scale, *t = shift, *c = center;
       each_element(l, begin, end,
-                   [=](int64_t k, int64_t i) { y[i] = (x[i] - c[k]) * s[k] + t[k]; });
+                   [=](int64_t k, int64_t i) { y[i] = epilogue((x[i] - c[k]) * s[k] + t[k], i); });
     });
   });
   if (!y_kept.is_same(out[0])) detail::copy_data(out[0], y_kept);
 }
 
-template <class T>
-void backward(const BatchNormGrad& op, Inputs in, Outputs out) {
+/// The gradient as it comes, or behind a relu whose result was `y`.
+template <class T, bool relu>
+struct Incoming {
+  const T *g, *y;
+
+  TANDEM_FN T operator()(int64_t i) const {
+    if constexpr (relu) return y[i] <= T(0) ? T(0) : g[i];
+    else return g[i];
+  }
+};
+
+template <class T, bool relu>
+void backward(const BatchNormGrad& op, Inputs in, Outputs out, const Tensor& relu_y = {}) {
   const Layout l(in[0].shape());
   const double count = double(l.n * l.inner);
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
   const Tensor g_kept = detail::as_contiguous(in[1], dtype_of<T>);
   const Tensor d_kept = out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
   const Parameter<T> mean(in, 2, 0), var(in, 3, 1), dmean(in, 4, 0), dvar(in, 5, 0), w(in, 6, 1);
-  const T *x = x_kept.data<T>(), *g = g_kept.data<T>();
+  const Tensor y_kept = relu ? detail::as_contiguous(relu_y, dtype_of<T>) : Tensor();
+  const T* x = x_kept.data<T>();
+  const Incoming<T, relu> g{g_kept.data<T>(), relu ? y_kept.data<T>() : nullptr};
   T *dx = d_kept.data<T>(), *dw = out[1].data<T>(), *db = out[2].data<T>();
   over_channels(l, [&](int64_t begin, int64_t end) {
     simd([&] {
@@ -194,9 +220,9 @@ void backward(const BatchNormGrad& op, Inputs in, Outputs out) {
       const int64_t width = end - begin;
       for (int64_t k = 0; k < width; ++k) center[k] = mean[begin + k];
       const T* c = center;
-      channel_sums<T>(l, begin, end, sum_dy, [=](int64_t, int64_t i) { return g[i]; });
+      channel_sums<T>(l, begin, end, sum_dy, [=](int64_t, int64_t i) { return g(i); });
       channel_sums<T>(l, begin, end, sum_dyx,
-                      [=](int64_t k, int64_t i) { return g[i] * (x[i] - c[k]); });
+                      [=](int64_t k, int64_t i) { return g(i) * (x[i] - c[k]); });
       for (int64_t k = 0; k < width; ++k) {
         const int64_t at = begin + k;
         const double rstd = 1 / std::sqrt(double(var[at]) + op.eps);
@@ -211,7 +237,7 @@ void backward(const BatchNormGrad& op, Inputs in, Outputs out) {
       }
       const T *a = of_dy, *b = of_x, *d = constant;
       each_element(l, begin, end, [=](int64_t k, int64_t i) {
-        dx[i] = a[k] * g[i] + (b[k] * (x[i] - c[k]) + d[k]);
+        dx[i] = a[k] * g(i) + (b[k] * (x[i] - c[k]) + d[k]);
       });
     });
   });
@@ -243,8 +269,8 @@ std::array<Spec, 3> BatchNorm::infer(Specs in) const {
 }
 
 void BatchNorm::cpu(Inputs in, Outputs out) const {
-  if (in[0].dtype() == f64) forward<double>(*this, in, out);
-  else forward<float>(*this, in, out);
+  if (in[0].dtype() == f64) forward<double>(*this, in, out, Epilogue<double, false, false>{});
+  else forward<float>(*this, in, out, Epilogue<float, false, false>{});
 }
 
 Tensors BatchNorm::vjp(const Saved& s, const Tensors& dy) const {
@@ -307,8 +333,8 @@ std::array<Spec, 3> BatchNormGrad::infer(Specs in) const {
 }
 
 void BatchNormGrad::cpu(Inputs in, Outputs out) const {
-  if (in[0].dtype() == f64) backward<double>(*this, in, out);
-  else backward<float>(*this, in, out);
+  if (in[0].dtype() == f64) backward<double, false>(*this, in, out);
+  else backward<float, false>(*this, in, out);
 }
 
 Tensors BatchNormGrad::vjp(const Saved& s, const Tensors& g) const {
@@ -344,6 +370,21 @@ Samples<BatchNormGrad> BatchNormGrad::samples() {
                   {{{4, 3}}, {{4, 2}}, {{3}}, var, {{3}}, {{3}}, sample::absent()},
                   "batch_norm_grad(training=false, eps=1e-05): x has shape [4, 3] and dy "
                   "[4, 2]; they must be equal"}}};
+}
+
+void detail::batch_norm_fused(const BatchNorm& op, Inputs in, Outputs out, const Tensor& residual,
+                              bool relu) {
+  const Tensor kept = residual.defined() ? as_contiguous(residual, f32) : Tensor();
+  const float* r = kept.defined() ? kept.data<float>() : nullptr;
+  if (r && relu) forward<float>(op, in, out, Epilogue<float, true, true>{r});
+  else if (r) forward<float>(op, in, out, Epilogue<float, true, false>{r});
+  else if (relu) forward<float>(op, in, out, Epilogue<float, false, true>{});
+  else forward<float>(op, in, out, Epilogue<float, false, false>{});
+}
+
+void detail::batch_norm_grad_fused(const BatchNormGrad& op, Inputs in, Outputs out,
+                                   const Tensor& y) {
+  backward<float, true>(op, in, out, y);
 }
 
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
