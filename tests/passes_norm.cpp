@@ -15,7 +15,18 @@ bool same_bits(const Tensor& a, const Tensor& b) {
          std::memcmp(a.raw_data(), b.raw_data(), size_t(a.numel() * itemsize(a.dtype()))) == 0;
 }
 
-void expect_pass(std::string_view before, std::string_view after) {
+/// Texts before and after, with short names for what is long in them.
+void expect_pass(std::string before, std::string after) {
+  const std::pair<std::string_view, std::string_view> names[] = {
+      {"<N>", "training=true, eps=1e-05"},
+      {"<C>", "stride=[1], padding=[0], dilation=[1], groups=1"},
+      {"<S>", "%m: f32[2], %v: f32[2], %w: f32[2]"},
+      {"<T>", "%m, %v, %m, %v, %w"},
+      {"<0>", "none, none, none, none"}};
+  for (std::string* text : {&before, &after})
+    for (const auto& [name, by] : names)
+      for (size_t at = text->find(name); at != text->npos; at = text->find(name))
+        text->replace(at, name.size(), by);
   const auto g = parse(before);
   verify(*g);
   fuse_batch_norm(*g);
@@ -28,24 +39,24 @@ TEST(FuseBatchNorm, SumAndReluJoin) {
   // The sum reads a convolution that comes behind the normalisation.
   expect_pass(
       R"(graph(%x: f32[4, 2, 3, 3], %w: f32[2, 2, 1, 1])
-  %2: f32[4, 2, 3, 3], %3: f32[2], %4: f32[2] = batch_norm(%x, none, none, none, none, training=true, eps=1e-05)
-  %5: f32[4, 2, 3, 3] = conv2d(%x, %w, none, stride=[1], padding=[0], dilation=[1], groups=1)
+  %2: f32[4, 2, 3, 3], %3: f32[2], %4: f32[2] = batch_norm(%x, <0>, <N>)
+  %5: f32[4, 2, 3, 3] = conv2d(%x, %w, none, <C>)
   %6: f32[4, 2, 3, 3] = add(%5, %2)
   %7: f32[4, 2, 3, 3] = relu(%6)
   %8: f32[4, 2, 3, 3] = exp(%7)
   return %8, %3
 )",
       R"(graph(%x: f32[4, 2, 3, 3], %w: f32[2, 2, 1, 1])
-  %5: f32[4, 2, 3, 3] = conv2d(%x, %w, none, stride=[1], padding=[0], dilation=[1], groups=1)
-  %7: f32[4, 2, 3, 3], %3: f32[2], %4: f32[2] = fused_batch_norm(%x, none, none, none, none, %5, training=true, eps=1e-05, relu=true)
+  %5: f32[4, 2, 3, 3] = conv2d(%x, %w, none, <C>)
+  %7: f32[4, 2, 3, 3], %3: f32[2], %4: f32[2] = fused_batch_norm(%x, <0>, %5, <N>, relu=true)
   %8: f32[4, 2, 3, 3] = exp(%7)
   return %8, %3
 )");
 }
 
 TEST(FuseBatchNorm, WhatOthersReadStays) {
-  const std::string_view text = R"(graph(%x: f32[4, 2])
-  %1: f32[4, 2], %2: f32[2], %3: f32[2] = batch_norm(%x, none, none, none, none, training=true, eps=1e-05)
+  const std::string text = R"(graph(%x: f32[4, 2])
+  %1: f32[4, 2], %2: f32[2], %3: f32[2] = batch_norm(%x, <0>, <N>)
   %4: f32[4, 2] = relu(%1)
   %5: f32[4, 2] = exp(%1)
   return %4, %5
@@ -55,8 +66,8 @@ TEST(FuseBatchNorm, WhatOthersReadStays) {
 
 TEST(FuseBatchNorm, NoCircles) {
   // What is added is computed from the batch's mean.
-  const std::string_view text = R"(graph(%x: f32[4, 2])
-  %1: f32[4, 2], %2: f32[2], %3: f32[2] = batch_norm(%x, none, none, none, none, training=true, eps=1e-05)
+  const std::string text = R"(graph(%x: f32[4, 2])
+  %1: f32[4, 2], %2: f32[2], %3: f32[2] = batch_norm(%x, <0>, <N>)
   %4: f32[4, 2] = expand(%2, shape=[4, 2])
   %5: f32[4, 2] = add(%1, %4)
   return %5
@@ -66,13 +77,13 @@ TEST(FuseBatchNorm, NoCircles) {
 
 TEST(FuseBatchNorm, GradientsBehindARelu) {
   expect_pass(
-      R"(graph(%x: f32[4, 2], %dy: f32[4, 2], %y: f32[4, 2], %m: f32[2], %v: f32[2], %w: f32[2])
+      R"(graph(%x: f32[4, 2], %dy: f32[4, 2], %y: f32[4, 2], <S>)
   %6: f32[4, 2] = relu_grad(%dy, %y)
-  %7: f32[4, 2], %8: f32[2], %9: f32[2] = batch_norm_grad(%x, %6, %m, %v, %m, %v, %w, training=true, eps=1e-05)
+  %7: f32[4, 2], %8: f32[2], %9: f32[2] = batch_norm_grad(%x, %6, <T>, <N>)
   return %7, %8, %9
 )",
-      R"(graph(%x: f32[4, 2], %dy: f32[4, 2], %y: f32[4, 2], %m: f32[2], %v: f32[2], %w: f32[2])
-  %7: f32[4, 2], %8: f32[2], %9: f32[2] = fused_batch_norm_grad(%x, %dy, %m, %v, %m, %v, %w, %y, training=true, eps=1e-05)
+      R"(graph(%x: f32[4, 2], %dy: f32[4, 2], %y: f32[4, 2], <S>)
+  %7: f32[4, 2], %8: f32[2], %9: f32[2] = fused_batch_norm_grad(%x, %dy, <T>, %y, <N>)
   return %7, %8, %9
 )");
 }

@@ -195,6 +195,7 @@ void optimize(Graph& g, bool deterministic) {
   checked(eliminate_common_subexpressions);
   if (!deterministic) checked(block_convolutions);
   if (!deterministic) checked(lower_batch_norm);
+  if (!deterministic) checked(sink_relu);
   checked(fuse_batch_norm);
   checked(fuse_points);
   checked([&](Graph& graph) { fuse_products(graph, deterministic); });

@@ -29,6 +29,10 @@ TANDEM_API void block_convolutions(Graph& graph);
 /// gradient the relu_grad that it alone reads: one pass over memory instead of two or three. Exact:
 /// the arithmetic is the same.
 TANDEM_API void fuse_batch_norm(Graph& graph);
+/// A relu in front of max pooling goes behind it, and its gradient in front of the pooling's, where
+/// there is less to do. Exact but for the sign of zeros; the places of maxima below zero, whose
+/// gradients are zero, may be others.
+TANDEM_API void sink_relu(Graph& graph);
 /// Batch normalisation by running statistics, where elementwise nodes read it, becomes a product
 /// and a sum a channel, so that fuse_points makes one pass of it and of what follows. Not exact:
 /// x s + (b - m s) for (x - m) s + b, which differ by some roundings.
