@@ -4,7 +4,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/tools/lib.sh"
 
 PACKAGES=(g++ cmake ninja-build libdnnl-dev zlib1g-dev nlohmann-json3-dev libprotozero-dev
-  dataset-fashion-mnist
+  libxbyak-dev dataset-fashion-mnist
   libgtest-dev libcli11-dev clang libomp-dev clang-format pkgconf binutils git
   python3 python3-venv python3-dev ccache)
 

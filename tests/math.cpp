@@ -206,6 +206,50 @@ TEST(Math, PowerIsRightlyRoundedAlmostAlways) {
   }
 }
 
+/// What gelu needs: errors that are small beside 1, and beside the result where that is not tiny.
+TEST(Math, NormalDistribution) {
+  std::vector<float> x;
+  for (uint64_t u = 0; u < uint64_t(1) << 32; u += 2503) x.push_back(from_bits(uint32_t(u)));
+  for (int i = -140000; i <= 140000; ++i) x.push_back(float(i) * 1e-4f);
+  const float inf = std::numeric_limits<float>::infinity();
+  x.insert(x.end(), {0.0f, -0.0f, inf, -inf, std::nanf("")});
+  std::vector<float> cdf(x.size()), density(x.size());
+  for (Isa isa : instruction_sets()) {
+    const float* px = x.data();
+    float* __restrict c = cdf.data(), * __restrict d = density.data();
+    const int64_t n = int64_t(x.size());
+    run_as(isa, [=] {
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) {
+        const math::Normal<float> normal = math::normal(px[i]);
+        c[i] = normal.cdf;
+        d[i] = normal.density;
+      }
+    });
+    double worst_cdf = 0, worst_density = 0, worst_relative = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (std::isnan(x[i])) {
+        EXPECT_TRUE(std::isnan(cdf[i]) && std::isnan(density[i]));
+        continue;
+      }
+      const double v = x[i], exact = 0.5 * std::erfc(v * -0.70710678118654752440);
+      const double error = std::abs(cdf[i] - exact);
+      worst_cdf = std::max(worst_cdf, error);
+      if (v >= -3) worst_relative = std::max(worst_relative, error / exact);
+      worst_density = std::max(
+          worst_density, std::abs(density[i] - 0.39894228040143267794 * std::exp(v * v * -0.5)));
+      EXPECT_GE(cdf[i], 0);
+      EXPECT_LE(cdf[i], 1);
+      if (v < -14) {
+        EXPECT_EQ(cdf[i], 0) << v;
+      }
+    }
+    EXPECT_LE(worst_cdf, 1.9e-7) << int(isa);
+    EXPECT_LE(worst_relative, 1.7e-6) << int(isa);
+    EXPECT_LE(worst_density, 1.2e-7) << int(isa);
+  }
+}
+
 std::string name_of(const testing::TestParamInfo<Function>& info) { return info.param.name; }
 INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(functions), name_of);
 

@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "tandem/graph/fused_point.h"
 #include "tandem/graph/plan.h"
 
 namespace tandem::graph {
@@ -14,6 +15,12 @@ std::string microseconds(double seconds) {
   char text[32];
   std::snprintf(text, sizeof text, "%10.2f us ", seconds * 1e6);
   return text;
+}
+
+std::string engine(const Node& n) {
+  if (!is_fused_point(*n.info)) return "";
+  const std::string_view name = fused_point_engine(n.op.get());
+  return cat(name == "tiles" ? "  " : "  jit ", name);
 }
 
 }  // namespace
@@ -49,8 +56,8 @@ std::string Plan::explain() const {
       bytes += spec.shape.numel() * itemsize(spec.dtype);
     }
     s += cat("  ", column(std::move(what), 48), " ", column(std::move(results), 24), " ", bytes,
-             " bytes", step.over < 0 ? "" : " in place", n.path.empty() ? "" : "  ", n.path,
-             int(k) < prepared_ ? "  (once, until its inputs are written to)" : "", "\n");
+             " bytes", engine(n), step.over < 0 ? "" : " in place", n.path.empty() ? "" : "  ",
+             n.path, int(k) < prepared_ ? "  (once, until its inputs are written to)" : "", "\n");
   }
   if (timed_runs_)
     s += cat(microseconds(total), "  all steps, the mean of ", timed_runs_, " timed runs\n");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tandem/backend/cpu/threads.h"
+#include "tandem/graph/fused_code.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/op/recorder.h"
@@ -60,6 +61,7 @@ struct Ready {
   int64_t tile = 0, numel = 0, grain = 0;
   bool streaming = false, shells = false;
   bool possible = true;
+  std::shared_ptr<const Jit> jit;  ///< null: tiles
 
   explicit Ready(FusedPoint p) : source(std::move(p)) {
     n_in = int(source.inputs.size());
@@ -75,6 +77,7 @@ struct Ready {
     }
     tile = tile_bytes / widest;
     grain = std::max(4 * tile, 2 * detail::point_grain / int64_t(calls.size() + 1));
+    if (possible && jit_enabled()) jit = make_jit(source, streaming);
   }
 
  private:
@@ -185,6 +188,22 @@ void fill(const Repeats& r, int64_t item, const char* from, int64_t begin, int64
   else fill_as<uint8_t>(r, from, begin, n, to);
 }
 
+/// Where a repeating input's elements from `i` on are, and how they were put there.
+struct Filled {
+  int64_t phase = 0, size = 0;
+};
+const char* repeated(const Slot& s, Filled& done, const char* x, int64_t i, int64_t m,
+                     char* buffer) {
+  const Repeats& p = s.repeats;
+  const int64_t first = i / p.inner % p.period;
+  if (p.inner == 1 && first + m <= p.period) return x + first * s.item;
+  const int64_t here = i % p.inner + m <= p.inner ? first * p.inner : i % (p.inner * p.period);
+  if (m <= done.size && done.phase == here) return buffer;
+  fill(p, s.item, x, i, m, buffer);
+  done = {here, m};
+  return buffer;
+}
+
 /// Tensors on the stack that records see tiles through. They have no storage and are not counted.
 class Shells {
  public:
@@ -225,12 +244,11 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
   alignas(64) char buffers[max_buffers][buffer_bytes];
   const void* at[max_slots];
   const char* ahead[FusedPoint::max_inputs];
-  int64_t phase[FusedPoint::max_inputs], filled[FusedPoint::max_inputs];
+  Filled filled[FusedPoint::max_inputs];
   Shells shells(r);
   // A number looks the same in every tile.
   for (int i = 0; i < r.n_in; ++i) {
     const Slot& s = r.slots[size_t(i)];
-    filled[i] = 0;
     if (s.spread) {
       char* to = buffers[s.buffer];
       detail::gather_fn(s.own, s.dtype)(in[size_t(i)].impl()->data, 0, to,
@@ -249,19 +267,7 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
         at[k] = x + i * s.item;
         ahead[n_ahead++] = x + (i + r.tile) * s.item;
       }
-      if (s.place != Place::repeat) continue;
-      const Repeats& p = s.repeats;
-      const int64_t first = i / p.inner % p.period;
-      if (p.inner == 1 && first + m <= p.period) {
-        at[k] = x + first * s.item;
-        continue;
-      }
-      const int64_t here = i % p.inner + m <= p.inner ? first * p.inner : i % (p.inner * p.period);
-      at[k] = buffers[s.buffer];
-      if (m <= filled[k] && phase[k] == here) continue;
-      fill(p, s.item, x, i, m, buffers[s.buffer]);
-      phase[k] = here;
-      filled[k] = m;
+      if (s.place == Place::repeat) at[k] = repeated(s, filled[k], x, i, m, buffers[s.buffer]);
     }
     if (r.shells && size != m) shells.resize(m);
     size = m;
@@ -299,6 +305,43 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
   if (r.streaming) detail::stream_end();
 }
 
+/// The same by machine code: whole ranges at once, or tiles when an input repeats.
+void run_jit(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t end) {
+  alignas(64) char buffers[max_buffers][buffer_bytes];
+  float numbers[FusedPoint::max_inputs][8];
+  const char* from[FusedPoint::max_inputs];
+  char* to[FusedPoint::max_outputs];
+  Filled filled[FusedPoint::max_inputs];
+  bool repeats = false;
+  for (int k = 0; k < r.n_in; ++k) {
+    const Slot& s = r.slots[size_t(k)];
+    from[k] = nullptr;
+    repeats = repeats || s.place == Place::repeat;
+    if (s.place == Place::number)
+      detail::gather_fn(s.own, f32)(in[size_t(k)].impl()->data, 0,
+                                    reinterpret_cast<char*>(numbers[k]), 8);
+  }
+  for (int64_t i = begin; i < end;) {
+    const int64_t m = repeats ? std::min(r.tile - i % r.tile, end - i) : end - i;
+    for (int k = 0; k < r.n_in; ++k) {
+      const Slot& s = r.slots[size_t(k)];
+      const char* x = in[size_t(k)].impl()->data;
+      if (s.place == Place::whole) from[k] = x + i * s.item;
+      if (s.place == Place::repeat) from[k] = repeated(s, filled[k], x, i, m, buffers[s.buffer]);
+    }
+    for (size_t k = 0; k < out.size(); ++k)
+      to[k] = out[k].impl()->data + i * r.slots[size_t(r.source.outputs[k])].item;
+    r.jit->run(from, numbers[0], to, m);
+    i += m;
+  }
+  if (r.streaming) detail::stream_end();
+}
+
+void run_part(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t end) {
+  if (r.jit) run_jit(r, in, out, begin, end);
+  else run_range(r, in, out, begin, end);
+}
+
 // --- The row --------------------------------------------------------------------------------
 
 struct Held {
@@ -316,7 +359,7 @@ void run(const void* op, Inputs in, Outputs out) {
     return run(op, {rows.data(), rows.size()}, out);
   }
   cpu::parallel_for(r.numel, r.grain,
-                    [&](int64_t begin, int64_t end) { run_range(r, in, out, begin, end); });
+                    [&](int64_t begin, int64_t end) { run_part(r, in, out, begin, end); });
 }
 
 /// The specs that the instructions themselves give, so that verify() checks the program too.
@@ -447,7 +490,7 @@ bool is_fused_point(const OpInfo& info) {
 }
 
 void run_fused_point(const void* op, Inputs in, Outputs out, int64_t begin, int64_t end) {
-  run_range(ready_of(op), in, out, begin, end);
+  run_part(ready_of(op), in, out, begin, end);
 }
 
 int place_over(const FusedPoint& p, int input) {
@@ -473,6 +516,11 @@ std::shared_ptr<void> make_fused_point(FusedPoint program) {
   auto ready = std::make_shared<Ready>(std::move(program));
   if (!ready->possible || ready->buffers > max_buffers) return nullptr;
   return std::make_shared<Held>(Held{std::move(ready)});
+}
+
+std::string_view fused_point_engine(const void* op) {
+  const Ready& r = ready_of(op);
+  return r.jit ? r.jit->isa() : "tiles";
 }
 
 const FusedPoint& fused_point_of(const void* op) { return ready_of(op).source; }

@@ -55,5 +55,7 @@ TANDEM_API void run_fused_point(const void* op, Inputs in, Outputs out, int64_t 
 /// An output that may lie in the memory of whole input `input`, or -1: of its size and shape, and
 /// written no earlier than the last instruction that reads the input.
 TANDEM_API int place_over(const FusedPoint& program, int input);
+/// What runs the program: machine code for "avx512" or "avx2", or "tiles".
+TANDEM_API std::string_view fused_point_engine(const void* op);
 
 }  // namespace tandem::graph

@@ -3,6 +3,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "tandem/op/lanes.h"
 #include "tandem/op/op.h"
 #include "tandem/op/point_op.h"
 #include "tandem/op/samples.h"
@@ -21,11 +22,17 @@ using PointFn = void (*)(const void* op, const void* const* in, void* out, int64
 struct PointKernel {
   PointFn f32, f64, i64;
   bool bool_out;
+  lanes::Trace trace;  ///< writes down what `f32` computes; null when there are no lanes for it
 };
 inline constexpr int max_point_inputs = 4;
 /// Elements below which a fork costs more than it gains.
 inline constexpr int64_t point_grain = 32768;
 TANDEM_API void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out);
+/// Appends what the record's kernel computes for f32 and bool operands, whose values of `program`
+/// are `in`, to the program; bools are 0 and 1. The number of the result, or -1 when the kernel is
+/// of another kind.
+TANDEM_API int record_point(lanes::Program& program, const OpInfo& info, const void* op,
+                            std::span<const int> in, std::span<const DType> dtypes, DType result);
 TANDEM_API Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result);
 
 template <class T>
@@ -77,6 +84,21 @@ void point_kernel(const void* op, const void* const* in, void* out, int64_t n) {
 }
 
 template <class O>
+void point_trace(const void* op, const lanes::F32* in, lanes::F32* out) {
+  const O& o = *static_cast<const O*>(op);
+  constexpr int arity = point_arity<O, lanes::F32>();
+  if constexpr (arity == 1) *out = lanes::F32(o.point(in[0]));
+  else if constexpr (arity == 2) *out = lanes::F32(o.point(in[0], in[1]));
+  else if constexpr (arity == 3) *out = lanes::F32(o.point(in[0], in[1], in[2]));
+  else *out = lanes::F32(o.point(in[0], in[1], in[2], in[3]));
+}
+template <class O>
+constexpr lanes::Trace point_trace_of() {
+  if constexpr (point_arity<O, lanes::F32>() > 0) return point_trace<O>;
+  else return nullptr;
+}
+
+template <class O>
 concept PointOp = point_arity<O, float>()
 > 0;
 /// Records whose result is floating compute in floating point; `integers = false` opts out others.
@@ -92,7 +114,8 @@ constexpr PointFn point_integer_kernel() {
 }
 template <class O>
 inline constexpr PointKernel point_table{point_kernel<O, float>, point_kernel<O, double>,
-                                         point_integer_kernel<O>(), O::result == Result::boolean};
+                                         point_integer_kernel<O>(), O::result == Result::boolean,
+                                         point_trace_of<O>()};
 
 /// Runs the point functor `f`, for records that choose between several by an attribute.
 template <class F>

@@ -2,11 +2,14 @@
 // Elementary functions as branch-free scalar code, so that loops over them vectorise. NaN,
 // infinities, signed zeros and subnormals come out as IEEE 754 and C say. f32 stays within
 // 1.6 ulp (sigmoid: 2.2; tests/math.cpp), with and without fused multiply-add; f64 uses the C
-// library.
+// library. The f32 functions are templates, so that their instructions can be written down too
+// (op/lanes.h): they say `select` for what would be a condition.
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
+#include "tandem/op/lanes.h"
 #include "tandem/op/simd.h"
 
 namespace tandem::math {
@@ -16,39 +19,74 @@ namespace detail {
 TANDEM_FN float from_bits(uint32_t u) { return std::bit_cast<float>(u); }
 TANDEM_FN uint32_t to_bits(float x) { return std::bit_cast<uint32_t>(x); }
 
-/// The nearest whole number as a float (`whole`) and as an integer, for |x| < 2^22.
-struct Nearest {
-  float whole;
-  int32_t integer;
-};
-TANDEM_FN Nearest nearest(float x) {
-  constexpr float magic = 0x1.8p23f;  // pushes the fraction out of the significand
-  const float shifted = x + magic;
-  return {shifted - magic, int32_t(to_bits(shifted) - to_bits(magic))};
+TANDEM_FN int32_t as_signed(uint32_t u) { return int32_t(u); }
+TANDEM_FN uint32_t as_unsigned(int32_t n) { return uint32_t(n); }
+TANDEM_FN float to_float(int32_t n) { return float(n); }
+template <class T>
+TANDEM_FN T select(bool condition, T a, T b) {
+  return condition ? a : b;
 }
-TANDEM_FN float power_of_2(int32_t n) { return from_bits(uint32_t(n + 127) << 23); }
+TANDEM_FN bool both(bool a, bool b) { return a & b; }
+
+/// The nearest whole number as a float (`whole`) and as an integer, for |x| < 2^22.
+template <class F, class I>
+struct Nearest {
+  F whole;
+  I integer;
+};
+template <class F>
+TANDEM_FN auto nearest(F x) {
+  constexpr float magic = 0x1.8p23f;  // pushes the fraction out of the significand
+  const F shifted = x + magic;
+  const auto n = as_signed(to_bits(shifted) - to_bits(magic));
+  return Nearest<F, std::remove_const_t<decltype(n)>>{shifted - magic, n};
+}
+template <class I>
+TANDEM_FN auto power_of_2(I n) {
+  return from_bits(as_unsigned(n + 127) << 23);
+}
 
 /// x = n ln 2 + r, |r| <= ln 2 / 2: the two-part constant and the polynomial for
 /// (e^r - 1 - r) / r^2 are those of Moshier's Cephes library, expf.
+template <class F, class I>
 struct ExpParts {
-  float r, tail;
-  int32_t n;
+  F r, tail;
+  I n;
 };
-TANDEM_FN ExpParts exp_parts(float x) {
-  const Nearest k = nearest(x * 0x1.715476p+0f);
-  const float r = (x - k.whole * 0.693359375f) - k.whole * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
+template <class F>
+TANDEM_FN auto exp_parts(F x) {
+  const auto k = nearest(x * 0x1.715476p+0f);
+  const F r = (x - k.whole * 0.693359375f) - k.whole * -2.12194440e-4f;
+  F p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  return {r, p * (r * r), k.integer};
+  return ExpParts<F, std::remove_const_t<decltype(k.integer)>>{r, p * (r * r), k.integer};
+}
+
+/// 2^x with a relative error of 1.3e-7 on [-126, 127], less at whole numbers; 0 from -127 down.
+template <class F>
+TANDEM_FN F short_exp2(F x) {
+  constexpr float magic = 0x1.8p23f + 127;  // leaves the biased exponent in the lowest bits
+  x = select(x < -127.0f, F(-127.0f), x);
+  const F shifted = x + magic;
+  const F r = x - (shifted - magic);
+  // A Lawson fit on [-1/2, 1/2], relative error 9.5e-8.
+  F p = 0x1.5f9f18p-10f;
+  p = p * r + 0x1.3cebc8p-7f;
+  p = p * r + 0x1.c6addcp-5f;
+  p = p * r + 0x1.ebf9b8p-3f;
+  p = p * r + 0x1.62e432p-1f;
+  p = p * r + 1.0f;
+  return p * from_bits(to_bits(shifted) << 23);
 }
 
 /// (log(1 + f) - f + f^2 / 2) / f^3 on [sqrt(1/2) - 1, sqrt(2) - 1]; Cephes, logf.
-TANDEM_FN float log_polynomial(float f) {
-  float p = 7.0376836292e-2f;
+template <class F>
+TANDEM_FN F log_polynomial(F f) {
+  F p = 7.0376836292e-2f;
   p = p * f - 1.1514610310e-1f;
   p = p * f + 1.1676998740e-1f;
   p = p * f - 1.2420140846e-1f;
@@ -59,9 +97,10 @@ TANDEM_FN float log_polynomial(float f) {
   return p * f + 3.3333331174e-1f;
 }
 /// log(1 + f) + e ln 2 + c
-TANDEM_FN float log_sum(float f, float e, float c) {
-  const float z = f * f;
-  float y = f * z * log_polynomial(f);
+template <class F>
+TANDEM_FN F log_sum(F f, F e, F c) {
+  const F z = f * f;
+  F y = f * z * log_polynomial(f);
   y += e * -2.12194440e-4f + c;
   y -= 0.5f * z;
   return (f + y) + e * 0.693359375f;
@@ -104,28 +143,44 @@ inline constexpr float trig_limit = 0x1p20f;
 
 template <class A>
 TANDEM_FN A abs(A x) {
-  return std::abs(x);
+  using std::abs;
+  return abs(x);
 }
 template <class A>
 TANDEM_FN A sqrt(A x) {
-  return std::sqrt(x);
+  using std::sqrt;
+  return sqrt(x);
 }
 template <class A>
 TANDEM_FN A floor(A x) {
-  return std::floor(x);
+  using std::floor;
+  return floor(x);
 }
 template <class A>
 TANDEM_FN A ceil(A x) {
-  return std::ceil(x);
+  using std::ceil;
+  return ceil(x);
 }
 template <class A>
 TANDEM_FN A trunc(A x) {
-  return std::trunc(x);
+  using std::trunc;
+  return trunc(x);
 }
 /// Halves go to the even neighbour.
 template <class A>
 TANDEM_FN A rint(A x) {
-  return std::rint(x);
+  using std::rint;
+  return rint(x);
+}
+template <class A>
+TANDEM_FN A copysign(A x, A sign) {
+  using std::copysign;
+  return copysign(x, sign);
+}
+template <class A>
+TANDEM_FN A fmod(A x, A y) {
+  using std::fmod;
+  return fmod(x, y);
 }
 TANDEM_FN double pow(double x, double y) { return std::pow(x, y); }
 TANDEM_FN float pow(float x, float y) {
@@ -184,48 +239,60 @@ TANDEM_FN float pow(float x, float y) {
 }
 
 TANDEM_FN double exp(double x) { return std::exp(x); }
-TANDEM_FN float exp(float x) {
-  x = x < -105.0f ? -105.0f : x;
-  x = x > 90.0f ? 90.0f : x;
-  const detail::ExpParts e = detail::exp_parts(x);
+template <class F>
+TANDEM_FN F exp(F x) {
+  using detail::select;
+  x = select(x < -105.0f, F(-105.0f), x);
+  x = select(x > 90.0f, F(90.0f), x);
+  const auto e = detail::exp_parts(x);
   // In two factors: 2^128 and subnormal powers of two are not floats.
-  const int32_t half = e.n >> 1;
+  const auto half = e.n >> 1;
   return (e.r + e.tail + 1.0f) * detail::power_of_2(half) * detail::power_of_2(e.n - half);
 }
 
 TANDEM_FN double expm1(double x) { return std::expm1(x); }
-TANDEM_FN float expm1(float x) {
-  const float a = x < -18.0f ? -18.0f : x > 89.0f ? 89.0f : x;
-  const detail::ExpParts e = detail::exp_parts(a);
-  const float p = e.r + e.tail, half = detail::power_of_2(e.n - 1);
-  const float y = (half * p + (half - 0.5f)) * 2.0f;
-  return std::abs(x) < 0x1p-25f ? x : y;
+template <class F>
+TANDEM_FN F expm1(F x) {
+  using detail::select;
+  const F a = select(x < -18.0f, F(-18.0f), select(x > 89.0f, F(89.0f), x));
+  const auto e = detail::exp_parts(a);
+  const F p = e.r + e.tail, half = detail::power_of_2(e.n - 1);
+  const F y = (half * p + (half - 0.5f)) * 2.0f;
+  return select(abs(x) < 0x1p-25f, x, y);
 }
 
 TANDEM_FN double log(double x) { return std::log(x); }
-TANDEM_FN float log(float x) {
-  const bool tiny = x < 0x1p-126f;
-  const uint32_t u = detail::to_bits(tiny ? x * 0x1p25f : x);
-  const int32_t e = int32_t(u - 0x3f3504f3u) >> 23;  // the mantissa lies in [sqrt(1/2), sqrt(2))
-  const float f = detail::from_bits(u - (uint32_t(e) << 23)) - 1.0f;
-  const float y = detail::log_sum(f, float(tiny ? e - 25 : e), 0.0f);
-  const float low = x == 0.0f ? -HUGE_VALF : NAN;
-  return x > 0.0f ? (x < HUGE_VALF ? y : x) : low;
+template <class F>
+TANDEM_FN F log(F x) {
+  using detail::as_signed, detail::as_unsigned, detail::from_bits, detail::select, detail::to_bits,
+      detail::to_float;
+  const auto tiny = x < 0x1p-126f;
+  const auto u = to_bits(select(tiny, x * 0x1p25f, x));
+  // The mantissa lies in [sqrt(1/2), sqrt(2)).
+  const auto e = as_signed(u - 0x3f3504f3u) >> 23;
+  const F f = from_bits(u - (as_unsigned(e) << 23)) - 1.0f;
+  const F y = detail::log_sum(f, to_float(select(tiny, e - 25, e)), F(0.0f));
+  const F low = select(x == 0.0f, F(-HUGE_VALF), F(NAN));
+  return select(x > 0.0f, select(x < HUGE_VALF, y, x), low);
 }
 
 TANDEM_FN double log1p(double x) { return std::log1p(x); }
-TANDEM_FN float log1p(float x) {
-  const float w = 1.0f + x;
-  const uint32_t u = detail::to_bits(w);
-  const bool near = bool(x > -0.29289323f) & bool(x < 0.41421356f);
-  const int32_t e = near ? 0 : int32_t(u - 0x3f3504f3u) >> 23;
-  const float f = near ? x : detail::from_bits(u - (uint32_t(e) << 23)) - 1.0f;
+template <class F>
+TANDEM_FN F log1p(F x) {
+  using detail::as_signed, detail::as_unsigned, detail::from_bits, detail::select, detail::to_bits,
+      detail::to_float, detail::both;
+  const F w = 1.0f + x;
+  const auto u = to_bits(w);
+  const auto near = both(x > -0.29289323f, x < 0.41421356f);
+  const auto far_e = as_signed(u - 0x3f3504f3u) >> 23;
+  const auto e = select(near, decltype(far_e >> 1)(0), far_e);
+  const F f = select(near, x, from_bits(u - (as_unsigned(e) << 23)) - 1.0f);
   // What the sum 1 + x lost, relative to it.
-  const float lost = (x > 1.0f ? 1.0f - (w - x) : x - (w - 1.0f)) / w;
-  const float y = detail::log_sum(f, float(e), near ? 0.0f : lost);
-  const float low = x == -1.0f ? -HUGE_VALF : NAN;
-  const float rest = x > -1.0f ? (x < HUGE_VALF ? y : x) : low;
-  return std::abs(x) < 0x1p-25f ? x : rest;
+  const F lost = select(x > 1.0f, 1.0f - (w - x), x - (w - 1.0f)) / w;
+  const F y = detail::log_sum(f, to_float(e), select(near, F(0.0f), lost));
+  const F low = select(x == -1.0f, F(-HUGE_VALF), F(NAN));
+  const F rest = select(x > -1.0f, select(x < HUGE_VALF, y, x), low);
+  return select(abs(x) < 0x1p-25f, x, rest);
 }
 
 TANDEM_FN double sin(double x) { return std::sin(x); }
@@ -233,38 +300,46 @@ TANDEM_FN float sin(float x) {
   const float y = detail::sin_quarter(detail::reduce_angle(x), 0);
   return x == 0.0f ? x : y;
 }
+inline lanes::F32 sin(lanes::F32) { return lanes::F32::of(lanes::give_up()); }
 TANDEM_FN double cos(double x) { return std::cos(x); }
 TANDEM_FN float cos(float x) { return detail::sin_quarter(detail::reduce_angle(x), 1); }
 
+inline lanes::F32 cos(lanes::F32) { return lanes::F32::of(lanes::give_up()); }
+inline lanes::F32 pow(lanes::F32, lanes::F32) { return lanes::F32::of(lanes::give_up()); }
+
 TANDEM_FN double tanh(double x) { return std::tanh(x); }
-TANDEM_FN float tanh(float x) {
+template <class F>
+TANDEM_FN F tanh(F x) {
+  using detail::select;
   // Cephes, tanhf: a polynomial near zero, and 1 - 2 / (e^2x + 1).
-  const float a = std::abs(x), z = x * x;
-  float p = -5.70498872745e-3f;
+  const F a = abs(x), z = x * x;
+  F p = -5.70498872745e-3f;
   p = p * z + 2.06390887954e-2f;
   p = p * z - 5.37397155531e-2f;
   p = p * z + 1.33314422036e-1f;
   p = p * z - 3.33332819422e-1f;
-  const float near = p * z * x + x;
-  const float far = 1.0f - 2.0f / (exp(a + a) + 1.0f);
-  return std::copysign(a < 0.625f ? near : far, x);
+  const F near = p * z * x + x;
+  const F far = 1.0f - 2.0f / (exp(a + a) + 1.0f);
+  return copysign(select(a < 0.625f, near, far), x);
 }
 
 TANDEM_FN double erf(double x) { return std::erf(x); }
-TANDEM_FN float erf(float x) {
-  const float a = std::abs(x), z = x * x;
+template <class F>
+TANDEM_FN F erf(F x) {
+  using detail::select;
+  const F a = abs(x), z = x * x;
   // erf(x) / x - 1 in x^2 below 0.95, log(erfc(x)) on [0.9, 4]: Lawson fits to 40-digit values,
   // largest relative errors of erf 9e-10 and 6e-11.
-  float p = 0x1.4fa924p-14f;
+  F p = 0x1.4fa924p-14f;
   p = p * z - 0x1.a6181p-11f;
   p = p * z + 0x1.544b08p-8f;
   p = p * z - 0x1.b80124p-6f;
   p = p * z + 0x1.ce2d64p-4f;
   p = p * z - 0x1.812740p-2f;
   p = p * z + 0x1.06eba8p-3f;
-  const float near = p * x + x;
-  const float t = a > 4.0f ? 4.0f : a;
-  float q = -0x1.5d5be2p-16f;
+  const F near = p * x + x;
+  const F t = select(a > 4.0f, F(4.0f), a);
+  F q = -0x1.5d5be2p-16f;
   q = q * t + 0x1.c44c0cp-12f;
   q = q * t - 0x1.105f2ep-8f;
   q = q * t + 0x1.9aea1ep-6f;
@@ -272,12 +347,11 @@ TANDEM_FN float erf(float x) {
   q = q * t - 0x1.444d26p-1f;
   q = q * t - 0x1.212626p+0f;
   q = q * t + 0x1.62d950p-13f;
-  const float far = 1.0f - exp(q);
-  return a < 0.92f ? near : std::copysign(far, x);
+  const F far = 1.0f - exp(q);
+  return select(a < 0.92f, near, copysign(far, x));
 }
 
-/// The normal distribution function and its density at x; both keep their relative accuracy in the
-/// lower tail.
+/// The normal distribution function and its density at x.
 template <class A>
 struct Normal {
   A cdf, density;
@@ -286,21 +360,25 @@ TANDEM_FN Normal<double> normal(double x) {
   return {0.5 * std::erfc(x * -0.70710678118654752440),
           0.39894228040143267794 * std::exp(x * x * -0.5)};
 }
-TANDEM_FN Normal<float> normal(float x) {
-  // The tail below -|x| over e^(-x^2 / 2), as a polynomial in 1 / (1 + 0.3 |x|): a Lawson fit on
-  // [0, 14] to 40-digit values, relative error 5.8e-8 (the form is that of Hastings 1955).
-  const float u = 1.0f / (1.0f + 0.3f * std::abs(x)), e = exp(x * x * -0.5f);
-  float p = 0x1.3a65dap-5f;
-  p = p * u - 0x1.5a7484p-3f;
-  p = p * u + 0x1.d44d02p-3f;
-  p = p * u - 0x1.396132p-4f;
-  p = p * u + 0x1.23ea4ep-3f;
-  p = p * u + 0x1.83d272p-4f;
-  p = p * u + 0x1.f362d4p-4f;
-  p = p * u + 0x1.e96beap-4f;
-  p = p * u + 0x1.e11edp-18f;
-  const float tail = p * e;
-  return {x > 0.0f ? 1.0f - tail : tail, 0.398942280f * e};
+template <class F>
+TANDEM_FN Normal<F> normal(F x) {
+  using detail::select;
+  // log2 of the lower tail at -|x|, a Lawson fit to 40-digit values on [0, 13] that weighs errors
+  // of the tail itself: with the rounding, 1.9e-7 absolute and 1.7e-6 relative on [-3, 0], less
+  // than (1 + erf(x / sqrt(2))) / 2 in f32 has. Below -3 the absolute error goes on shrinking.
+  const F t = select(abs(x) > 13.0f, F(13.0f), abs(x));
+  F p = -0x1.934654p-20f;
+  p = p * t + 0x1.7fc754p-16f;
+  p = p * t - 0x1.b858a8p-14f;
+  p = p * t - 0x1.648fc2p-12f;
+  p = p * t + 0x1.e0dd44p-8f;
+  p = p * t - 0x1.afa354p-5f;
+  p = p * t - 0x1.d629eap-2f;
+  p = p * t - 0x1.26af4ap+0f;
+  p = p * t - 1.0f;
+  const F tail = detail::short_exp2(p);
+  return {select(x > 0.0f, 1.0f - tail, tail),
+          0.398942280f * detail::short_exp2(x * x * -0.72134752f)};
 }
 
 /// 1 / (1 + e^-x)
@@ -308,9 +386,11 @@ TANDEM_FN double sigmoid(double x) {
   const double e = std::exp(-std::abs(x));
   return (x < 0 ? e : 1.0) / (1.0 + e);
 }
-TANDEM_FN float sigmoid(float x) {
-  const float e = exp(-std::abs(x));
-  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+template <class F>
+TANDEM_FN F sigmoid(F x) {
+  using detail::select;
+  const F e = exp(-abs(x));
+  return select(x < 0.0f, e, F(1.0f)) / (1.0f + e);
 }
 
 }  // namespace tandem::math

@@ -1,4 +1,7 @@
+#include <array>
+#include <bit>
 #include <cstring>
+#include <utility>
 
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/op/copy.h"
@@ -168,11 +171,69 @@ bool small_launch(PointFn fn, const void* op, Inputs in, const TensorImpl& y, DT
   return true;
 }
 
+/// What launches over empty tensors are written down to while a record is traced.
+struct Recording {
+  lanes::Program& program;
+  std::array<std::pair<const TensorImpl*, int>, max_inputs + 1> values;
+  int known;
+  bool complete = true;
+
+  int value_of(const Tensor& t) const {
+    for (int i = 0; i < known; ++i)
+      if (values[size_t(i)].first == t.impl()) return values[size_t(i)].second;
+    return -1;
+  }
+};
+thread_local Recording* recording = nullptr;
+
+void record_launch(const PointKernel& k, const void* op, Inputs in, const Tensor& out) {
+  Recording& r = *recording;
+  int operands[max_inputs], result = -1;
+  bool ok = k.trace && out.impl() == r.values[0].first && (out.dtype() == f32 || k.bool_out);
+  for (size_t i = 0; i < in.size(); ++i) {
+    operands[i] = r.value_of(in[i]);
+    if (operands[i] < 0 && in[i].numel() == 1) {  // a number that the record itself brings
+      float x = 0;
+      gather_fn(in[i].dtype(), f32)(in[i].impl()->data, 0, reinterpret_cast<char*>(&x), 1);
+      operands[i] = lanes::append(
+          r.program, {.code = lanes::Code::constant, .bits = std::bit_cast<uint32_t>(x)});
+    }
+    ok = ok && operands[i] >= 0;
+  }
+  if (ok) result = lanes::append(r.program, k.trace, op, {operands, in.size()});
+  r.complete = r.complete && result >= 0;
+  r.values[0].second = result;
+}
+
 }  // namespace
+
+int record_point(lanes::Program& program, const OpInfo& info, const void* op,
+                 std::span<const int> in, std::span<const DType> dtypes, DType result) {
+  if (in.empty() || in.size() > size_t(max_inputs)) return -1;
+  Tensor y = new_tensor({Shape{0}, result, {}}), x[max_inputs];
+  Recording r{.program = program, .values = {}, .known = int(in.size()) + 1};
+  r.values[0] = {y.impl(), -1};
+  for (size_t i = 0; i < in.size(); ++i) {
+    x[i] = new_tensor({Shape{0}, dtypes[i], {}});
+    r.values[i + 1] = {x[i].impl(), in[i]};
+  }
+  Recording* const outer = std::exchange(recording, &r);
+  try {
+    info.cpu(op, {x, in.size()}, {&y, 1});
+  } catch (const Error&) {  // it reads more than it computes with
+    r.complete = false;
+  }
+  recording = outer;
+  return r.complete ? r.values[0].second : -1;
+}
 
 void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) {
   const int n_in = int(in.size());
   const TensorImpl& y = *out.impl();
+  if (y.numel == 0) [[unlikely]] {
+    if (recording) record_launch(k, op, in, out);
+    return;
+  }
   const DType result = y.spec.dtype;
   if (result == f32 && !k.bool_out && y.numel <= parallel_grain && all_plain(in, y, f32)) {
     const void* ptr[max_inputs];
@@ -185,7 +246,6 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
   const PointFn fn = kernel_for(k, compute);
   const DType written = k.bool_out ? boolean : compute;
 
-  if (y.numel == 0) return;
   for (const Tensor& t : in)
     if (narrows(t, d)) return launch_narrowed(k, op, in, out, d);
   if (y.numel <= tile && y.has(TensorImpl::contiguous) && result == written &&

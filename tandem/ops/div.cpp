@@ -53,12 +53,12 @@ struct FloorDiv {
     } else {
       // The quotient of what remains after the exact remainder, as Python's //: the rounded x / y
       // may reach the next whole number.
-      const A r = std::fmod(x, y);
+      const A r = math::fmod(x, y);
       A q = (x - r) / y;
       if (r != A(0) && (r < A(0)) != (y < A(0))) q -= A(1);
       A whole = math::floor(q);
       if (q - whole > A(0.5)) whole += A(1);
-      if (q == A(0)) whole = std::copysign(A(0), x / y);
+      if (q == A(0)) whole = math::copysign(A(0), x / y);
       return y == A(0) ? x / y : whole;
     }
   }

@@ -46,7 +46,7 @@ struct Remainder {
       const A r = x % y;
       return r != 0 && (r < 0) != (y < 0) ? r + y : r;
     } else {
-      const A r = std::fmod(x, y);
+      const A r = math::fmod(x, y);
       return r != A(0) && (r < A(0)) != (y < A(0)) ? r + y : r;
     }
   }

@@ -29,7 +29,7 @@ void angle_kernel(const void* op, const void* const* in, void* out, int64_t n) {
 
 template <class O, float (*library)(float)>
 constexpr detail::PointKernel angle_table{angle_kernel<O, library>, detail::point_kernel<O, double>,
-                                          nullptr, false};
+                                          nullptr, false, nullptr};
 
 float library_sin(float x) { return std::sin(x); }
 float library_cos(float x) { return std::cos(x); }
