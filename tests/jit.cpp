@@ -69,16 +69,16 @@ Tensor floats(int64_t n, uint64_t seed) {
   return t;
 }
 
-#if defined(__OPTIMIZE__) && !defined(__clang__)
+#if defined(__OPTIMIZE__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 constexpr bool exact = true;
 #else
 constexpr bool exact = false;  // kernels that contract products and sums in another way
 #endif
 #define NEEDS_EXACT() \
-  if (!exact) GTEST_SKIP() << "this compiler rounds the kernels of whole programs differently"
+  if (!exact) GTEST_SKIP() << "this compiler rounds the kernels differently"
 
-/// Equal, or both NaN; from other compilers than g++, within four units in the last place of the
-/// largest operand or result.
+/// The same bits, or both NaN.
 testing::AssertionResult alike(const Tensor& got, const Tensor& want, const Tensors& in) {
   const int64_t n = want.numel();
   for (int64_t i = 0; i < n; ++i) {
@@ -88,14 +88,9 @@ testing::AssertionResult alike(const Tensor& got, const Tensor& want, const Tens
     }
     const float g = got.data<float>()[i], w = want.data<float>()[i];
     if (std::memcmp(&g, &w, 4) == 0 || (std::isnan(g) && std::isnan(w))) continue;
-    double size = std::abs(double(w));
     std::string operands;
-    for (const Tensor& t : in) {
-      const double x = t.dtype() == f32 ? t.data<float>()[t.numel() == 1 ? 0 : i] : 0;
-      size = std::max(size, std::abs(x));
-      operands += cat(" ", x);
-    }
-    if (!exact && std::abs(double(g) - w) <= 4 * 0x1p-23 * size) continue;
+    for (const Tensor& t : in)
+      if (t.dtype() == f32) operands += cat(" ", t.data<float>()[t.numel() == 1 ? 0 : i]);
     return testing::AssertionFailure()
            << "element " << i << ": " << g << " and " << w << " of" << operands;
   }
@@ -151,6 +146,7 @@ bool program_of(const OpInfo& info, std::shared_ptr<void> op, const Tensors& in,
 
 TEST(Jit, EveryRecordIsItsOwnKernel) {
   NEEDS_JIT();
+  NEEDS_EXACT();
   constexpr int64_t n = 20011;
   std::set<std::string> traced, left;
   for (const OpInfo* info : ops()) {

@@ -15,7 +15,8 @@
 namespace tandem::graph {
 namespace {
 
-#if defined(__OPTIMIZE__) && !defined(__clang__)
+#if defined(__OPTIMIZE__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 constexpr bool contracts_alike = true;
 #else
 constexpr bool contracts_alike = false;

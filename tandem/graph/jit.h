@@ -11,9 +11,9 @@ namespace tandem::graph {
 
 /// Whether fused programs are compiled to machine code. At first: unless TANDEM_JIT=0 is in the
 /// environment, and, where the library's compiler does not contract products and sums as the
-/// machine code does (clang, builds without optimisation), only if TANDEM_JIT=1 is. So results are
-/// bit for bit those of the separate kernels unless one asks for something else. Programs that are
-/// made already keep what they have.
+/// machine code does (clang, builds for sanitizers or without optimisation), only if TANDEM_JIT=1
+/// is. So results are bit for bit those of the separate kernels unless one asks for something else.
+/// Programs that are made already keep what they have.
 TANDEM_API bool jit_enabled();
 TANDEM_API void set_jit_enabled(bool on);
 
