@@ -302,6 +302,27 @@ TEST(BlockConvolutions, ChainsStayInBlocks) {
   EXPECT_EQ(count(*fused, "blocked_max_pool2d"), 2) << to_string(*fused);
 }
 
+TEST(BlockConvolutions, SumsTakeThePlaceOfWhatIsAdded) {
+  NEEDS_BLOCKS();
+  const NoGrad guard;
+  manual_seed(6);
+  const Tensor x = randn({2, 32, 12, 12}), w = randn({32, 32, 3, 3}) * 0.06;
+  const auto conv = [&](const Tensor& t) { return conv2d(t, w, {}, 1, 1); };
+  // The first block's input is read once more by the second.
+  const auto g = graph_of({x}, [&](const Tensors& in) -> Tensors {
+    const Tensor a = relu(conv(in[0])), b = relu(conv(relu(conv(a))) + a);
+    const Tensor c = relu(conv(b) + a), d = relu(conv(relu(conv(c))) + c);
+    return {conv(d)};
+  });
+  const auto fused = expect_equal(g, {x});
+  EXPECT_EQ(count(*fused, "add"), 0) << to_string(*fused);
+  const std::string text = Plan(fused).explain();
+  int in_place = 0;
+  for (size_t at = text.find(" in place"); at != text.npos; at = text.find(" in place", at + 1))
+    ++in_place;
+  EXPECT_EQ(in_place, 2) << text;
+}
+
 TEST(BlockConvolutions, PoolingKeepsNaN) {
   NEEDS_BLOCKS();
   const NoGrad guard;

@@ -210,6 +210,7 @@ const OpInfo* find_conv_record(std::string_view name) {
 IndexSet prepared_inputs(const OpInfo& info) {
   return &info == &op_info<FusedConv2d>() ? IndexSet{1, 2} : IndexSet{};
 }
+int residual_input(const OpInfo& info) { return &info == &op_info<FusedConv2d>() ? 3 : -1; }
 
 }  // namespace graph
 }  // namespace tandem

@@ -126,5 +126,7 @@ TANDEM_API const OpInfo* find_conv_record(std::string_view name);
 /// Which inputs of a record a plan makes once and keeps until what they are made from is written
 /// to: packed weights.
 IndexSet prepared_inputs(const OpInfo& info);
+/// The input of a record whose memory its result may take: the tensor that it adds; -1: none.
+int residual_input(const OpInfo& info);
 
 }  // namespace tandem::graph

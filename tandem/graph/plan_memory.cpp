@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "tandem/core/factory.h"
+#include "tandem/graph/conv_records.h"
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/fused_product.h"
 #include "tandem/graph/plan.h"
@@ -170,7 +171,8 @@ void Plan::share_in_place() {
     const Node& n = *step.node;
     if (step.update >= 0) continue;
     const bool program = is_fused_point(*n.info);
-    if (!program && (!n.info->point || n.outputs.size() != 1)) continue;
+    const int residual = residual_input(*n.info);
+    if (!program && residual < 0 && (!n.info->point || n.outputs.size() != 1)) continue;
     auto in_arena = [&](ValueId id) {
       const Shell& s = shells_[size_t(id)];
       return id >= 0 && s.root == id && mobile_of_[size_t(id)] < 0 &&
@@ -178,6 +180,7 @@ void Plan::share_in_place() {
     };
     for (size_t i = 0; i < n.inputs.size(); ++i) {
       const ValueId x = n.inputs[i];
+      if (residual >= 0 && int(i) != residual) continue;
       if (x < 0 || !in_arena(x) || shells_[size_t(x)].last != int(k)) continue;
       // Nothing else may look at that memory meanwhile.
       const bool alone = std::none_of(n.inputs.begin(), n.inputs.end(), [&](const ValueId& other) {
