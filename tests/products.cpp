@@ -157,6 +157,64 @@ TEST(FuseProducts, BitForBit) {
   }
 }
 
+TEST(FusePatterns, AttentionWrittenOut) {
+  auto g = graph_of({f({2, 5, 4}), f({2, 6, 4}), f({2, 6, 3}), f({5, 6})},
+                    [](const Tensors& x) -> Tensors {
+                      const Tensor scores = matmul(x[0], transpose(x[1], -1, -2)) * 0.5;
+                      return {matmul(softmax(scores + x[3], -1), x[2])};
+                    });
+  const Tensors in{randn({2, 5, 4}), randn({2, 6, 4}), randn({2, 6, 3}), randn({5, 6})};
+  const Tensor want = g->run(in)[0];
+  fuse_patterns(*g);
+  verify(*g);
+  EXPECT_EQ(to_string(*g),
+            "graph(%x0: f32[2, 5, 4], %x1: f32[2, 6, 4], %x2: f32[2, 6, 3], %x3: f32[5, 6])\n"
+            "  %y0: f32[2, 5, 3], %11: f32[2, 5] = scaled_dot_product_attention(%x0, %x1, %x2, "
+            "%x3, is_causal=false, scale=0.5)\n"
+            "  return %y0\n");
+  EXPECT_LE(relative_difference(g->run(in)[0], want), 1e-6);
+}
+
+TEST(FusePatterns, AttentionWhoseWeightsAreReadStays) {
+  auto g = graph_of({f({5, 4}), f({6, 4}), f({6, 3})}, [](const Tensors& x) -> Tensors {
+    const Tensor weights = softmax(matmul(x[0], transpose(x[1], 0, 1)) / 2.0, -1);
+    return {matmul(weights, x[2]), weights};
+  });
+  const std::string before = to_string(*g);
+  fuse_patterns(*g);
+  EXPECT_EQ(to_string(*g), before);
+}
+
+void expect_cross_entropy(Tensor (*loss_of)(const Tensor&, const Tensors&)) {
+  const Spec labels{{7}, i64, {}};
+  auto g = graph_of({f({7, 5}), labels, f({5})}, [&](const Tensors& x) -> Tensors {
+    Tensor logits = x[0];
+    logits.requires_grad_();
+    Tensor loss = loss_of(log_softmax(logits, 1), x);
+    loss.backward();
+    return {loss, logits.grad()};
+  });
+  const Tensors in{randn({7, 5}), randint(5, {7}), rand({5}) + 0.5};
+  eliminate_dead_code(*g);
+  const Tensors want = g->run(in);
+  EXPECT_EQ(count(*g, "log_softmax") + count(*g, "log_softmax_grad"), 2);
+  fuse_patterns(*g);
+  verify(*g);
+  EXPECT_EQ(count(*g, "log_softmax") + count(*g, "nll_loss") + count(*g, "log_softmax_grad") +
+                count(*g, "nll_loss_grad"),
+            0)
+      << to_string(*g);
+  EXPECT_EQ(count(*g, "cross_entropy") + count(*g, "cross_entropy_grad"), 2);
+  const Tensors got = g->run(in);
+  for (size_t i = 0; i < 2; ++i) EXPECT_LE(relative_difference(got[i], want[i]), 1e-6) << i;
+}
+
+TEST(FusePatterns, LogSoftmaxAndNllLoss) {
+  expect_cross_entropy([](const Tensor& y, const Tensors& x) { return nll_loss(y, x[1], x[2]); });
+  expect_cross_entropy(
+      [](const Tensor& y, const Tensors& x) { return nll_loss(y, x[1], {}, 3, "sum"); });
+}
+
 /// Losses, parameters, gradients and the optimizer's state after some steps.
 template <class Optimizer, class Options>
 std::vector<double> train(bool compiled, Options options, bool read_later, std::string* plan) {

@@ -194,6 +194,7 @@ void optimize(Graph& g, bool deterministic) {
   checked(simplify);
   checked(eliminate_common_subexpressions);
   if (!deterministic) checked(block_convolutions);
+  if (!deterministic) checked(fuse_patterns);
   if (!deterministic) checked(lower_batch_norm);
   if (!deterministic) checked(sink_relu);
   checked(fuse_batch_norm);

@@ -41,6 +41,11 @@ TANDEM_API void lower_batch_norm(Graph& graph);
 /// memory once (see FusedPoint). Views, reductions and single nodes stay as they are; nothing is
 /// computed twice. Exact: the kernels are the same.
 TANDEM_API void fuse_points(Graph& graph);
+/// Attention written out, matmul(softmax(matmul(q, k^T) scale + mask), v), becomes the record that
+/// keeps no scores, where nothing else reads them (a gradient does); nll_loss of log_softmax and
+/// their gradients become cross_entropy and its. Not exact: other roundings, and a query that sees
+/// no key gives zeros for NaN.
+TANDEM_API void fuse_patterns(Graph& graph);
 /// A linear or matmul node and the elementwise node that is the first to read it become one, which
 /// works on rows of the product while they are in a cache (see FusedProduct). Exact when
 /// `deterministic`; else the product's sums may be rounded in another order.
