@@ -128,8 +128,8 @@ TEST(Mutation, TheRightRecordPassesEveryCheck) {
       EXPECT_EQ(check_error(c), "");
       continue;
     }
-    for (auto check :
-         {check_infer, check_gradient, check_second_gradient, check_graph, check_strided, dtypes})
+    for (auto check : {check_infer, check_gradient, check_second_gradient, check_graph,
+                       check_compiled, check_strided, dtypes})
       EXPECT_EQ(verdict(check, c), "") << c.text();
   }
 }
@@ -152,6 +152,33 @@ TEST(Mutation, VjpSeesOnlyWhatIsSaved) {
 TEST(Mutation, AGradientThatReadsDataIsFoundInTheGraph) {
   EXPECT_EQ(verdict(check_gradient, first<ReadsData>(1)), "");
   EXPECT_NE(verdict(check_graph, first<ReadsData>(1)), "");
+  EXPECT_NE(verdict(check_compiled, first<ReadsData>(1)), "");
+}
+
+TEST(Mutation, AKernelThatCountsItsCallsIsFound) {
+  Case c = first<Right>();
+  OpInfo wrong = op_info<Right>();
+  c.info = &wrong;
+  wrong.cpu = [](const void* op, Inputs in, Outputs out) {
+    static int64_t calls = 0;
+    op_info<Right>().cpu(op, in, out);
+    detail::copy_data(out[0], full(out[0].shape(), double(++calls), f64));
+  };
+  const std::string found = verdict(check_compiled, c);
+  EXPECT_NE(found.find("first call, output 0"), std::string::npos) << found;
+}
+
+TEST(Mutation, AGradientThatTakesAnotherWayInAGraphIsFound) {
+  Case c = first<Right>();
+  OpInfo wrong = op_info<Right>();
+  c.info = &wrong;
+  wrong.vjp = [](const void* op, const Saved& s, const Tensors& dy, Tensors& dx) {
+    op_info<Right>().vjp(op, s, dy, dx);
+    if (dx[0].is_symbolic()) dx[0] = dx[0] * (1 + 1e-14);
+  };
+  const std::string found = verdict(check_compiled, c);
+  EXPECT_NE(found.find("first call, gradient inside 0"), std::string::npos) << found;
+  EXPECT_NE(found.find("second call, gradient from outside 0"), std::string::npos) << found;
 }
 
 TEST(Mutation, AKernelThatIgnoresStridesIsFound) {

@@ -46,6 +46,9 @@ std::string check_gradient(const Case& c);
 std::string check_second_gradient(const Case& c);
 /// 6: a recorded graph, with its recorded gradient, gives what eager code gives.
 std::string check_graph(const Case& c);
+/// 7: inside compile() the op, its gradient there and its gradient from outside are those of eager
+/// code, between other nodes too: bit for bit when `deterministic`.
+std::string check_compiled(const Case& c);
 /// 8: inputs that lie otherwise in memory, or repeat by zero strides, change nothing.
 std::string check_strided(const Case& c);
 /// 9: a bad sample throws a typed error with the exact text.
