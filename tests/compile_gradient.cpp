@@ -6,7 +6,7 @@
 #include "tandem/graph/control_flow.h"
 #include "tandem/graph/ir.h"
 #include "tandem/tandem.h"
-#include "tests/support/compare.h"
+#include "tests/support/errors.h"
 
 namespace tandem {
 namespace {
@@ -253,15 +253,7 @@ TEST(CompiledGradient, TheHandleThatWantsTheGradient) {
   EXPECT_EQ(w.grad().to_vector<float>(), (std::vector<float>{1, 1}));
 }
 
-template <class F>
-std::string gradient_error(F f) {
-  try {
-    f();
-  } catch (const GradientError& e) {
-    return e.what();
-  }
-  return "no error";
-}
+constexpr auto gradient_error = [](const auto& f) { return testing::error_of<GradientError>(f); };
 
 TEST(CompiledGradient, Errors) {
   Tensor w = leaf(tensor({1.f, 2.f}));

@@ -82,6 +82,7 @@ class Recording {
     if (b_->operands.empty() && b_->failed.empty()) return nullptr;
     find_reads();
     find_repeats();
+    r_->end_streams();
     r_->forget_outer();
     b_->graph = r_;
     return b_;
@@ -103,7 +104,7 @@ class Recording {
 
   /// The gradients of some results, in a fresh region.
   Tensors record(const std::vector<size_t>& which) {
-    r_ = Graph::make_region(g_, false);
+    r_ = Graph::make_region(g_, true);
     const detail::CaptureScope scope(*r_);
     const WithoutHooks quiet({wanted_.data(), wanted_.size()});
     Tensors roots, given;

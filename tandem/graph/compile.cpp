@@ -11,6 +11,7 @@
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
 #include "tandem/graph/specialise.h"
+#include "tandem/op/copy.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/add.h"
 
@@ -30,6 +31,7 @@ struct Instance {
   size_t results = 0;
   std::shared_ptr<const void> returned;  ///< by the function, without its tensors
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
+  std::vector<size_t> written;           ///< arguments whose new values follow these
   std::shared_ptr<BackwardInstance> backward;
   /// What a call of one thread needs.
   struct Ready {
@@ -70,6 +72,7 @@ struct Capture {
   size_t results = 0;
   std::shared_ptr<const void> returned;  ///< by the function, without its tensors
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
+  std::vector<size_t> written;           ///< arguments whose new values follow these
   std::string reason;
   std::vector<std::shared_ptr<Instance>> instances;
 };
@@ -199,7 +202,16 @@ struct CompiledFunction::Impl {
         g.output(cat("grad_in", i), d);
         c->input_gradients.push_back(i);
       }
+    for (size_t i = 0; i < symbolic.size(); ++i) {
+      if (g.id_of(symbolic[i]) == g.inputs()[i]) continue;
+      require<NotImplemented>(symbolic[i].is_leaf(), "compile() at ", place(), ": argument ", i,
+                              " is written in place by ops that have a gradient; use NoGrad, or "
+                              "give the new value as a result");
+      g.output(cat("written_in", i), symbolic[i]);
+      c->written.push_back(i);
+    }
     g.take_gradients();
+    g.end_streams();
     if (c->grad_mode)
       c->backward = graph::record_backward(g, {symbolic.data(), symbolic.size()},
                                            {results.data(), results.size()});
@@ -320,6 +332,7 @@ struct CompiledFunction::Impl {
     fresh->results = c.results;
     fresh->returned = c.returned;
     fresh->input_gradients = c.input_gradients;
+    fresh->written = c.written;
     fresh->used = ++calls;
     c.instances.push_back(fresh);
     return fresh;
@@ -353,8 +366,10 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   ready->plan.set_profile(impl_->profile.load(std::memory_order_relaxed));
   Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()});
   if (instance->backward)
-    BackwardInstance::attach(instance->backward, {in.tensors.data(), in.tensors.size()}, out,
-                             instance->results + instance->input_gradients.size(), ready->operands);
+    BackwardInstance::attach(
+        instance->backward, {in.tensors.data(), in.tensors.size()}, out,
+        instance->results + instance->input_gradients.size() + instance->written.size(),
+        ready->operands);
   delete instance->idle.exchange(ready.release());
 
   for (size_t i = 0; i < instance->input_gradients.size(); ++i) {
@@ -363,6 +378,11 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     Tensor& grad = extras(*leaf.impl()).grad;
     const Tensor& d = out[instance->results + i];
     grad = grad.defined() ? grad + d : d;
+  }
+  for (size_t i = 0; i < instance->written.size(); ++i) {
+    const Tensor& to = in.tensors[instance->written[i]];
+    copy_data(to, out[instance->results + instance->input_gradients.size() + i]);
+    bump_version(to, "a compiled function");
   }
   out.resize(instance->results);
   std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), instance->returned};

@@ -5,8 +5,8 @@
 #include "tandem/autograd/autograd.h"
 #include "tandem/core/factory.h"
 #include "tandem/core/tensor_extras.h"
+#include "tandem/graph/control_flow_node.h"
 #include "tandem/graph/passes.h"
-#include "tandem/graph/regions.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
 #include "tandem/ops/add.h"
@@ -66,40 +66,68 @@ std::shared_ptr<Graph> with_input_specs(const Graph& graph, std::span<const Spec
   return specialise(*g, {});
 }
 
-namespace {
-
-/// A node with regions. Inputs of cond: condition, then what `first` (yes) and `second` (no) use;
-/// of while: the variables, then what `first` (body) and `second` (condition) use besides.
-struct ControlFlow {
-  OpInfo info;
-  std::shared_ptr<RegionGraph> first, second;
-  bool loop = false;
-  int64_t variables = 0, maximum = -1;
-
-  Inputs of_first(Inputs in) const {
-    return loop ? in.subspan(size_t(variables), first->inputs() - size_t(variables))
-                : in.subspan(1, first->inputs());
-  }
-  Inputs of_second(Inputs in) const {
-    return loop ? in.subspan(first->inputs()) : in.subspan(1 + first->inputs());
-  }
-};
-struct Held {
-  std::shared_ptr<const ControlFlow> node;
-};
-const ControlFlow& node_of(const void* op) { return *static_cast<const Held*>(op)->node; }
-
 bool truth(const Tensor& t) {
   require<ShapeError>(t.numel() == 1, "cond(): the condition has shape ", t.shape(),
                       ", it needs one element");
   return t.item<double>() != 0;
 }
 
-Tensors joined(Inputs a, Inputs b) {
-  Tensors all(a.begin(), a.end());
-  for (const Tensor& t : b) all.push_back(t);
-  return all;
+/// The gradients of a graph's results by its floating inputs, written in ops: zeros where there is
+/// no path. `dy` has a gradient for each floating result.
+Tensors region_gradients(const Graph& g, Inputs in, Inputs dy) {
+  // Code that runs at once may want further derivatives; a region is differentiated as a whole.
+  const bool further = detail::grad_enabled() && !(detail::modes & Modes::capture);
+  const EnableGrad on;
+  Tensors leaves, wanted, outs, given;
+  for (const Tensor& t : in) {
+    if (further && t.requires_grad()) {
+      wanted.push_back(t);
+      leaves.push_back(t);
+      continue;
+    }
+    Tensor leaf = detail::alias(t);
+    if (is_floating(t.dtype())) {
+      leaf.requires_grad_();
+      wanted.push_back(leaf);
+    }
+    leaves.push_back(leaf);
+  }
+  const Tensors all = g.run({leaves.data(), leaves.size()});
+  size_t k = 0;
+  for (const Tensor& t : all) {
+    if (!is_floating(t.dtype())) continue;
+    if (t.requires_grad()) {
+      outs.push_back(t);
+      given.push_back(dy[k]);
+    }
+    ++k;
+  }
+  Tensors found(wanted.size());
+  if (!outs.empty() && !wanted.empty())
+    found = grad({outs.data(), outs.size()}, {wanted.data(), wanted.size()},
+                 {given.data(), given.size()}, {.create_graph = further, .allow_unused = true});
+  const NoGrad off;
+  for (size_t i = 0; i < found.size(); ++i)
+    if (!found[i].defined()) found[i] = zeros_like(wanted[i]);
+  return found;
 }
+
+OpInfo region_row(std::string_view name, int outputs) {
+  OpInfo r{};
+  r.name = name;
+  r.inputs = "x...";
+  r.min_inputs = 0;
+  r.max_inputs = 1 << 16;
+  r.outputs = outputs;
+  r.differentiable = true;
+  r.saves.in.bits = ~0u;
+  r.size = sizeof(std::shared_ptr<void>);
+  r.align = alignof(std::shared_ptr<void>);
+  r.visit = [](void*, FieldVisitor&) {};
+  return r;
+}
+
+namespace {
 
 void infer_regions(const void* op, Specs in, Spec* out) {
   const ControlFlow& n = node_of(op);
@@ -123,21 +151,6 @@ void infer_regions(const void* op, Specs in, Spec* out) {
   }
 }
 
-/// Calls step(variables) once an iteration with what the body starts from; gives the final ones.
-template <class Step>
-Tensors iterate(const ControlFlow& n, Inputs in, Step step) {
-  Tensors vars(in.begin(), in.begin() + std::ptrdiff_t(n.variables));
-  const Inputs body = n.of_first(in), condition = n.of_second(in);
-  for (int64_t i = 0; n.maximum < 0 || i < n.maximum; ++i) {
-    const Tensors c = joined(vars, condition);
-    if (!truth(n.second->run(Inputs(c.data(), c.size()))[0])) break;
-    step(vars);
-    const Tensors b = joined(vars, body);
-    vars = n.first->run(Inputs(b.data(), b.size()));
-  }
-  return vars;
-}
-
 void run_regions(const void* op, Inputs in, Outputs out) {
   const ControlFlow& n = node_of(op);
   Tensors results;
@@ -145,39 +158,6 @@ void run_regions(const void* op, Inputs in, Outputs out) {
   else if (truth(in[0])) results = n.first->run(n.of_first(in));
   else results = n.second->run(n.of_second(in));
   for (size_t i = 0; i < out.size(); ++i) detail::copy_data(out[i], results[i]);
-}
-
-/// The gradients of a graph's results by its floating inputs, written in ops: zeros where there is
-/// no path. `dy` has a gradient for each floating result.
-Tensors region_gradients(const Graph& g, Inputs in, Inputs dy) {
-  const EnableGrad on;
-  Tensors leaves, wanted, outs, given;
-  for (const Tensor& t : in) {
-    Tensor leaf = detail::alias(t);
-    if (is_floating(t.dtype())) {
-      leaf.requires_grad_();
-      wanted.push_back(leaf);
-    }
-    leaves.push_back(leaf);
-  }
-  const Tensors all = g.run({leaves.data(), leaves.size()});
-  size_t k = 0;
-  for (const Tensor& t : all) {
-    if (!is_floating(t.dtype())) continue;
-    if (t.requires_grad()) {
-      outs.push_back(t);
-      given.push_back(dy[k]);
-    }
-    ++k;
-  }
-  Tensors found(wanted.size());
-  if (!outs.empty() && !wanted.empty())
-    found = grad({outs.data(), outs.size()}, {wanted.data(), wanted.size()},
-                 {given.data(), given.size()}, {.allow_unused = true});
-  const NoGrad off;
-  for (size_t i = 0; i < found.size(); ++i)
-    if (!found[i].defined()) found[i] = zeros_like(wanted[i]);
-  return found;
 }
 
 Tensors defined_gradients(const Tensors& dy, const std::vector<Spec>& specs) {
@@ -188,7 +168,11 @@ Tensors defined_gradients(const Tensors& dy, const std::vector<Spec>& specs) {
   return all;
 }
 
-Tensors while_gradients(const std::shared_ptr<const ControlFlow>& n, Inputs in, const Tensors& dy);
+Graph* as_graph(Recorder* recorder) {
+  auto* g = dynamic_cast<Graph*>(recorder);
+  require<Error>(g || !recorder, "cond() and while_loop(): recorded by something that is no graph");
+  return g;
+}
 
 void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx) {
   const auto& held = static_cast<const Held*>(op)->node;
@@ -210,10 +194,20 @@ void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors&
         if (is_floating(t.dtype())) z.push_back(zeros_like(t));
       return z;
     };
-    const Inputs a = n.of_first(all), b = n.of_second(all), d(given.data(), given.size());
+    // In a graph the branch takes these handles, which have a history, for further derivatives.
+    auto gradients_of = [&](const RegionGraph& branch, Inputs list) {
+      Tensors inside(list.begin(), list.end());
+      if (detail::modes & Modes::capture) {
+        Graph& g = *as_graph(detail::capturing);
+        for (Tensor& t : inside) t = g.handle(g.id_of(t));
+      }
+      return region_gradients(*branch.graph(), {inside.data(), inside.size()},
+                              {given.data(), given.size()});
+    };
+    const Inputs a = n.of_first(all), b = n.of_second(all);
     const auto both = cond(
-        in[0], [&] { return joined(region_gradients(*n.first->graph(), a, d), zeros_of(b)); },
-        [&] { return joined(zeros_of(a), region_gradients(*n.second->graph(), b, d)); });
+        in[0], [&] { return joined(gradients_of(*n.first, a), zeros_of(b)); },
+        [&] { return joined(zeros_of(a), gradients_of(*n.second, b)); });
     found = Tensors(both.begin(), both.end());
     dx.push_back(Tensor());
   }
@@ -222,33 +216,19 @@ void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors&
     dx.push_back(is_floating(in[i].dtype()) ? found[k++] : Tensor());
 }
 
-OpInfo make_row(std::string_view name, int outputs) {
-  OpInfo r{};
-  r.name = name;
-  r.inputs = "x...";
-  r.min_inputs = 0;
-  r.max_inputs = 1 << 16;
-  r.outputs = outputs;
-  r.size = sizeof(Held);
-  r.align = alignof(Held);
+std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
+                                       std::shared_ptr<Graph> second) {
+  auto n = std::make_shared<ControlFlow>();
+  n->info = region_row(loop ? "while_loop" : "cond", int(first->outputs().size()));
+  OpInfo& r = n->info;
   r.infer = infer_regions;
   r.cpu = run_regions;
+  r.vjp = regions_vjp;
   r.copy = [](void* to, const void* from) { new (to) Held(*static_cast<const Held*>(from)); };
   r.destroy = [](void* op) { static_cast<Held*>(op)->~Held(); };
   r.print = [](const void* op) { return cat(node_of(op).info.name, "()"); };
   r.hash = [](const void* op) { return uint64_t(reinterpret_cast<uintptr_t>(&node_of(op))); };
   r.equal = [](const void* a, const void* b) { return &node_of(a) == &node_of(b); };
-  r.visit = [](void*, FieldVisitor&) {};
-  return r;
-}
-
-std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
-                                       std::shared_ptr<Graph> second) {
-  auto n = std::make_shared<ControlFlow>();
-  n->info = make_row(loop ? "while_loop" : "cond", int(first->outputs().size()));
-  n->info.differentiable = true;
-  n->info.vjp = regions_vjp;
-  n->info.saves.in.bits = ~0u;
   n->loop = loop;
   n->first = std::make_shared<RegionGraph>(std::move(first));
   n->second = std::make_shared<RegionGraph>(std::move(second));
@@ -256,103 +236,13 @@ std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
 }
 
 Tensors record(const std::shared_ptr<const ControlFlow>& n, const Tensors& in) {
-  // The tape lists what it saves in 32 bits.
-  require<NotImplemented>(in.size() <= 32, n->info.name, "(): ", in.size(),
-                          " tensors from outside are used, more than 32");
   const Held op{n};
   return detail::apply_all(n->info, &op, in.data(), int(in.size()));
 }
 
-/// The gradient of a loop as a node: forward once more, keeping every iteration's variables, then
-/// backward through the body's gradient. Inputs: those of the loop, then gradients of its floating
-/// variables. Outputs: one for each floating input of the loop.
-struct LoopGradient {
-  OpInfo info;
-  std::shared_ptr<const ControlFlow> loop;
-  std::shared_ptr<RegionGraph> body;  ///< of (body's inputs, gradients) to the gradients
-};
-struct HeldGradient {
-  std::shared_ptr<const LoopGradient> node;
-};
-const LoopGradient& gradient_of(const void* op) {
-  return *static_cast<const HeldGradient*>(op)->node;
-}
-
-void infer_loop_gradient(const void* op, Specs in, Spec* out) {
-  const ControlFlow& n = *gradient_of(op).loop;
-  const int inputs = int(n.first->inputs() + n.second->inputs()) - int(n.variables);
-  for (int i = 0, k = 0; i < inputs; ++i)
-    if (is_floating(in[i].dtype)) out[k++] = in[i];
-}
-
-void run_loop_gradient(const void* op, Inputs in, Outputs out) {
-  const LoopGradient& g = gradient_of(op);
-  const ControlFlow& n = *g.loop;
-  const size_t inputs = n.first->inputs() + n.second->inputs() - size_t(n.variables);
-  const Inputs loop_in = in.first(inputs), body_in = n.of_first(loop_in);
-  Tensors d(in.begin() + std::ptrdiff_t(inputs), in.end());
-  std::vector<Tensors> history;
-  iterate(n, loop_in, [&](const Tensors& vars) { history.push_back(vars); });
-  const size_t n_vars = d.size();
-  Tensors outer;  // gradients of what the body uses besides
-  for (const Tensor& t : body_in)
-    if (is_floating(t.dtype())) outer.push_back(zeros_like(t));
-  for (size_t i = history.size(); i-- > 0;) {
-    Tensors args = joined(joined(history[i], body_in), d);
-    const Tensors step = g.body->run({args.data(), args.size()});
-    for (size_t k = 0; k < n_vars; ++k) d[k] = step[k];
-    for (size_t k = 0; k < outer.size(); ++k) outer[k] = outer[k] + step[n_vars + k];
-    history.pop_back();
-  }
-  size_t k = 0;
-  for (const Tensor& t : d) detail::copy_data(out[k++], t);
-  for (const Tensor& t : outer) detail::copy_data(out[k++], t);
-  // The condition is not differentiable.
-  for (; k < out.size(); ++k) detail::copy_data(out[k], zeros_like(out[k]));
-}
-
-Tensors while_gradients(const std::shared_ptr<const ControlFlow>& n, Inputs in, const Tensors& dy) {
-  auto g = Graph::make();
-  const Graph& body = *n->first->graph();
-  {
-    const detail::CaptureScope scope(*g);
-    Tensors inputs, given;
-    for (size_t i = 0; i < body.inputs().size(); ++i)
-      inputs.push_back(g->input(cat("in", i), body.value(body.inputs()[i]).spec));
-    for (size_t i = 0; i < dy.size(); ++i) given.push_back(g->input(cat("d", i), dy[i].spec()));
-    const Tensors found =
-        region_gradients(body, {inputs.data(), inputs.size()}, {given.data(), given.size()});
-    for (size_t i = 0; i < found.size(); ++i) g->output(cat("g", i), found[i]);
-  }
-  auto node = std::make_shared<LoopGradient>();
-  int outputs = 0;
-  for (const Tensor& t : in) outputs += is_floating(t.dtype());
-  node->info = make_row("while_loop_grad", outputs);
-  node->info.not_differentiable = "the gradient of a recorded loop has no further gradient";
-  node->info.infer = infer_loop_gradient;
-  node->info.cpu = run_loop_gradient;
-  node->info.copy = [](void* to, const void* from) {
-    new (to) HeldGradient(*static_cast<const HeldGradient*>(from));
-  };
-  node->info.destroy = [](void* op) { static_cast<HeldGradient*>(op)->~HeldGradient(); };
-  node->info.print = [](const void*) { return std::string("while_loop_grad()"); };
-  node->info.hash = [](const void* op) {
-    return uint64_t(reinterpret_cast<uintptr_t>(&gradient_of(op)));
-  };
-  node->info.equal = [](const void* a, const void* b) {
-    return &gradient_of(a) == &gradient_of(b);
-  };
-  node->loop = n;
-  node->body = std::make_shared<RegionGraph>(std::move(g));
-  const HeldGradient op{node};
-  const Tensors args = joined(in, {dy.data(), dy.size()});
-  return detail::apply_all(node->info, &op, args.data(), int(args.size()));
-}
-
 /// Records a region; `arguments` become its first inputs.
-std::shared_ptr<Graph> trace(Recorder& parent, bool repeats, detail::Region& region,
-                             const Tensors& arguments) {
-  auto g = Graph::make_region(parent, repeats);
+std::shared_ptr<Graph> trace(Graph& parent, detail::Region& region, const Tensors& arguments) {
+  auto g = Graph::make_region(parent);
   const detail::CaptureScope scope(*g);
   const NoGrad off;
   Tensors inside;
@@ -366,9 +256,42 @@ std::shared_ptr<Graph> trace(Recorder& parent, bool repeats, detail::Region& reg
   return g;
 }
 
-Recorder* recorder_of(const Tensor& t) {
-  if (detail::modes & Modes::capture) return detail::capturing;
-  return t.is_symbolic() ? t.impl()->extras->recorder.get() : nullptr;
+Graph* recorder_of(const Tensor& t) {
+  if (detail::modes & Modes::capture) return as_graph(detail::capturing);
+  return t.is_symbolic() ? as_graph(t.impl()->extras->recorder.get()) : nullptr;
+}
+
+using Generators = std::vector<Generator*>;
+void add_generators(const Graph& region, Generators& all) {
+  for (const RandomStream& s : region.streams())
+    if (std::find(all.begin(), all.end(), s.generator) == all.end()) all.push_back(s.generator);
+}
+/// The next keys of those generators become inputs of the region, from position `at` on, and, when
+/// `gives`, its last results.
+void open_streams(Graph& region, const Generators& all, size_t at, bool gives) {
+  for (size_t k = 0; k < all.size(); ++k) {
+    ValueId first = -1, now = -1;
+    for (const RandomStream& s : region.streams())
+      if (s.generator == all[k]) {
+        first = s.begin;
+        now = s.now;
+      }
+    if (first < 0) first = now = region.add_value({{2}, i64, {}}, {}, ValueKind::input);
+    auto& inputs = region.edit_inputs();
+    inputs.insert(inputs.begin() + std::ptrdiff_t(at + k), first);
+    if (gives) region.add_output(cat("stream", k), now);
+  }
+}
+Tensors stream_keys(Graph& parent, const Generators& all) {
+  Tensors keys;
+  for (Generator* g : all) keys.push_back(parent.stream_key(*g));
+  return keys;
+}
+/// The last results are the keys that come next.
+void advance_streams(Graph& parent, const Generators& all, Tensors& results) {
+  const size_t own = results.size() - all.size();
+  for (size_t k = 0; k < all.size(); ++k) parent.advance_stream(*all[k], results[own + k]);
+  results.resize(own);
 }
 
 }  // namespace
@@ -382,15 +305,29 @@ Regions regions_of(const void* op) {
 
 std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
                                          std::span<const AxisLength> lengths, const OpInfo*& row) {
-  const ControlFlow& n = node_of(op);
+  const bool gradient = is_loop_gradient(info);
+  const ControlFlow& n = gradient ? *loop_derivative(op).loop : node_of(op);
   auto fresh = make_node(n.loop, specialise(*n.first->graph(), lengths),
                          specialise(*n.second->graph(), lengths));
   fresh->variables = n.variables;
   fresh->maximum = n.maximum;
+  if (gradient) return with_loop(op, fresh, lengths, row);
   row = &fresh->info;
   const Held held{fresh};
-  (void)info;
   return copy_record(fresh->info, &held);
+}
+
+bool same_control_flow(const ControlFlow& a, const ControlFlow& b) {
+  return a.loop == b.loop && a.variables == b.variables && a.maximum == b.maximum &&
+         same_structure(*a.first->graph(), *b.first->graph()) &&
+         same_structure(*a.second->graph(), *b.second->graph());
+}
+
+bool same_regions(const Node& a, const Node& b) {
+  if (has_regions(*a.info) && has_regions(*b.info))
+    return same_control_flow(node_of(a.op.get()), node_of(b.op.get()));
+  return is_loop_gradient(*a.info) && is_loop_gradient(*b.info) &&
+         same_loop_gradient(a.op.get(), b.op.get());
 }
 
 }  // namespace graph
@@ -403,24 +340,31 @@ using graph::Graph;
 Tensors run_cond(const Tensor& condition, Region& yes, Region& no) {
   require<ShapeError>(condition.numel() == 1, "cond(): the condition has shape ", condition.shape(),
                       ", it needs one element");
-  Recorder* parent = graph::recorder_of(condition);
+  Graph* parent = graph::recorder_of(condition);
   if (!parent) return graph::truth(condition) ? yes.run({}) : no.run({});
-  const auto a = graph::trace(*parent, false, yes, {}), b = graph::trace(*parent, false, no, {});
+  const auto a = graph::trace(*parent, yes, {}), b = graph::trace(*parent, no, {});
   require(a->outputs().size() == b->outputs().size(), "cond(): one branch gives ",
           a->outputs().size(), " results, the other ", b->outputs().size());
-  const auto node = graph::make_node(false, a, b);
+  graph::Generators generators;
+  graph::add_generators(*a, generators);
+  graph::add_generators(*b, generators);
+  const Tensors keys = graph::stream_keys(*parent, generators);
   Tensors in{condition};
-  for (const Tensor& t : a->outer()) in.push_back(t);
-  for (const Tensor& t : b->outer()) in.push_back(t);
-  a->forget_outer();
-  b->forget_outer();
-  return graph::record(node, in);
+  for (const auto& region : {a, b}) {
+    graph::open_streams(*region, generators, 0, true);
+    for (const Tensor& t : keys) in.push_back(t);
+    for (const Tensor& t : region->outer()) in.push_back(t);
+    region->forget_outer();
+  }
+  Tensors results = graph::record(graph::make_node(false, a, b), in);
+  graph::advance_streams(*parent, generators, results);
+  return results;
 }
 
 Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOptions options) {
-  Recorder* parent = modes & Modes::capture ? capturing : nullptr;
+  Graph* parent = modes & Modes::capture ? graph::as_graph(capturing) : nullptr;
   for (const Tensor& t : variables)
-    if (!parent && t.is_symbolic()) parent = t.impl()->extras->recorder.get();
+    if (!parent) parent = graph::recorder_of(t);
   if (!parent) {
     for (int64_t i = 0; options.maximum_iterations < 0 || i < options.maximum_iterations; ++i) {
       if (!graph::truth(condition.run(variables)[0])) break;
@@ -435,33 +379,43 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
     }
     return variables;
   }
-  const auto b = graph::trace(*parent, true, body, variables);
-  const auto c = graph::trace(*parent, true, condition, variables);
+  const auto b = graph::trace(*parent, body, variables);
+  const auto c = graph::trace(*parent, condition, variables);
   require(b->outputs().size() == variables.size(), "while_loop(): the body gives ",
           b->outputs().size(), " variables for ", variables.size());
+  require<NotImplemented>(c->streams().empty(),
+                          "while_loop(): random numbers in the condition of a recorded loop; draw "
+                          "them in the body, as a variable");
+  graph::Generators generators;
+  graph::add_generators(*b, generators);
+  graph::open_streams(*b, generators, variables.size(), true);
+  graph::open_streams(*c, generators, variables.size(), false);
+  Tensors in =
+      graph::joined({variables.data(), variables.size()}, graph::stream_keys(*parent, generators));
   const auto node = graph::make_node(true, b, c);
-  node->variables = int64_t(variables.size());
+  node->variables = int64_t(in.size());
   node->maximum = options.maximum_iterations;
-  Tensors in = variables;
-  for (const Tensor& t : b->outer()) in.push_back(t);
-  for (const Tensor& t : c->outer()) in.push_back(t);
-  b->forget_outer();
-  c->forget_outer();
-  return graph::record(node, in);
+  for (const auto& region : {b, c}) {
+    for (const Tensor& t : region->outer()) in.push_back(t);
+    region->forget_outer();
+  }
+  Tensors results = graph::record(node, in);
+  graph::advance_streams(*parent, generators, results);
+  return results;
 }
 
 Tensor is_number(const Tensor& index, int64_t n) { return index == Tensor(n); }
 
 Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& start) {
   const int64_t n = elements.size(0);
-  const bool symbolic = (modes & Modes::capture) || elements.is_symbolic() ||
-                        (start.defined() && start.is_symbolic());
+  Graph* parent = graph::recorder_of(elements);
+  if (!parent && start.defined()) parent = graph::recorder_of(start);
   auto call = [&](const Tensor& acc, const Tensor& x) {
     Tensors out = kind == Fold::map ? f.run({x}) : f.run({acc, x});
     return Tensor(out[0]);
   };
   const bool keeps = kind == Fold::scan || kind == Fold::map;
-  if (!symbolic) {
+  if (!parent) {
     Tensor acc = start;
     std::vector<Tensor> steps;
     for (int64_t i = 0; i < n; ++i) {
@@ -489,11 +443,16 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
   std::vector<Tensor> vars{begin};
   if (kind != Fold::map) vars.push_back(start);
   if (keeps) {
-    // The shape of one result, from a trial on values that nobody uses.
-    const Tensor one = call(start, element(begin));
-    Shape s = one.shape();
-    s.insert(0, n);
-    vars.push_back(zeros(s, one.dtype()));
+    // The shape of one result, from a region that nobody uses.
+    const auto trial = Graph::make_region(*parent);
+    Spec one;
+    {
+      const CaptureScope scope(*trial);
+      const NoGrad off;
+      one = call(start, element(begin)).spec();
+    }
+    one.shape.insert(0, n);
+    vars.push_back(zeros(one.shape, one.dtype));
   }
   const auto last =
       while_loop([&](const Tensors& v) { return going(v[0]); },

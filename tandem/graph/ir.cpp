@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "tandem/core/factory.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/op/tape.h"
+#include "tandem/ops/add.h"
 
 namespace tandem::graph {
 
@@ -78,6 +80,7 @@ std::shared_ptr<Graph> Graph::clone() const {
   g->gradients_ = gradients_;
   g->effects_ = effects_;
   g->variables_ = variables_;
+  g->streams_ = streams_;
   g->axes_ = axes_;
   g->same_kernels_ = same_kernels_;
   return g;
@@ -94,6 +97,7 @@ int64_t Graph::new_axis() {
 
 ValueId Graph::id_of(const Tensor& t) {
   if (t.is_symbolic()) {
+    if (t.impl()->has(TensorImpl::is_view)) detail::refresh_view(t);
     const TensorExtras& e = *t.impl()->extras;
     if (parent_ && e.recorder.get() != this) return from_outside(t);
     require(e.recorder.get() == this, "graph: a symbolic ", tandem::to_string(t.spec()),
@@ -110,9 +114,17 @@ ValueId Graph::id_of(const Tensor& t) {
 ValueId Graph::capture(const Tensor& t) {
   const TensorImpl& impl = *t.impl();
   if (impl.has(TensorImpl::made_in_capture) || impl.has(TensorImpl::wrapped_number)) {
-    const auto known = constants_.find(&impl);
-    if (known != constants_.end()) return known->second;
-    return constants_[&impl] = add_constant(t);
+    const auto known = constants_.find({impl.storage, impl.data});
+    if (known != constants_.end()) {
+      const Tensor& have = value(known->second).tensor;
+      if (have.spec() == t.spec() && have.strides() == t.strides() &&
+          have.impl()->has(TensorImpl::wrapped_number) == impl.has(TensorImpl::wrapped_number))
+        return known->second;
+    }
+    // A handle of its own: this one may become a symbolic value by a write.
+    const Tensor kept = detail::alias(t);
+    kept.impl()->flags |= impl.flags & TensorImpl::made_in_capture;
+    return constants_[{impl.storage, impl.data}] = add_constant(kept);
   }
   if (parent_) return from_outside(t);
   auto& same = captured_[{impl.storage, impl.data}];
@@ -150,10 +162,10 @@ void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
   nodes_.push_back(std::move(n));
 }
 
-std::shared_ptr<Graph> Graph::make_region(Recorder& parent, bool repeats) {
+std::shared_ptr<Graph> Graph::make_region(Recorder& parent, bool draws) {
   auto g = make();
   g->parent_ = &parent;
-  g->repeats_ = repeats;
+  g->draws_ = draws;
   return g;
 }
 
@@ -195,13 +207,52 @@ void Graph::assign(const Tensor& target, const Tensor& to) {
 }
 
 Tensor Graph::random_key(Generator& generator) {
-  require<NotImplemented>(!repeats_,
-                          "while_loop(): random numbers inside a recorded loop; draw "
-                          "them before it");
-  if (parent_) return handle(from_outside(parent_->random_key(generator)));
+  if ((parent_ && !draws_) || find_stream(generator)) {
+    const Tensor key = stream_key(generator);
+    const detail::CaptureScope scope(*this);
+    Tensor step = empty({2}, i64);
+    step.data<int64_t>()[0] = 0;
+    step.data<int64_t>()[1] = 1;
+    advance_stream(generator, key + step);
+    return key;
+  }
   const ValueId id = add_value({{2}, i64, {}}, {}, ValueKind::key);
   values_[size_t(id)].generator = &generator;
   return handle(id);
+}
+
+RandomStream* Graph::find_stream(const Generator& generator) {
+  for (RandomStream& s : streams_)
+    if (s.generator == &generator) return &s;
+  return nullptr;
+}
+
+Tensor Graph::stream_key(Generator& generator) {
+  if (const RandomStream* s = find_stream(generator)) return handle(s->now);
+  RandomStream fresh;
+  fresh.generator = &generator;
+  const Spec spec{{2}, i64, {}};
+  if (parent_ && !draws_) {
+    fresh.now = fresh.begin = add_value(spec, {}, ValueKind::input);
+  } else {
+    fresh.now = fresh.begin = id_of(random_key(generator));
+    const detail::Uncaptured now;
+    fresh.state = add_value(spec, {}, ValueKind::state);
+    values_[size_t(fresh.state)].tensor = zeros({2}, i64);
+  }
+  streams_.push_back(fresh);
+  return handle(fresh.now);
+}
+
+void Graph::advance_stream(Generator& generator, const Tensor& next) {
+  RandomStream& s = *find_stream(generator);
+  s.now = id_of(next);
+  if (s.state >= 0) s.later.push_back(s.now);
+}
+
+void Graph::end_streams() {
+  for (const RandomStream& s : streams_)
+    if (!s.later.empty()) assignments_.push_back({s.state, s.later.back()});
 }
 
 void Graph::gradient_changes(const Tensor& leaf, bool accumulates) {

@@ -49,6 +49,15 @@ struct GradientWrite {
   bool accumulates = false;  ///< what is written depends on `before`, the gradient at the start
 };
 
+/// The draws of a generator where how many there are depends on values: the next key is a value.
+struct RandomStream {
+  Generator* generator = nullptr;
+  ValueId now = -1;            ///< the next key
+  ValueId begin = -1;          ///< the next key at the begin; an input of a region
+  ValueId state = -1;          ///< others: what the generator's state is set to from after a run
+  std::vector<ValueId> later;  ///< others: each value that `now` had
+};
+
 /// What fetching an effect value does. Used as an operand, it is `value`.
 struct Effect {
   std::vector<Assignment> assignments;
@@ -64,8 +73,9 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
  public:
   static std::shared_ptr<Graph> make() { return std::shared_ptr<Graph>(new Graph); }
   /// The inside of a control-flow node of `parent`: everything from outside that it uses becomes an
-  /// input, listed in `outer()`. A region that `repeats` cannot draw random numbers.
-  static std::shared_ptr<Graph> make_region(Recorder& parent, bool repeats);
+  /// input, listed in `outer()`. Random numbers too are `parent`'s, by a stream, unless it `draws`
+  /// keys of its own.
+  static std::shared_ptr<Graph> make_region(Recorder& parent, bool draws = false);
   const std::vector<Tensor>& outer() const { return outer_; }
   /// Once the node is recorded: the handles would keep the parent alive, and it the region.
   void forget_outer() { outer_.clear(); }
@@ -81,6 +91,12 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
     bool trainable;
   };
   std::vector<Variable>& variables() { return variables_; }
+  const std::vector<RandomStream>& streams() const { return streams_; }
+  /// The key of the next draw; afterwards `advance_stream` says which one is next.
+  Tensor stream_key(Generator& generator);
+  void advance_stream(Generator& generator, const Tensor& next);
+  /// Ends the capture: after a run the generators have made the draws of their streams.
+  void end_streams();
   void rename(ValueId id, std::string name) { values_[size_t(id)].name = std::move(name); }
 
   /// A value whose fetch makes the effect happen.
@@ -169,18 +185,20 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<GradientWrite> gradients_;
   std::map<ValueId, Effect> effects_;
   std::vector<Variable> variables_;
+  std::vector<RandomStream> streams_;
   std::vector<int64_t> axes_;
   std::map<int, int64_t> unknown_;
   std::vector<std::pair<const bool*, bool>> flags_;
   std::map<Region, std::vector<ValueId>> captured_;
-  std::map<const TensorImpl*, ValueId> constants_;
+  std::map<Region, ValueId> constants_;
   bool same_kernels_ = false;
   // Regions only.
   Recorder* parent_ = nullptr;
-  bool repeats_ = false;
+  bool draws_ = false;
   std::vector<Tensor> outer_;
   std::vector<ValueId> outer_ids_;
   ValueId from_outside(const Tensor& t);
+  RandomStream* find_stream(const Generator& generator);
 };
 
 /// An owned copy of a record.

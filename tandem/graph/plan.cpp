@@ -215,6 +215,8 @@ void Plan::write_state() {
     const Tensor& to = graph_->value(a.state).tensor;
     detail::copy_data(to, shells_[size_t(a.value)].tensor);
     detail::bump_version(to, "a compiled function");
+    for (const RandomStream& s : graph_->streams())
+      if (s.state == a.state) s.generator->set_state(to);
   }
 }
 

@@ -38,6 +38,8 @@ Regions regions_of(const void* op);
 /// The record with its regions made for given lengths of unknown axes.
 std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
                                          std::span<const AxisLength> lengths, const OpInfo*& row);
+/// Whether two such nodes, or gradients of loops, do the same.
+bool same_regions(const Node& a, const Node& b);
 /// The graph with other specs at its inputs, everything inferred anew.
 std::shared_ptr<Graph> with_input_specs(const Graph& graph, std::span<const Spec> specs);
 

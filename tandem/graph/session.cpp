@@ -271,6 +271,14 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
       for (ValueId in : g->nodes()[size_t(made[size_t(id)])].inputs) stack.push_back(in);
   }
 
+  // A stream goes on from the last key that was drawn.
+  for (const graph::RandomStream& s : g->streams())
+    for (size_t k = s.later.size(); k-- > 0;)
+      if (seen[size_t(k ? s.later[k - 1] : s.begin)]) {
+        assignments.push_back({s.state, s.later[k]});
+        break;
+      }
+
   auto& outputs = g->edit_outputs();
   outputs.clear();
   for (ValueId id : fetches) {

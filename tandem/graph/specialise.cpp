@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "tandem/core/factory.h"
-#include "tandem/graph/regions.h"
+#include "tandem/graph/control_flow_node.h"
 #include "tandem/op/tape.h"
 
 namespace tandem::graph {
@@ -150,7 +150,7 @@ std::shared_ptr<Graph> specialise(const Graph& from, Lengths lengths) {
     }
   }
   for (Node& n : g->edit_nodes()) {
-    if (has_regions(*n.info)) {
+    if (has_regions(*n.info) || is_loop_gradient(*n.info)) {
       if (!lengths.empty()) n.op = specialise_regions(*n.info, n.op.get(), lengths, n.info);
     } else if (!lengths.empty()) {
       auto op = copy_record(*n.info, n.op.get());
@@ -184,8 +184,8 @@ bool same_structure(const Graph& a, const Graph& b) {
   }
   for (size_t k = 0; k < a.nodes().size(); ++k) {
     const Node &m = a.nodes()[k], &n = b.nodes()[k];
-    if (m.info != n.info || m.inputs != n.inputs || m.outputs != n.outputs ||
-        !m.info->equal(m.op.get(), n.op.get()))
+    if (m.inputs != n.inputs || m.outputs != n.outputs) return false;
+    if (m.info == n.info ? !m.info->equal(m.op.get(), n.op.get()) : !same_regions(m, n))
       return false;
   }
   auto assignments = [](const Graph& g) {

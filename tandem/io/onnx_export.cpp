@@ -436,6 +436,9 @@ void OnnxExporter::write_tandem(const graph::Node& n) {
 void OnnxExporter::write_node(const graph::Node& n) {
   node_ = &n;
   if (graph::has_regions(*n.info)) return write_regions(n);
+  require<NotImplemented>(n.info->name != "while_loop_grad",
+                          "save(): the gradient of a while_loop() cannot be saved: it keeps the "
+                          "loop's steps itself, and no operator of a file stands for it");
   require<NotImplemented>(find_op(n.info->name) == n.info, "save(): a ", n.info->name,
                           " cannot be saved");
   const OnnxRuleFor* rule = rules().find(n.info->name);
@@ -461,6 +464,9 @@ onnx::ValueInfo OnnxExporter::info(const std::string& name, const Spec& spec) co
 
 onnx::Model OnnxExporter::write() {
   graph::Graph& g = *graph_;
+  require<NotImplemented>(g.streams().empty(),
+                          "save(): random numbers inside cond() or while_loop() cannot be saved; "
+                          "draw them outside");
   model_.operator_sets = {{"", 17}};
   model_.producer_name = "tandem";
   model_.graph.name = "tandem";

@@ -69,6 +69,33 @@ Tensor make_view(const Tensor& from, const View& v) {
   return out;
 }
 
+/// A view of a symbolic value, or of any under capture: its memory is that of the handle it was
+/// taken from, as if that were row-major. `data` is as far from the base's as a view of memory
+/// would be, and is not read; so writes to either find the other (ops/inplace.cpp).
+void link_view(const OpInfo& info, const void* op, const Tensor& from, const Tensor& out) {
+  const bool of_view = from.is_symbolic() && from.impl()->has(TensorImpl::is_view);
+  TensorImpl* base = of_view ? from.impl()->base : from.impl();
+  const Tensor shell = new_symbolic(from.spec());
+  if (of_view) {
+    shell.impl()->strides = from.strides();
+    if (!is_contiguous(from.shape(), from.strides()))
+      shell.impl()->flags &= uint8_t(~TensorImpl::contiguous);
+  }
+  View v;
+  if (!info.view(op, shell, v)) return;
+  if (!base->storage) base->storage = new_storage(0, null_device);
+  TensorImpl& t = *out.impl();
+  add_ref(base->refs);
+  t.base = base;
+  add_ref(base->storage->refs);
+  t.storage = base->storage;
+  t.flags |= TensorImpl::is_view;
+  t.view_version = base->storage->version;
+  t.strides = v.strides;
+  const auto start = reinterpret_cast<uintptr_t>(of_view ? from.impl()->data : base->data);
+  t.data = reinterpret_cast<char*>(start + uintptr_t(v.offset * itemsize(from.dtype())));
+}
+
 }  // namespace
 
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
@@ -87,6 +114,7 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
       if (in[i].defined() && in[i].is_symbolic()) recorder = in[i].impl()->extras->recorder.get();
     for (int i = 0; i < n_out; ++i) out[i] = new_symbolic(specs[i]);
     recorder->record(info, op, {in, size_t(n)}, {out, size_t(n_out)});
+    if (info.view) link_view(info, op, in[0], out[0]);
     return;
   }
   for (int i = 0; i < n_out; ++i) out[i] = new_tensor(specs[i]);

@@ -8,6 +8,7 @@
 #include "tandem/op/gate.h"
 #include "tandem/op/kernel.h"
 #include "tandem/op/recorder.h"
+#include "tandem/ops/cast.h"
 #include "tandem/ops/strided.h"
 
 namespace tandem::detail {
@@ -18,7 +19,10 @@ namespace {
 Tensor snapshot(const Tensor& t) {
   Tensor s = alias(t);
   TensorImpl* impl = s.impl();
-  impl->flags |= t.impl()->flags & TensorImpl::needs_grad;
+  // A value of a graph stays what it is: no later write is one to the snapshot.
+  if (t.is_symbolic())
+    if (Storage* mark = std::exchange(impl->storage, nullptr)) drop_ref(mark->refs);
+  impl->flags |= t.impl()->flags & (TensorImpl::needs_grad | TensorImpl::made_in_capture);
   impl->node = t.impl()->node;
   impl->output_nr = t.impl()->output_nr;
   if (impl->node) add_ref(impl->node->refs);
@@ -102,7 +106,10 @@ class SavedHandles {
     for (Found& f : found_) {
       if (!claim(f.node)) continue;  // a pass has come and uses it
       SavedTensor& s = f.node->saved[f.slot];
-      if (ours(s.tensor)) s.tensor.swap(f.replacement);
+      if (ours(s.tensor)) {
+        s.tensor.swap(f.replacement);
+        if (s.tensor.is_symbolic()) s.version = s.tensor.version();
+      }
       f.node->owner.store(0);
     }
     found_.clear();
@@ -181,41 +188,65 @@ bool overlaps_otherwise(const Tensor& t, const Tensor& target) {
            t.shape() == target.shape());
 }
 
+bool is_outside(const Tensor& t) {
+  return !t.impl()->has(TensorImpl::symbolic) && !t.impl()->has(TensorImpl::made_in_capture);
+}
+
+/// The handle holds `value` from now on.
+void bind(const Tensor& target, const Tensor& value) {
+  const TensorExtras& e = *value.impl()->extras;
+  target.impl()->flags |= TensorImpl::symbolic;
+  bind_symbolic(target, e.recorder, e.value);
+  if (value.impl()->node) take_history(target, value);
+}
+
 /// Symbolic values are never overwritten: the handle is pointed at the new one. Whoever saved the
-/// handle sees by its version that the value is another.
+/// handle sees by its version that the value is another. A tensor from outside the recorded
+/// function is assigned to whenever the graph runs.
+void replace_value(const Tensor& target, const Tensor& value, const char* writer) {
+  if (is_outside(target)) return value.impl()->extras->recorder->assign(target, value);
+  TensorImpl& t = *target.impl();
+  if (!t.storage) t.storage = new_storage(0, null_device);
+  bump_version(target, writer);
+  bind(target, value);
+}
+
 void write_symbolic(const OpInfo& info, const void* op, const Tensor& target, Tensors& inputs,
                     unsigned flags, bool tape) {
-  TensorImpl& t = *target.impl();
-  require<NotImplemented>(!t.has(TensorImpl::is_view), info.print(op),
-                          ": in-place write of a symbolic value into a view; use an op that makes "
-                          "a copy");
-  // A tensor from outside the recorded function is assigned to whenever the graph runs.
-  const bool outside = !t.has(TensorImpl::symbolic) && !t.has(TensorImpl::made_in_capture);
-  require<NotImplemented>(!outside || !tape, info.print(op),
+  const TensorImpl& t = *target.impl();
+  const bool view = t.has(TensorImpl::is_view);
+  require<NotImplemented>(!view || t.has(TensorImpl::symbolic), info.print(op),
+                          ": in-place write, in a recorded function, into a view that was made "
+                          "outside; make the view inside");
+  const Tensor whole = view ? base_of(target) : target;
+  require<NotImplemented>(!is_outside(whole) || !tape, info.print(op),
                           ": an in-place write to a tensor from outside the recorded function has "
                           "no gradient there; use NoGrad, or an op that makes a copy");
-  const Tensor before = snapshot(target);
-  for (Tensor& x : inputs)
-    if (x.is_same(target) && !outside) x = before;
+  // What the gradient will read is what was there before.
+  for (Tensor& x : inputs) {
+    if (!x.defined() || family(x.impl()) != family(&t) || is_outside(x) || is_leaf_with_gradient(x))
+      continue;
+    x = tape && !x.is_symbolic() ? keep(x) : snapshot(x);
+  }
   const int n = int(inputs.size());
   Spec spec;
   Tensor result;
   compute(info, op, inputs.data(), n, flags, &spec, &result, 1);
+  const auto& recorder = result.impl()->extras->recorder;
+  require<NotImplemented>(!whole.is_symbolic() || whole.impl()->extras->recorder == recorder,
+                          "cond() and while_loop(): an in-place write to a ",
+                          to_string(whole.spec()),
+                          " from outside the branch; give the new value as a result");
   if (tape) record_node(info, op, inputs.data(), n, &result, 1);
-  const TensorExtras& e = *result.impl()->extras;
-  if (outside) return e.recorder->assign(target, result);
-  if (t.data) {  // made while recording; the memory stays behind
-    bump_version(target, info.name.data());
-  } else {
-    Storage* mark = new_storage(0, null_device);
-    mark->version = target.version() + 1;
-    mark->writer = info.name.data();
-    if (Storage* old = std::exchange(t.storage, mark); old && drop_ref(old->refs))
-      delete_storage(old);
-  }
-  t.flags |= TensorImpl::symbolic;
-  bind_symbolic(target, e.recorder, e.value);
-  if (tape) take_history(target, result);
+  if (result.dtype() != target.dtype()) result = apply(Cast{target.dtype()}, {result});
+  if (!view) return replace_value(target, result, info.name.data());
+
+  const StridedScatter scatter{target.strides(), element_offset(target, whole)};
+  const Tensor before = is_outside(whole)              ? whole
+                        : tape && !whole.is_symbolic() ? keep(whole)
+                                                       : snapshot(whole);
+  replace_value(whole, apply(scatter, {before, result}), info.name.data());
+  refresh_view(target);
 }
 
 /// The history of a tensor, a region of which becomes `part`, as a handle that has it.
@@ -327,6 +358,13 @@ void refresh_view(const Tensor& view) {
   TensorImpl* v = view.impl();
   if (!v->storage || v->view_version == v->storage->version) return;
   v->view_version = v->storage->version;
+  if (v->has(TensorImpl::symbolic)) {
+    const Tensor base = base_of(view);
+    const CaptureScope scope(*v->extras->recorder);
+    const EnableGrad on;
+    bind(view, apply(AsStrided{view.shape(), view.strides(), element_offset(view, base)}, {base}));
+    return;
+  }
   if (!v->base->has(TensorImpl::needs_grad) || !v->base->node) return;
   const Tensor base = base_of(view);
   const AsStrided region{view.shape(), view.strides(), element_offset(view, base)};

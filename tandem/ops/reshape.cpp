@@ -1,8 +1,10 @@
 #include "tandem/ops/reshape.h"
 
 #include "tandem/core/captured.h"
+#include "tandem/core/tensor_extras.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
+#include "tandem/op/recorder.h"
 #include "tandem/ops/sum.h"
 
 namespace tandem {
@@ -236,7 +238,14 @@ Tensor unsqueeze(const Tensor& x, int axis) {
 }
 
 namespace detail {
-Tensor captured_full(const Shape& shape, const Tensor& value) { return expand(value, shape); }
+Tensor captured_full(const Shape& shape, const Tensor& value) {
+  const Tensor all = expand(value, shape);
+  if (!all.is_symbolic()) return all;
+  // A tensor of its own, not a view of one number.
+  const Tensor own = new_symbolic(all.spec());
+  bind_symbolic(own, all.impl()->extras->recorder, all.impl()->extras->value);
+  return own;
+}
 }  // namespace detail
 
 }  // namespace tandem

@@ -1,0 +1,219 @@
+// The gradient of a recorded loop, and its derivatives.
+#include <utility>
+
+#include "tandem/autograd/autograd.h"
+#include "tandem/core/factory.h"
+#include "tandem/graph/control_flow_node.h"
+#include "tandem/op/copy.h"
+#include "tandem/op/gate.h"
+#include "tandem/op/recorder.h"
+#include "tandem/ops/add.h"
+
+namespace tandem::graph {
+namespace {
+
+/// The derivative of a loop of some order as a node. Inputs: those of the next lower order (order
+/// 0 is the loop itself), then gradients of its floating results. Results: one for each floating
+/// input of the lower order.
+struct LoopGradient {
+  OpInfo info;
+  std::shared_ptr<const ControlFlow> loop;
+  int order = 1;
+  size_t lower = 0;                   ///< inputs of the next lower order
+  std::shared_ptr<RegionGraph> body;  ///< order 1: of (body's inputs, gradients) to the gradients
+};
+struct HeldGradient {
+  std::shared_ptr<const LoopGradient> node;
+};
+const LoopGradient& gradient_of(const void* op) {
+  return *static_cast<const HeldGradient*>(op)->node;
+}
+
+Tensors floating(Inputs list) {
+  Tensors some;
+  for (const Tensor& t : list)
+    if (is_floating(t.dtype())) some.push_back(t);
+  return some;
+}
+
+size_t loop_inputs(const ControlFlow& n) {
+  return n.first->inputs() + n.second->inputs() - size_t(n.variables);
+}
+
+void infer_gradient(const void* op, Specs in, Spec* out) {
+  for (int i = 0, k = 0; i < int(gradient_of(op).lower); ++i)
+    if (is_floating(in[i].dtype)) out[k++] = in[i];
+}
+
+/// Forward once more, keeping every iteration's variables, then backward through the body's
+/// gradient.
+Tensors first_derivative(const LoopGradient& g, Inputs in) {
+  const ControlFlow& n = *g.loop;
+  const Inputs loop_in = in.first(g.lower), body_in = n.of_first(loop_in);
+  Tensors d(in.begin() + std::ptrdiff_t(g.lower), in.end());
+  std::vector<Tensors> history;
+  iterate(n, loop_in, [&](const Tensors& vars) { history.push_back(vars); });
+  const size_t n_vars = d.size();
+  Tensors outer;  // gradients of what the body uses besides
+  for (const Tensor& t : floating(body_in)) outer.push_back(zeros_like(t));
+  for (size_t i = history.size(); i-- > 0;) {
+    const Tensors args = joined(joined(history[i], body_in), d);
+    const Tensors step = g.body->run({args.data(), args.size()});
+    for (size_t k = 0; k < n_vars; ++k) d[k] = step[k];
+    for (size_t k = 0; k < outer.size(); ++k) outer[k] = outer[k] + step[n_vars + k];
+    history.pop_back();
+  }
+  return joined(d, outer);
+}
+
+/// The loop, op by op on the tape.
+Tensors run_on_tape(const ControlFlow& n, Inputs in) {
+  std::vector<Spec> specs;
+  for (const Tensor& t : in.first(n.first->inputs())) specs.push_back(t.spec());
+  const auto body = with_input_specs(*n.first->graph(), specs);
+  Tensors vars(in.begin(), in.begin() + std::ptrdiff_t(n.variables));
+  for (int64_t i = 0; n.maximum < 0 || i < n.maximum; ++i) {
+    const Tensors c = joined(vars, n.of_second(in));
+    if (!truth(n.second->run({c.data(), c.size()})[0])) break;
+    const Tensors b = joined(vars, n.of_first(in));
+    vars = body->run({b.data(), b.size()});
+  }
+  return vars;
+}
+
+/// A derivative of that order by the tape: what it gives has a history when `create` and its inputs
+/// want a gradient.
+Tensors derivative_on_tape(const ControlFlow& n, int order, Inputs in, bool create) {
+  if (order == 0) return run_on_tape(n, in);
+  size_t lower = loop_inputs(n), results = floating(in.first(size_t(n.variables))).size();
+  for (int k = 1; k < order; ++k) {
+    const size_t gradients = floating(in.first(lower)).size();
+    lower += std::exchange(results, gradients);
+  }
+  Tensors given, wanted;
+  for (const Tensor& t : in.first(lower)) {
+    given.push_back(t);
+    if (!is_floating(t.dtype())) continue;
+    if (!t.requires_grad()) given.back() = detail::alias(t).requires_grad_();
+    wanted.push_back(given.back());
+  }
+  const Tensors all =
+      floating(derivative_on_tape(n, order - 1, {given.data(), given.size()}, true));
+  Tensors roots, seeds, found(wanted.size());
+  for (size_t k = 0; k < all.size(); ++k)
+    if (all[k].requires_grad()) {
+      roots.push_back(all[k]);
+      seeds.push_back(in[lower + k]);
+    }
+  if (!roots.empty())
+    found = grad({roots.data(), roots.size()}, {wanted.data(), wanted.size()},
+                 {seeds.data(), seeds.size()}, {.create_graph = create, .allow_unused = true});
+  for (size_t k = 0; k < found.size(); ++k)
+    if (!found[k].defined()) found[k] = zeros_like(wanted[k]);
+  return found;
+}
+
+void run_gradient(const void* op, Inputs in, Outputs out) {
+  const LoopGradient& g = gradient_of(op);
+  Tensors found;
+  if (g.order == 1) {
+    found = first_derivative(g, in);
+  } else {
+    const detail::Uncaptured now;
+    const EnableGrad on;
+    Tensors own;  // whatever history the inputs have, it ends here
+    for (const Tensor& t : in) own.push_back(detail::alias(t));
+    found = derivative_on_tape(*g.loop, g.order, {own.data(), own.size()}, false);
+  }
+  for (size_t k = 0; k < out.size(); ++k)
+    // The condition is not differentiable.
+    detail::copy_data(out[k], k < found.size() ? found[k] : zeros_like(out[k]));
+}
+
+std::shared_ptr<RegionGraph> body_gradient(const ControlFlow& n, Inputs dy) {
+  auto g = Graph::make();
+  const Graph& body = *n.first->graph();
+  const detail::CaptureScope scope(*g);
+  Tensors inputs, given;
+  for (size_t i = 0; i < body.inputs().size(); ++i)
+    inputs.push_back(g->input(cat("in", i), body.value(body.inputs()[i]).spec));
+  for (size_t i = 0; i < dy.size(); ++i) given.push_back(g->input(cat("d", i), dy[i].spec()));
+  const Tensors found =
+      region_gradients(body, {inputs.data(), inputs.size()}, {given.data(), given.size()});
+  for (size_t i = 0; i < found.size(); ++i) g->output(cat("g", i), found[i]);
+  return std::make_shared<RegionGraph>(std::move(g));
+}
+
+void gradient_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx);
+
+std::shared_ptr<LoopGradient> make_gradient(std::shared_ptr<const ControlFlow> loop, int order,
+                                            size_t lower, int results) {
+  auto node = std::make_shared<LoopGradient>();
+  OpInfo& r = node->info;
+  r = region_row("while_loop_grad", results);
+  r.infer = infer_gradient;
+  r.cpu = run_gradient;
+  r.vjp = gradient_vjp;
+  r.copy = [](void* to, const void* from) {
+    new (to) HeldGradient(*static_cast<const HeldGradient*>(from));
+  };
+  r.destroy = [](void* o) { static_cast<HeldGradient*>(o)->~HeldGradient(); };
+  r.print = [](const void* o) { return cat("while_loop_grad(order=", gradient_of(o).order, ")"); };
+  r.hash = [](const void* o) { return uint64_t(reinterpret_cast<uintptr_t>(&gradient_of(o))); };
+  r.equal = [](const void* a, const void* b) { return &gradient_of(a) == &gradient_of(b); };
+  node->loop = std::move(loop);
+  node->order = order;
+  node->lower = lower;
+  return node;
+}
+
+/// The node of that order on the inputs of the next lower order and gradients of its results.
+Tensors apply_gradient(const std::shared_ptr<const ControlFlow>& loop, int order, Inputs in,
+                       Inputs dy) {
+  const auto node = make_gradient(loop, order, in.size(), int(floating(in).size()));
+  if (order == 1) node->body = body_gradient(*loop, dy);
+  const HeldGradient op{node};
+  const Tensors args = joined(in, dy);
+  return detail::apply_all(node->info, &op, args.data(), int(args.size()));
+}
+
+void gradient_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx) {
+  const LoopGradient& g = gradient_of(op);
+  Tensors in;
+  for (int i = 0; i < saved.size(); ++i) in.push_back(saved.in(i));
+  const Tensors found =
+      apply_gradient(g.loop, g.order + 1, {in.data(), in.size()}, {dy.data(), dy.size()});
+  size_t k = 0;
+  for (const Tensor& t : in) dx.push_back(is_floating(t.dtype()) ? found[k++] : Tensor());
+}
+
+}  // namespace
+
+Tensors while_gradients(const std::shared_ptr<const ControlFlow>& loop, Inputs in,
+                        const Tensors& dy) {
+  return apply_gradient(loop, 1, in, {dy.data(), dy.size()});
+}
+
+bool is_loop_gradient(const OpInfo& info) { return info.infer == infer_gradient; }
+
+LoopDerivative loop_derivative(const void* op) {
+  return {gradient_of(op).loop, gradient_of(op).order};
+}
+
+std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const ControlFlow>& loop,
+                                std::span<const AxisLength> lengths, const OpInfo*& row) {
+  const LoopGradient& g = gradient_of(op);
+  const auto fresh = make_gradient(loop, g.order, g.lower, g.info.outputs);
+  if (g.body) fresh->body = std::make_shared<RegionGraph>(specialise(*g.body->graph(), lengths));
+  row = &fresh->info;
+  const HeldGradient held{fresh};
+  return copy_record(fresh->info, &held);
+}
+
+bool same_loop_gradient(const void* a, const void* b) {
+  const LoopGradient &x = gradient_of(a), &y = gradient_of(b);
+  return x.order == y.order && x.lower == y.lower && same_control_flow(*x.loop, *y.loop) &&
+         (!x.body || same_structure(*x.body->graph(), *y.body->graph()));
+}
+
+}  // namespace tandem::graph
