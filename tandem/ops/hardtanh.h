@@ -41,7 +41,7 @@ struct HardtanhGrad {
 
   template <class A>
   TANDEM_FN A point(A dy, A x) const {
-    return (bool(x <= A(min_val)) | bool(x >= A(max_val))) ? A(0) : dy;
+    return ((x <= A(min_val)) | (x >= A(max_val))) ? A(0) : dy;
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;

@@ -15,7 +15,7 @@ struct LogicalAnd {
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
-    return bool(x != A(0)) & bool(y != A(0));
+    return (x != A(0)) & (y != A(0));
   }
 
   static Samples<LogicalAnd> samples();
@@ -32,7 +32,7 @@ struct LogicalOr {
 
   template <class A>
   TANDEM_FN bool point(A x, A y) const {
-    return bool(x != A(0)) | bool(y != A(0));
+    return (x != A(0)) | (y != A(0));
   }
 
   static Samples<LogicalOr> samples();

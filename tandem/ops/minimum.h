@@ -15,7 +15,7 @@ struct Minimum {
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    return (bool(x < y) | bool(x != x)) ? x : y;
+    return ((x < y) | (x != x)) ? x : y;
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;
@@ -33,7 +33,7 @@ struct Maximum {
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    return (bool(x > y) | bool(x != x)) ? x : y;
+    return ((x > y) | (x != x)) ? x : y;
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;
