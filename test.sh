@@ -10,7 +10,7 @@ PACKAGES=(g++ cmake ninja-build libdnnl-dev zlib1g-dev nlohmann-json3-dev libpro
 
 usage() {
   cat <<TEXT
-usage: ./test.sh [--help] [--ci | --full] [--no-install] [--no-judges]
+usage: ./test.sh [--help] [--asan | --full] [--no-install] [--no-judges]
 
   1. installs the Debian packages that are missing (apt-get; with sudo when not root):
 $(printf '%s ' "${PACKAGES[@]}" | fold -s -w 85 | sed 's/^/     /')
@@ -18,7 +18,7 @@ $(printf '%s ' "${PACKAGES[@]}" | fold -s -w 85 | sed 's/^/     /')
   3. runs tools/check: format, warnings with g++ and clang, headers, layers, budgets
   4. builds everything in build/release and runs every test: the C++ tests, the examples' numbers,
      three install consumers, the code in the docs, the judges
-  --ci          and the C++ tests again under the address and undefined-behaviour sanitizers
+  --asan        and the C++ tests again under the address and undefined-behaviour sanitizers
   --full        and, after those, under the thread sanitizer and in the debug build
   --no-install  leaves the packages as they are
   --no-judges   without build/venv; tests that need it are skipped, and say so
@@ -37,7 +37,7 @@ for argument in "$@"; do
       usage
       exit 0
       ;;
-    --ci) presets=(asan) ;;
+    --asan) presets=(asan) ;;
     --full) presets=(asan tsan debug) ;;
     --no-install) install=no ;;
     --no-judges) judges=no ;;
