@@ -18,25 +18,43 @@ namespace {
 template <class T>
 using Index = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
 
-constexpr int64_t kBlock = 256;
 constexpr int64_t kLanes = 16;
 
-// Whole windows of a fixed size: outputs [begin, end) of one row, x at the row's first window.
-template <int KH, int KW, int S, class T>
-TANDEM_ALWAYS_INLINE void max_span(int32_t begin, int32_t end, const T* __restrict x, int64_t w,
-                                   int64_t corner, T* __restrict y, Index<T>* __restrict index) {
-  const auto start = static_cast<Index<T>>(corner);
-  const auto down = static_cast<Index<T>>(w);
-  for (int32_t j = begin; j < end; ++j) {
-    T most = x[j * S];
-    Index<T> at = start + static_cast<Index<T>>(j) * S;
-    const Index<T> first = at;
+// A row of the input, cut into S parts: with as many as windows step columns, one element of every
+// window is one run of memory. What lies outside of the input is -inf: no window takes it.
+template <int S, class T>
+TANDEM_ALWAYS_INLINE void split_body(const T* __restrict x, int64_t w, int64_t pad, int64_t length,
+                                     T* __restrict to) {
+  for (int64_t part = 0; part < S; ++part, to += length) {
+    const int64_t shift = part - pad;
+    const int64_t begin = std::min(shift < 0 ? (S - 1 - shift) / S : 0, length);
+    const int64_t end = std::clamp((w - shift + S - 1) / S, begin, length);
+    std::fill_n(to, begin, -std::numeric_limits<T>::infinity());
+    for (int64_t j = begin; j < end; ++j) to[j] = x[j * S + shift];
+    std::fill_n(to + end, length - end, -std::numeric_limits<T>::infinity());
+  }
+}
+
+// `whole` outputs of one row, whole vectors of them, from KH rows of P such parts; `first` is where
+// each window's first element inside of the input lies, `corner` that of the first window, inside
+// or not.
+template <int KH, int KW, int S, int P, class T>
+TANDEM_ALWAYS_INLINE void max_body(int64_t whole, const T* const* rows, int64_t length, int64_t w,
+                                   int64_t corner, const Index<T>* __restrict first,
+                                   int64_t first_row, T* __restrict y, Index<T>* __restrict index) {
+  const auto start = static_cast<Index<T>>(corner), down = static_cast<Index<T>>(w);
+  const auto above = static_cast<Index<T>>(first_row);
+  const auto n = static_cast<int32_t>(whole);
+  for (int32_t j = 0; j < n; ++j) {
+    T most = -std::numeric_limits<T>::infinity();
+    Index<T> at = above + first[j];
+    const Index<T> here = start + static_cast<Index<T>>(j) * S;
     for (int r = 0; r < KH; ++r) {
       for (int q = 0; q < KW; ++q) {
-        const T v = x[r * w + j * S + q];
+        const T v = rows[r][P == 1 ? j * S + q : q % P * length + j + q / P];
         const bool take = (v > most) | (v != v);
         most = take ? v : most;
-        at = take ? first + static_cast<Index<T>>(r) * down + q : at;
+        at = take ? here + static_cast<Index<T>>(r) * down + q : at;
       }
     }
     y[j] = most;
@@ -44,59 +62,52 @@ TANDEM_ALWAYS_INLINE void max_span(int32_t begin, int32_t end, const T* __restri
   }
 }
 
-// Spans of constant length leave no remainder to do one by one.
-template <int KH, int KW, int S, class T>
-TANDEM_ALWAYS_INLINE void max_body(int64_t count, const T* __restrict x, int64_t w, int64_t corner,
-                                   T* __restrict y, Index<T>* __restrict index) {
-  const auto n = static_cast<int32_t>(count);
-  int32_t j = 0;
-  for (; j + kLanes <= n; j += kLanes) {
-    max_span<KH, KW, S>(0, kLanes, x + j * S, w, corner + j * S, y + j, index + j);
-  }
-  max_span<KH, KW, S>(j, n, x, w, corner, y, index);
-}
-
 template <class T>
-using MaxRow = void (*)(int64_t, const T*, int64_t, int64_t, T*, Index<T>*);
+struct MaxKernels {
+  int parts = 0;  // 0: no kernel for this window
+  void (*split)(const T*, int64_t, int64_t, int64_t, T*) = nullptr;
+  void (*row)(int64_t, const T* const*, int64_t, int64_t, int64_t, const Index<T>*, int64_t, T*,
+              Index<T>*) = nullptr;
+};
 
-template <int KH, int KW, int S, class T>
-void max_baseline(int64_t n, const T* x, int64_t w, int64_t corner, T* y, Index<T>* index) {
-  max_body<KH, KW, S>(n, x, w, corner, y, index);
-}
-
-#if TANDEM_X86
-template <int KH, int KW, int S, class T>
-TANDEM_TARGET_AVX2 void max_avx2(int64_t n, const T* x, int64_t w, int64_t corner, T* y,
-                                 Index<T>* index) {
-  max_body<KH, KW, S>(n, x, w, corner, y, index);
-}
-
-template <int KH, int KW, int S, class T>
-TANDEM_TARGET_AVX512 void max_avx512(int64_t n, const T* x, int64_t w, int64_t corner, T* y,
-                                     Index<T>* index) {
-  max_body<KH, KW, S>(n, x, w, corner, y, index);
-}
-#endif
-
-template <int KH, int KW, int S, class T>
-MaxRow<T> max_row() {
-#if TANDEM_X86
-  if (isa() == Isa::avx512) return &max_avx512<KH, KW, S, T>;
-  if (isa() == Isa::avx2) return &max_avx2<KH, KW, S, T>;
-#endif
-  return &max_baseline<KH, KW, S, T>;
-}
-
-// The usual windows have a kernel; null for all others.
-template <class T>
-MaxRow<T> max_kernel(const PoolShape& s) {
-  if (s.dil_h != 1 || s.dil_w != 1 || s.h * s.w >= std::numeric_limits<int32_t>::max()) {
-    return nullptr;
+#define TANDEM_MAX_KERNELS(suffix, target)                                                    \
+  template <int S, class T>                                                                   \
+  target void split_##suffix(const T* x, int64_t w, int64_t pad, int64_t length, T* to) {     \
+    split_body<S>(x, w, pad, length, to);                                                     \
+  }                                                                                           \
+  template <int KH, int KW, int S, int P, class T>                                            \
+  target void max_##suffix(int64_t n, const T* const* rows, int64_t length, int64_t w,        \
+                           int64_t corner, const Index<T>* first, int64_t first_row, T* y,    \
+                           Index<T>* index) {                                                 \
+    const T* copy[KH];                                                                        \
+    std::copy_n(rows, KH, copy);                                                              \
+    max_body<KH, KW, S, P>(n / kLanes * kLanes, copy, length, w, corner, first, first_row, y, \
+                           index);                                                            \
   }
-  if (s.kh == 2 && s.kw == 2 && s.stride_w == 2) return max_row<2, 2, 2, T>();
-  if (s.kh == 3 && s.kw == 3 && s.stride_w == 2) return max_row<3, 3, 2, T>();
-  if (s.kh == 3 && s.kw == 3 && s.stride_w == 1) return max_row<3, 3, 1, T>();
-  return nullptr;
+TANDEM_MAX_KERNELS(baseline, )
+#if TANDEM_X86
+TANDEM_MAX_KERNELS(avx2, TANDEM_TARGET_AVX2)
+TANDEM_MAX_KERNELS(avx512, TANDEM_TARGET_AVX512)
+#endif
+#undef TANDEM_MAX_KERNELS
+
+template <int KH, int KW, int S, int P, class T>
+MaxKernels<T> max_kernels_for() {
+#if TANDEM_X86
+  if (isa() == Isa::avx512) return {P, &split_avx512<P, T>, &max_avx512<KH, KW, S, P, T>};
+  if (isa() == Isa::avx2) return {P, &split_avx2<P, T>, &max_avx2<KH, KW, S, P, T>};
+#endif
+  return {P, &split_baseline<P, T>, &max_baseline<KH, KW, S, P, T>};
+}
+
+// The usual windows have kernels. Where windows do not overlap, a cut would be used only once.
+template <class T>
+MaxKernels<T> max_kernels(const PoolShape& s) {
+  if (s.dil_h != 1 || s.dil_w != 1 || s.h * s.w >= std::numeric_limits<int32_t>::max()) return {};
+  if (s.kh == 2 && s.kw == 2 && s.stride_w == 2) return max_kernels_for<2, 2, 2, 1, T>();
+  if (s.kh == 3 && s.kw == 3 && s.stride_w == 2) return max_kernels_for<3, 3, 2, 2, T>();
+  if (s.kh == 3 && s.kw == 3 && s.stride_w == 1) return max_kernels_for<3, 3, 1, 1, T>();
+  return {};
 }
 
 template <class T>
@@ -121,47 +132,73 @@ void max_window(const PoolShape& s, const T* plane, int64_t oh, int64_t ow, T* y
   if (index != nullptr) *index = at;
 }
 
-// Outputs [begin, end) along one axis whose windows lie wholly inside the input.
-struct Inside {
-  int64_t begin, end;
-
-  Inside(int64_t size, int64_t out, int64_t k, int64_t stride, int64_t pad, int64_t dil)
-      : begin(std::min((pad + stride - 1) / stride, out)), end(begin) {
-    const int64_t last = size + pad - (k - 1) * dil - 1;
-    if (last >= 0) end = std::clamp(last / stride + 1, begin, out);
-  }
-};
-
-// `end_of_x` is that of all planes: short rows are done as whole spans where that reads nothing
-// beyond.
 template <class T>
-void max_plane(const PoolShape& s, MaxRow<T> kernel, const Inside& rows, const Inside& cols,
-               const T* plane, const T* end_of_x, T* y, int64_t* index) {
-  T most[kBlock];
-  Index<T> at[kBlock];
+void max_plane(const PoolShape& s, const T* plane, T* y, int64_t* index) {
   for (int64_t i = 0; i < s.out_h; ++i) {
-    const bool fast = kernel != nullptr && i >= rows.begin && i < rows.end;
-    const int64_t begin = fast ? cols.begin : s.out_w, end = fast ? cols.end : s.out_w;
-    T* yr = y + i * s.out_w;
-    int64_t* ir = index == nullptr ? nullptr : index + i * s.out_w;
-    const auto slow = [&](int64_t from, int64_t to) {
-      for (int64_t j = from; j < to; ++j) {
-        max_window(s, plane, i, j, yr + j, ir == nullptr ? nullptr : ir + j);
-      }
-    };
-    slow(0, begin);
-    for (int64_t j = begin; j < end; j += kBlock) {
-      const int64_t count = std::min(kBlock, end - j);
-      const int64_t corner = (i * s.stride_h - s.pad_h) * s.w + j * s.stride_w - s.pad_w;
-      const int64_t whole = (count + kLanes - 1) / kLanes * kLanes;
-      const int64_t reach = corner + (s.kh - 1) * s.w + (whole - 1) * s.stride_w + s.kw;
-      kernel(reach <= end_of_x - plane ? whole : count, plane + corner, s.w, corner, most, at);
-      std::copy_n(most, count, yr + j);
-      if (ir != nullptr) std::copy_n(at, count, ir + j);
+    for (int64_t j = 0; j < s.out_w; ++j, ++y) {
+      max_window(s, plane, i, j, y, index == nullptr ? nullptr : index++);
     }
-    slow(end, s.out_w);
   }
 }
+
+// The last kh rows of the input lie split in a ring; each is split once. Rows that need neither
+// cuts nor borders are read where they are, unless that would read beyond the last plane.
+template <class T>
+class MaxRows {
+ public:
+  MaxRows(const PoolShape& s, const MaxKernels<T>& kernels, const T* end_of_x)
+      : s_(s),
+        kernels_(kernels),
+        end_of_x_(end_of_x),
+        whole_((s.out_w + kLanes - 1) / kLanes * kLanes),
+        reach_((whole_ - 1) * s.stride_w + s.kw),
+        length_((reach_ + kernels.parts - 1) / kernels.parts),
+        plain_(kernels.parts == 1 && s.pad_w == 0 && (s.out_w - 1) * s.stride_w + s.kw <= s.w),
+        ring_(static_cast<size_t>(s.kh * kernels.parts * length_) * sizeof(T)),
+        results_(static_cast<size_t>(whole_) * (sizeof(T) + 2 * sizeof(Index<T>))) {
+    for (int64_t j = 0; j < whole_; ++j) {
+      first()[j] = static_cast<Index<T>>(std::max<int64_t>(j * s.stride_w - s.pad_w, 0));
+    }
+  }
+
+  void plane(const T* x, T* y, int64_t* index) const {
+    int64_t next = -s_.pad_h;
+    for (int64_t i = 0; i < s_.out_h; ++i, y += s_.out_w) {
+      const int64_t top = i * s_.stride_h - s_.pad_h;
+      const T* rows[kMostRows];
+      for (int64_t r = 0; r < s_.kh; ++r) {
+        const int64_t at = top + r;
+        const bool inside = at >= 0 && at < s_.h;
+        rows[r] = inside ? x + at * s_.w : x;
+        if (plain_ && inside && rows[r] + reach_ <= end_of_x_) continue;
+        T* split = ring_.as<T>() + (at + s_.pad_h) % s_.kh * kernels_.parts * length_;
+        if (at >= next) kernels_.split(rows[r], inside ? s_.w : 0, s_.pad_w, length_, split);
+        rows[r] = split;
+      }
+      next = std::max(next, top + s_.kh);
+      kernels_.row(whole_, rows, length_, s_.w, top * s_.w - s_.pad_w, first(),
+                   std::max<int64_t>(top, 0) * s_.w, most(), at());
+      std::copy_n(most(), s_.out_w, y);
+      if (index == nullptr) continue;
+      std::copy_n(at(), s_.out_w, index);
+      index += s_.out_w;
+    }
+  }
+
+ private:
+  static constexpr int64_t kMostRows = 3;
+
+  T* most() const { return results_.as<T>(); }
+  Index<T>* at() const { return reinterpret_cast<Index<T>*>(most() + whole_); }
+  Index<T>* first() const { return at() + whole_; }
+
+  const PoolShape& s_;
+  const MaxKernels<T>& kernels_;
+  const T* end_of_x_;
+  int64_t whole_, reach_, length_;
+  bool plain_;
+  Scratch ring_, results_;
+};
 
 int64_t plane_grain(int64_t per_plane) {
   return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, per_plane));
@@ -326,14 +363,19 @@ Average adaptive(int64_t planes, int64_t h, int64_t w, int64_t out_h, int64_t ou
 
 template <class T>
 void max_pool2d(const PoolShape& s, const T* x, T* y, int64_t* indices) {
-  const MaxRow<T> kernel = max_kernel<T>(s);
-  const Inside rows(s.h, s.out_h, s.kh, s.stride_h, s.pad_h, s.dil_h);
-  const Inside cols(s.w, s.out_w, s.kw, s.stride_w, s.pad_w, s.dil_w);
+  const MaxKernels<T> kernels = max_kernels<T>(s);
   const int64_t out = s.out_h * s.out_w;
   parallel_for(s.planes, plane_grain(out * s.kh * s.kw), [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      max_plane(s, kernel, rows, cols, x + p * s.h * s.w, x + s.planes * s.h * s.w, y + p * out,
-                indices == nullptr ? nullptr : indices + p * out);
+    const auto each = [&](const auto& run) {
+      for (int64_t p = begin; p < end; ++p) {
+        run(x + p * s.h * s.w, y + p * out, indices == nullptr ? nullptr : indices + p * out);
+      }
+    };
+    if (kernels.parts == 0) {
+      each([&](const T* plane, T* to, int64_t* index) { max_plane(s, plane, to, index); });
+    } else {
+      const MaxRows<T> rows(s, kernels, x + s.planes * s.h * s.w);
+      each([&](const T* plane, T* to, int64_t* index) { rows.plane(plane, to, index); });
     }
   });
 }
