@@ -98,6 +98,26 @@ TEST(Pointwise, PowersByNumberAreThePowersByTensor) {
             "pow(): the integer tensor has no power -1; convert it to a floating type");
 }
 
+TEST(Pointwise, GradientsOfPowersHaveTheResultsPrecision) {
+  // A number beside f64, and an integer base: both would be f32 by themselves.
+  Tensor x = tensor({1.7, 0.3});
+  x.requires_grad_();
+  EXPECT_NEAR(values<double>(grad(sum(pow(x, 3.7)), x))[0], 15.502930917759832, 1e-13);
+  EXPECT_NEAR(values<double>(grad(sum(pow(x, 3.7)), x))[1], 0.14336036954322806, 1e-15);
+  Tensor y = tensor({0.3, 1.1});
+  y.requires_grad_();
+  EXPECT_NEAR(values<double>(grad(sum(pow(tensor({3, 7}), y)), y))[0], 1.5274986285401153, 1e-14);
+}
+
+TEST(Pointwise, NothingLiesWithinBoundsThatAreNaN) {
+  Tensor x = tensor({1.f, -2.f, NAN});
+  x.requires_grad_();
+  for (const Tensor& y : {clamp(x, NAN, 1), clamp(x, -1, NAN), clamp(x, NAN)}) {
+    for (const float v : values<float>(y)) EXPECT_TRUE(std::isnan(v));
+    EXPECT_EQ(values<float>(grad(sum(y), x)), (std::vector<float>{0, 0, 0}));
+  }
+}
+
 TEST(Pointwise, WiderZeroDimensionalTensorsAreConvertedFirst) {
   const Tensor x = tensor({1, 100, 254, 255}).to(u8);
   const Tensor y = reshape(tensor({int64_t(-2)}), {});

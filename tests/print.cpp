@@ -36,6 +36,9 @@ TEST(Print, StreamsStridesAndWhatHasNoData) {
   std::ostringstream stream;
   stream << transpose(tensor({{1.f, 2.f}, {3.f, 4.5f}}), 0, 1) << '\n';
   EXPECT_EQ(stream.str(), "[[1.  3. ]\n [2.  4.5]]\n");
+  stream.str("");
+  stream << zeros({2, 3}, i64).shape() << bf16 << zeros({2}).spec();
+  EXPECT_EQ(stream.str(), "[2, 3]bf16f32[2]");
   EXPECT_EQ(to_string(zeros({0, 3})), "[], shape=[0, 3]");
   EXPECT_EQ(to_string(zeros({0}, i64)), "[], dtype=i64");
   EXPECT_EQ(to_string(Tensor()), "undefined");

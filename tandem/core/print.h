@@ -20,11 +20,20 @@ TANDEM_API std::string to_string(const Tensor& t, const PrintOptions& options = 
 /// Writes `to_string(t)` and a line end to standard output.
 TANDEM_API void print(const Tensor& t, const PrintOptions& options = {});
 
-/// `std::cout << t`, for any stream of characters, without a stream header here.
-template <class Stream, std::same_as<Tensor> T>
+namespace detail {
+template <class T>
+concept Printable = std::same_as<T, Tensor> || std::same_as<T, Shape> || std::same_as<T, DType> ||
+    std::same_as<T, Spec>;
+}
+
+/// `std::cout << t << t.shape() << t.dtype()`, for any stream of characters, without a stream
+/// header here.
+template <class Stream, detail::Printable T>
 requires requires(Stream& s, const char* p) { s.write(p, 1); }
 Stream& operator<<(Stream& stream, const T& t) {
-  const std::string text = to_string(t);
+  std::string text;
+  if constexpr (std::same_as<T, DType>) text = name(t);
+  else text = to_string(t);
   stream.write(text.data(), static_cast<std::ptrdiff_t>(text.size()));
   return stream;
 }

@@ -1,5 +1,6 @@
 #include "tandem/ops/clamp.h"
 
+#include <cmath>
 #include <limits>
 
 #include "tandem/op/kernel.h"
@@ -33,6 +34,16 @@ struct ClampPoint {
   }
 };
 
+struct NanPoint {
+  static constexpr Result result = Result::same;
+  double nan;
+
+  template <class A>
+  TANDEM_FN A point(A) const {
+    return A(nan);
+  }
+};
+
 struct ClampGradPoint {
   static constexpr Result result = Result::floating;
   double min, max;  // NaN: absent
@@ -59,7 +70,8 @@ Spec Clamp::infer(Specs in) const {
 
 void Clamp::cpu(Inputs in, Outputs out) const {
   const ClampPoint f{min.value_or(-HUGE_VAL), max.value_or(HUGE_VAL)};
-  detail::point_run(f, in, out[0]);
+  if (std::isnan(f.min) || std::isnan(f.max)) detail::point_run(NanPoint{NAN}, in, out[0]);
+  else detail::point_run(f, in, out[0]);
 }
 
 Tensors Clamp::vjp(const Saved& s, const Tensor& dy) const {
@@ -87,7 +99,9 @@ Spec ClampGrad::infer(Specs in) const {
 }
 
 void ClampGrad::cpu(Inputs in, Outputs out) const {
-  const ClampGradPoint f{min.value_or(NAN), max.value_or(NAN)};
+  // Nothing lies within a bound that is NaN.
+  const bool none = (min && std::isnan(*min)) || (max && std::isnan(*max));
+  const ClampGradPoint f{none ? HUGE_VAL : min.value_or(NAN), max.value_or(NAN)};
   detail::point_run(f, in, out[0]);
 }
 

@@ -6,8 +6,8 @@
 namespace tandem {
 
 /// x limited to [min, max]; either bound may be absent. NaN stays NaN; everything is max where min
-/// exceeds max. Whole bounds keep integers integers (booleans give i64), others make them f32.
-/// Errors: ValueError when both bounds are absent.
+/// exceeds max, and NaN where a bound is. Whole bounds keep integers integers (booleans give i64),
+/// others make them f32. Errors: ValueError when both bounds are absent.
 struct Clamp {
   static constexpr std::string_view name = "clamp";
   static constexpr std::string_view inputs = "x";

@@ -1,7 +1,9 @@
 #include "tandem/ops/pow.h"
 
+#include "tandem/core/factory.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
 #include "tandem/ops/compare.h"
 #include "tandem/ops/div.h"
 #include "tandem/ops/log.h"
@@ -24,13 +26,20 @@ Spec Pow::infer(Specs in) const {
 
 // The formulas of PyTorch's derivatives.yaml, which say what happens at a base or exponent of 0.
 Tensors Pow::vjp(const Saved& s, const Tensor& dy) const {
+  // y - 1 and log(x) alone would be computed in the dtype of that operand, less than the result's.
+  const auto wide = [&](const Tensor& t) {
+    return t.impl()->has(TensorImpl::wrapped_number) ? t : cast(t, dy.dtype());
+  };
+  const Tensor one = dy.dtype() == f64 ? full({}, 1, f64) : Tensor(1);
   Tensors dx(2);
   if (s.needs(0)) {
-    const Tensor &x = s.in(0), &y = s.in(1);
-    dx[0] = where(y == 0, 0, dy * (y * pow(x, y - 1)));
+    const Tensor& x = s.in(0);
+    const Tensor y = wide(s.in(1));
+    dx[0] = where(y == 0, 0, dy * (y * pow(x, y - one)));
   }
   if (s.needs(1)) {
-    const Tensor &x = s.in(0), &y = s.in(1);
+    const Tensor x = wide(s.in(0));
+    const Tensor& y = s.in(1);
     dx[1] = dy * where(logical_and(x == 0, y >= 0), 0, s.out() * log(x));
   }
   return dx;
@@ -43,6 +52,7 @@ Samples<Pow> Pow::samples() {
       .ok = {{{}, {positive({3, 5}), {{3, 5}}}},
              {{}, {positive({3, 1}), {{5}}}},
              {{}, {positive({}), {{2, 3}}}},
+             {{}, {listed({4}, {1, 2, 3, 7}, i64), {{4}, f64}}},
              {{}, {{{0, 3}}, {{3}}}},
              {{},
               {listed({12}, {0, 0, 0, -2, -2, HUGE_VAL, NAN, 1, -1, 1e20, 2, -0.0}),

@@ -82,6 +82,9 @@ mv "$work/stage" "$work/elsewhere"
 moved="$work/elsewhere"
 library="$(find "$moved" -name libtandem.so)"
 consumer_of shared "$moved"
+if [ -x "$TANDEM_BUILD/tools/tandem-run" ]; then
+  check "tandem-run is installed and finds its library" "$moved/bin/tandem-run" --help
+fi
 check "shared: needs libtandem.so.0" needed_soname "$work/shared/consumer"
 check "pkg-config: compiles, links and trains" with_pkg_config shared_pc "$moved"
 check "the library shows tandem's symbols only" only_tandem_symbols "$library"
