@@ -145,6 +145,61 @@ TEST(Compile, ReadingAValueIsAnError) {
   }
 }
 
+template <class F>
+std::string reading_error(F f) {
+  try {
+    compile(f)(ones({3}));
+  } catch (const GradientError& e) {
+    return e.what();
+  }
+  return "nothing was thrown";
+}
+
+/// Readers that cannot know the caller's line name the place of compile().
+TEST(Compile, EveryReadingNamesPlaceOpAndRemedy) {
+  const std::string remedy = "decide with where(), cond() or while_loop()";
+  for (const std::string& text :
+       {reading_error([](const Tensor& x) { return x.sum() > 0 ? x : -x; }),
+        reading_error([](const Tensor& x) { return x * x.sum().to_vector<float>()[0]; }),
+        reading_error([](const Tensor& x) { return x * x.sum().data<float>()[0]; }),
+        reading_error([](const Tensor& x) { return x * (x + x.sum())[0].item<float>(); })}) {
+    EXPECT_NE(text.find("compile.cpp:"), std::string::npos) << text;
+    EXPECT_NE(text.find(" of "), std::string::npos) << text;
+    EXPECT_NE(text.find(remedy), std::string::npos) << text;
+  }
+  const std::string mask = reading_error([](const Tensor& x) { return x[x > 0]; });
+  EXPECT_NE(mask.find("compile.cpp:"), std::string::npos) << mask;
+  EXPECT_NE(mask.find("use where()"), std::string::npos) << mask;
+}
+
+/// Code that decides by a length does so for every length, met before or not.
+TEST(Compile, LengthsThatDecideAreAsked) {
+  auto f = compile([](const Tensor& x) { return x.size(0) > 2 ? x * 2 : x * 3; });
+  const auto first = [&](int64_t n) { return f(ones({n}))[0].item<float>(); };
+  for (int round = 0; round < 2; ++round) {
+    for (int64_t n : {3, 5, 2, 7, 1, 4}) EXPECT_EQ(first(n), n > 2 ? 2 : 3) << n;
+  }
+  EXPECT_EQ(f.captures(), 3);  // one of any length, and those of 2 and 1
+  EXPECT_NE(f.reasons()[1].find("something else for these lengths"), std::string::npos)
+      << f.reasons()[1];
+  auto g = compile([](const Tensor& x) { return x * 2; }, {.max_captures = 1});
+  g(ones({3}));
+  g(ones({4}));
+  try {
+    g(ones({3}, f64));
+    FAIL();
+  } catch (const Error& e) {
+    const std::string text = e.what();
+    EXPECT_NE(text.find("is f64[3] instead of f32[-1]"), std::string::npos) << text;
+  }
+}
+
+TEST(Compile, APartOfATensorIsATensor) {
+  auto f = compile([](const Tensor& x) { return x[1]; });
+  EXPECT_EQ(f(tensor({{1.f, 2.f}, {3.f, 4.f}})).to_vector<float>(), (std::vector<float>{3, 4}));
+  EXPECT_EQ(f(arange(8).reshape({2, 2, 2})[1]).to_vector<int64_t>(), (std::vector<int64_t>{6, 7}));
+}
+
 TEST(Compile, ListsAndStructs) {
   auto f = compile([](const std::vector<Tensor>& xs, double scale) {
     return std::pair(xs[0] * scale, std::vector<Tensor>{xs[0] + xs[1], xs[1]});

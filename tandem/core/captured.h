@@ -3,6 +3,7 @@
 
 #include "tandem/core/random.h"
 #include "tandem/core/tensor.h"
+#include "tandem/core/text.h"
 
 // What code of core/ needs of a function under capture. Implemented above, where recorders and ops
 // are known.
@@ -14,5 +15,26 @@ Tensor captured_key(Generator& generator);
 Tensor captured_full(const Shape& shape, const Tensor& value);
 /// Where a symbolic tensor comes from, for error texts: " of relu() in module Net.act".
 std::string symbolic_origin(const Tensor& t);
+
+/// While it lives, this thread records the function that was given to compile() there.
+class RecordedAt {
+ public:
+  explicit RecordedAt(const CallSite& where) : before_(now) { now = &where; }
+  ~RecordedAt() { now = before_; }
+  RecordedAt(const RecordedAt&) = delete;
+  RecordedAt& operator=(const RecordedAt&) = delete;
+  /// " in the function compiled at net.cpp:12", for texts of what does not know its caller's line.
+  static std::string text() {
+    return now ? cat(" in the function compiled at ", now->file, ":", now->line) : std::string();
+  }
+
+ private:
+  static inline thread_local const CallSite* now = nullptr;
+  const CallSite* before_;
+};
+
+/// What a reader of a symbolic value can do.
+inline constexpr const char* symbolic_remedy =
+    "decide with where(), cond() or while_loop(), or run the function eagerly";
 
 }  // namespace tandem::detail

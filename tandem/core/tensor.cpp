@@ -199,20 +199,26 @@ void* Tensor::typed_data(DType dtype) const {
   const std::string spec = to_string(t.spec);
   require<DTypeError>(t.spec.dtype == dtype, "data(): asked for ", dtype, " but the tensor is ",
                       spec);
-  require<GradientError>(!t.has(TensorImpl::symbolic), "data(): a symbolic ", spec,
-                         " has no value yet");
+  if (t.has(TensorImpl::symbolic))
+    throw GradientError(cat("data()", detail::RecordedAt::text(), ": the ", spec,
+                            detail::symbolic_origin(*this),
+                            " is symbolic and has no value while a function is being recorded; ",
+                            detail::symbolic_remedy));
   throw DeviceError(cat("data(): ", spec, " is not in the memory of this process"));
 }
 
 Scalar Tensor::item_scalar(CallSite where) const {
   const TensorImpl& t = checked();
   require<ShapeError>(t.numel == 1, "item(): needs exactly one element, got shape ", t.spec.shape);
-  if (t.has(TensorImpl::symbolic)) [[unlikely]]
-    throw GradientError(cat("item() at ", where.file, ":", where.line, ": the ", to_string(t.spec),
-                            detail::symbolic_origin(*this),
-                            " is symbolic and has no value while a function is being recorded; "
-                            "decide with where(), cond() or while_loop(), or run the function "
-                            "eagerly"));
+  if (t.has(TensorImpl::symbolic)) [[unlikely]] {
+    // A conversion to bool cannot know its caller's line.
+    const bool condition = std::string_view(where.file).ends_with("tandem/core/tensor.h");
+    const std::string reader = condition ? cat("if (tensor)", detail::RecordedAt::text())
+                                         : cat("item() at ", where.file, ":", where.line);
+    throw GradientError(cat(reader, ": the ", to_string(t.spec), detail::symbolic_origin(*this),
+                            " is symbolic and has no value while a function is being recorded; ",
+                            detail::symbolic_remedy));
+  }
   if (t.spec.device.type != DeviceType::cpu) [[unlikely]]
     throw DeviceError(
         cat("item(): ", to_string(t.spec), " has no value in the memory of this process"));

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "tandem/core/captured.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/backward.h"
 #include "tandem/graph/ir.h"
@@ -134,6 +135,14 @@ struct CompiledFunction::Impl {
     return true;
   }
 
+  /// Unknown lengths as -1, which is how users write them.
+  static Spec with_unknown(Spec spec, const Graph& g) {
+    for (int i = 0; i < spec.shape.size(); ++i)
+      if (std::find(g.axes().begin(), g.axes().end(), spec.shape[i]) != g.axes().end())
+        spec.shape[i] = -1;
+    return spec;
+  }
+
   /// Empty when the capture fits; else why not, in words when `explain`.
   std::string mismatch(const Capture& c, const Leaves& in, bool explain, bool shapes,
                        Lengths& lengths) const {
@@ -146,7 +155,8 @@ struct CompiledFunction::Impl {
       const bool alike = t.spec.dtype == want.dtype && t.spec.device == want.device &&
                          t.spec.shape.size() == want.shape.size();
       if (!alike || (shapes && !fits(t.spec.shape, want.shape, c.graph->axes(), lengths)))
-        return no("argument ", i, " is ", to_string(t.spec), " instead of ", to_string(want));
+        return no("argument ", i, " is ", to_string(t.spec), " instead of ",
+                  to_string(with_unknown(want, *c.graph)));
       if (t.has(TensorImpl::needs_grad) != c.needs_grad[i])
         return no("argument ", i,
                   c.needs_grad[i] ? " requires no gradient now" : " requires a gradient now");
@@ -189,6 +199,7 @@ struct CompiledFunction::Impl {
       if (in.tensors[i].requires_grad()) symbolic.back().requires_grad_();
     }
     const CaptureScope scope(g);
+    const RecordedAt recorded_at(where);
     try {
       c->returned = trace.run(symbolic, results);
       for (size_t i = 0; i < results.size(); ++i) g.output(cat("out", i), results[i]);
@@ -227,6 +238,17 @@ struct CompiledFunction::Impl {
       for (const graph::Operand& o : c->backward->operands)
         if (o.kind == graph::Operand::state) assume(o.tensor);
     return c;
+  }
+
+  /// Whether the function gives this graph for the lengths of `in` too: code may decide by a
+  /// length, and has to be asked once for each.
+  bool holds(const Capture& c, const Leaves& in, std::span<const AxisLength> lengths,
+             Trace& trace) {
+    std::vector<Spec> specs;
+    for (const Tensor& t : in.tensors) specs.push_back(t.spec());
+    const auto now = record(in, std::move(specs), trace, Graph::make());
+    return same_structure(*specialise(*c.graph, lengths), *now->graph) &&
+           same_gradient(c, *now, lengths);
   }
 
   /// The recorded graph for given lengths; it gives what the gradient will need as well.
@@ -287,21 +309,31 @@ struct CompiledFunction::Impl {
   }
 
   std::pair<std::shared_ptr<Capture>, Lengths> find(const Leaves& in, Trace& trace) {
-    for (size_t k = captures.size(); k-- > 0;) {
-      Lengths lengths;
-      if (mismatch(*captures[k], in, false, true, lengths).empty())
-        return {captures[k], std::move(lengths)};
-    }
+    for (const bool ask : {false, true})
+      for (size_t k = captures.size(); k-- > 0;) {
+        const Capture& c = *captures[k];
+        Lengths lengths;
+        if (!mismatch(c, in, false, true, lengths).empty()) continue;
+        const bool known =
+            lengths.empty() || std::any_of(c.instances.begin(), c.instances.end(),
+                                           [&](const auto& i) { return i->fits(in); });
+        if (known || (ask && holds(c, in, lengths, trace)))
+          return {captures[k], std::move(lengths)};
+      }
     Lengths lengths;
+    bool decided = false;
     for (size_t k = captures.size(); k-- > 0;) {
       if (!mismatch(*captures[k], in, false, false, lengths).empty() ||
           !generalise(captures[k], in, trace))
         continue;
-      if (mismatch(*captures[k], in, false, true, lengths).empty())
-        return {captures[k], std::move(lengths)};
+      lengths.clear();
+      if (!mismatch(*captures[k], in, false, true, lengths).empty()) continue;
+      if (holds(*captures[k], in, lengths, trace)) return {captures[k], std::move(lengths)};
+      decided = true;
     }
     std::string reason = "the first call";
     if (!captures.empty()) reason = mismatch(*captures.back(), in, true, true, lengths);
+    if (decided) reason = "the function does something else for these lengths";
     require<Error>(int(captures.size()) < options.max_captures, "compile() at ", place(),
                    ": capture ", int64_t(captures.size()) + 1,
                    " is more than max_captures; the reason: ", reason);

@@ -37,6 +37,11 @@ class TANDEM_API Leaves {
   void add(const std::string& s) { key += s + '\0'; }
 };
 
+/// How an argument or a result is kept: `x[0]` as the tensor that it is.
+template <class T>
+using Kept = std::conditional_t<std::is_same_v<std::remove_cvref_t<T>, Indexed>, Tensor,
+                                std::remove_cvref_t<T>>;
+
 template <class T>
 concept HasFields = requires {
   T::fields;
@@ -113,17 +118,17 @@ class Compiled {
 
   template <class... A>
   auto operator()(A&&... arguments) {
-    using R = std::remove_cvref_t<std::invoke_result_t<F&, A&...>>;
+    using R = detail::Kept<std::invoke_result_t<F&, detail::Kept<A>&...>>;
     // Inside another function under capture it is ordinary code.
     if (detail::modes & Modes::capture) return R(f_(arguments...));
-    std::tuple<std::remove_cvref_t<A>...> own(arguments...);
+    std::tuple<detail::Kept<A>...> own(arguments...);
     detail::Leaves in;
     auto look = [&](auto& leaf) { in.add(leaf); };
     detail::each_leaf(own, look);
     struct Tracer final : detail::CompiledFunction::Trace {
       Compiled& self;
-      std::tuple<std::remove_cvref_t<A>...>& own;
-      Tracer(Compiled& s, std::tuple<std::remove_cvref_t<A>...>& o) : self(s), own(o) {}
+      std::tuple<detail::Kept<A>...>& own;
+      Tracer(Compiled& s, std::tuple<detail::Kept<A>...>& o) : self(s), own(o) {}
       std::shared_ptr<const void> run(const Tensors& inputs, Tensors& results) override {
         auto symbolic = own;
         size_t i = 0;

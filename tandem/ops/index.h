@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/print.h"
 #include "tandem/core/tensor.h"
 #include "tandem/ops/any.h"
 
@@ -94,8 +95,8 @@ class TANDEM_API Indexed {
     return Indexed(tensor(), list);
   }
   template <class T>
-  T item() const {
-    return tensor().template item<T>();
+  T item(CallSite where = CallSite::current()) const {
+    return tensor().template item<T>(where);
   }
   template <class T>
   std::vector<T> to_vector() const {
@@ -127,5 +128,10 @@ Indexed Tensor::operator()(const I&... index) const {
   const Index list[] = {Index(index)...};
   return Indexed(*this, list);
 }
+
+/// `std::cout << x[0]`
+template <class Stream, std::same_as<Indexed> T>
+requires requires(Stream& s, const char* p) { s.write(p, 1); }
+Stream& operator<<(Stream& stream, const T& t) { return stream << t.tensor(); }
 
 }  // namespace tandem

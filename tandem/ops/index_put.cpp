@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tandem/core/captured.h"
 #include "tandem/core/factory.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/index_kernel.h"
@@ -324,9 +325,11 @@ Tensor index_put_(const Tensor& x, Inputs indices, const Tensor& values, bool ac
 }
 
 Tensor nonzero(const Tensor& x) {
-  require<GradientError>(
-      !x.is_symbolic(), "nonzero(): a symbolic ", to_string(x.spec()),
-      " has no value yet, and the size of the result depends on it; use where()");
+  if (x.is_symbolic())
+    throw GradientError(cat("nonzero()", detail::RecordedAt::text(), ": the ", to_string(x.spec()),
+                            detail::symbolic_origin(x), " is symbolic and has no value while a ",
+                            "function is being recorded, and the size of the result depends on ",
+                            "it; use where()"));
   const Tensor flat = detail::as_contiguous(x, boolean);
   const bool* p = flat.data<bool>();
   const int64_t n = flat.numel();
