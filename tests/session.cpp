@@ -135,6 +135,13 @@ TEST(Session, Errors) {
               s.run(y, {{x, whole}});
             }),
             "Session::run(): placeholder \"x\" is f32[?, 4], fed i64[3, 4]");
+  const Tensor z = placeholder("z", {-1, 1}), both = y + z;
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              const EagerScope now;
+              s.run(both, {{x, ones({2, 4})}, {z, ones({3, 1})}});
+            }),
+            "Session::run(): placeholder \"z\" is f32[?, 1], fed f32[3, 1]; axis 0 is 2 in what "
+            "was fed before it");
 }
 
 TEST(Session, StateDict) {

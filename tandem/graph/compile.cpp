@@ -135,14 +135,6 @@ struct CompiledFunction::Impl {
     return true;
   }
 
-  /// Unknown lengths as -1, which is how users write them.
-  static Spec with_unknown(Spec spec, const Graph& g) {
-    for (int i = 0; i < spec.shape.size(); ++i)
-      if (std::find(g.axes().begin(), g.axes().end(), spec.shape[i]) != g.axes().end())
-        spec.shape[i] = -1;
-    return spec;
-  }
-
   /// Empty when the capture fits; else why not, in words when `explain`.
   std::string mismatch(const Capture& c, const Leaves& in, bool explain, bool shapes,
                        Lengths& lengths) const {
@@ -156,7 +148,7 @@ struct CompiledFunction::Impl {
                          t.spec.shape.size() == want.shape.size();
       if (!alike || (shapes && !fits(t.spec.shape, want.shape, c.graph->axes(), lengths)))
         return no("argument ", i, " is ", to_string(t.spec), " instead of ",
-                  to_string(with_unknown(want, *c.graph)));
+                  graph::to_string(want, c.graph->axes()));
       if (t.has(TensorImpl::needs_grad) != c.needs_grad[i])
         return no("argument ", i,
                   c.needs_grad[i] ? " requires no gradient now" : " requires a gradient now");

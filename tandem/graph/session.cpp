@@ -34,17 +34,6 @@ Graph& graph_of(const Tensor& t, std::string_view caller) {
   return current(caller);
 }
 
-/// "?" for an unknown axis.
-std::string show(const Value& v, const Graph& g) {
-  std::string s = cat(v.spec.dtype, "[");
-  for (int i = 0; i < v.spec.shape.size(); ++i) {
-    const int64_t d = v.spec.shape[i];
-    const bool open = std::find(g.axes().begin(), g.axes().end(), d) != g.axes().end();
-    s += cat(i ? ", " : "", open ? std::string("?") : cat(d));
-  }
-  return s + "]";
-}
-
 }  // namespace
 
 Tensor placeholder(std::string name, const Shape& shape, DType dtype) {
@@ -197,8 +186,9 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
     require(!t.is_symbolic(), "Session::run(): what is fed to ", what,
             " is symbolic; make it outside of the GraphScope");
     require<DTypeError>(t.dtype() == v.spec.dtype, "Session::run(): ", what, " is ",
-                        show(v, *graph), ", fed ", to_string(t.spec()));
+                        graph::to_string(v.spec, graph->axes()), ", fed ", to_string(t.spec()));
     bool fits = t.shape().size() == v.spec.shape.size();
+    std::string before;
     for (int a = 0; fits && a < t.dim(); ++a) {
       const int64_t want = v.spec.shape[a], have = t.shape()[a];
       const auto& axes = graph->axes();
@@ -207,10 +197,13 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
       const auto known = std::find_if(lengths.begin(), lengths.end(),
                                       [&](const AxisLength& l) { return l.first == want; });
       if (known == lengths.end()) lengths.emplace_back(want, have);
-      else fits = fits && known->second == have;
+      else if (known->second != have)
+        before = cat("; axis ", a, " is ", known->second, " in what was fed before it");
+      fits = fits && before.empty();
     }
-    require<ShapeError>(fits, "Session::run(): ", what, " is ", show(v, *graph), ", fed ",
-                        to_string(t.spec()));
+    require<ShapeError>(fits, "Session::run(): ", what, " is ",
+                        graph::to_string(v.spec, graph->axes()), ", fed ", to_string(t.spec()),
+                        before);
     p->shapes.push_back(t.shape());
   }
 
@@ -265,7 +258,7 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
       continue;
     }
     require(v.kind != ValueKind::input, "Session::run(): placeholder \"", v.name, "\" of ",
-            show(v, *graph), " is needed and was not fed");
+            graph::to_string(v.spec, graph->axes()), " is needed and was not fed");
     if (const auto it = variable_of.find(id); it != variable_of.end()) read[it->second] = true;
     if (made[size_t(id)] >= 0)
       for (ValueId in : g->nodes()[size_t(made[size_t(id)])].inputs) stack.push_back(in);

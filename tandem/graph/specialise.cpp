@@ -172,6 +172,16 @@ std::shared_ptr<Graph> specialise(const Graph& from, Lengths lengths) {
   return g;
 }
 
+std::string to_string(const Spec& spec, std::span<const int64_t> stand_ins) {
+  std::string s = cat(spec.dtype, "[");
+  for (int i = 0; i < spec.shape.size(); ++i) {
+    const int64_t d = spec.shape[i];
+    const bool open = std::find(stand_ins.begin(), stand_ins.end(), d) != stand_ins.end();
+    s += cat(i ? ", " : "", open ? std::string("?") : cat(d));
+  }
+  return s + "]";
+}
+
 bool same_structure(const Graph& a, const Graph& b) {
   if (a.values().size() != b.values().size() || a.nodes().size() != b.nodes().size()) return false;
   for (size_t i = 0; i < a.values().size(); ++i) {

@@ -15,6 +15,8 @@ struct LengthTerm {
   int64_t factor;
   std::vector<size_t> axes;
 };
+/// "f32[?, 3]": a spec with its unknown lengths.
+std::string to_string(const Spec& spec, std::span<const int64_t> stand_ins);
 /// `v` as such a sum; empty when it was not made from lengths.
 std::vector<LengthTerm> length_terms(int64_t v, std::span<const int64_t> stand_ins);
 
