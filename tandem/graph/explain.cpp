@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "tandem/graph/fused_point.h"
+#include "tandem/graph/fused_row.h"
 #include "tandem/graph/plan.h"
 
 namespace tandem::graph {
@@ -18,6 +19,7 @@ std::string microseconds(double seconds) {
 }
 
 std::string engine(const Node& n) {
+  if (is_fused_row(*n.info)) return "  " + fused_row_engine(n.op.get());
   if (!is_fused_point(*n.info)) return "";
   const std::string_view name = fused_point_engine(n.op.get());
   return cat(name == "tiles" ? "  " : "  jit ", name);

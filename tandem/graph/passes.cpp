@@ -200,6 +200,7 @@ void optimize(Graph& g, bool deterministic) {
   checked(fuse_batch_norm);
   checked(fuse_points);
   checked([&](Graph& graph) { fuse_products(graph, deterministic); });
+  checked(fuse_rows);
 }
 
 }  // namespace tandem::graph

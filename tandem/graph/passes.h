@@ -50,6 +50,11 @@ TANDEM_API void fuse_patterns(Graph& graph);
 /// works on rows of the product while they are in a cache (see FusedProduct). Exact when
 /// `deterministic`; else the product's sums may be rounded in another order.
 TANDEM_API void fuse_products(Graph& graph, bool deterministic);
+/// Records that work on the last axes (softmax, layer_norm, their gradients, sums, means, ...) and
+/// the elementwise nodes and dropouts before and behind them become one node, which works on some
+/// rows while they are in a cache (see FusedRow). Exact: the kernels are the same. Behind
+/// fuse_points and fuse_products, whose nodes it takes in or leaves.
+TANDEM_API void fuse_rows(Graph& graph);
 
 /// All of them, verified after each in builds with assertions; the exact ones alone when
 /// `deterministic`.

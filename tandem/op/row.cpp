@@ -46,8 +46,10 @@ void row_launch(const RowKernel& k, const void* op, int64_t axis, Inputs in, Ten
   const int64_t bytes = n * itemsize(compute);
   cpu::parallel_for(
       rows, std::max<int64_t>(1, parallel_grain / n), [&](int64_t begin, int64_t end) {
-        const Tensor scratch = empty({(n_in + 1) * bytes}, u8);
-        char* buffer = static_cast<char*>(scratch.raw_data());
+        bool all_direct = true;
+        for (int i = 0; i <= n_in; ++i) all_direct = all_direct && direct[i];
+        const Tensor scratch = all_direct ? Tensor() : empty({(n_in + 1) * bytes}, u8);
+        char* buffer = all_direct ? nullptr : static_cast<char*>(scratch.raw_data());
         int64_t at[max_inputs + 1], run = -1;
         for (int64_t row = begin; row < end; ++row) {
           if (row / inner != run) nest.offsets(run = row / inner, at);

@@ -5,6 +5,7 @@
 
 #include "tandem/op/kernel.h"
 #include "tandem/ops/random_key.h"
+#include "tandem/ops/row_parts.h"
 
 namespace tandem {
 
@@ -15,6 +16,12 @@ template <class O>
 void check_p(const O& op, double p) {
   check(p >= 0 && p <= 1, op, "p must be between 0 and 1");
 }
+
+/// Words below it drop their element.
+uint32_t threshold_of(double p) {
+  return uint32_t(std::min(std::round(p * 4294967296.0), 4294967295.0));
+}
+double scale_of(double p) { return p < 1 ? 1 / (1 - p) : 0; }
 
 }  // namespace
 
@@ -28,9 +35,8 @@ Spec Dropout::infer(Specs in) const {
 void Dropout::cpu(Inputs in, Outputs out) const {
   const cpu::RandomKey key = detail::read_key(in[1]);
   const Tensor x = detail::as_contiguous(in[0]);
-  const double dropped = std::round(p * 4294967296.0);
-  const auto threshold = uint32_t(std::min(dropped, 4294967295.0));
-  const double scale = p < 1 ? 1 / (1 - p) : 0;
+  const uint32_t threshold = threshold_of(p);
+  const double scale = scale_of(p);
   const char* data = static_cast<const char*>(x.raw_data());
   const int64_t item = itemsize(x.dtype());
   auto run = [&]<class C>() {
@@ -46,6 +52,19 @@ void Dropout::cpu(Inputs in, Outputs out) const {
   };
   if (x.dtype() == f64) run.template operator()<double>();
   else run.template operator()<float>();
+}
+
+void detail::dropout_part(const Dropout& op, const Tensor& key, DType dtype, int64_t first,
+                          int64_t n, const void* x, void* y) {
+  const cpu::RandomKey k = read_key(key);
+  const uint32_t threshold = threshold_of(op.p);
+  const double scale = scale_of(op.p);
+  if (dtype == f64)
+    cpu::dropout(k, first, n, threshold, scale, static_cast<const double*>(x),
+                 static_cast<double*>(y));
+  else
+    cpu::dropout(k, first, n, threshold, float(scale), static_cast<const float*>(x),
+                 static_cast<float*>(y));
 }
 
 Tensors Dropout::vjp(const Saved& s, const Tensor& dy) const {

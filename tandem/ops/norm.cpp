@@ -13,6 +13,7 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/partials.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/row_parts.h"
 #include "tandem/ops/sqrt.h"
 #include "tandem/ops/sum.h"
 
@@ -147,46 +148,53 @@ void layer_forward(const LayerNorm& op, Inputs in, const Tensor& out) {
 }
 
 template <class T>
+void layer_backward_rows(double eps, int64_t n, int64_t rows, const T* x, const T* g, const T* w,
+                         T* dx, T* dw, T* db) {
+  simd([=] {
+    for (int64_t r = 0; r < rows; ++r) {
+      const T *xr = x + r * n, *gr = g + r * n;
+      T* dr = dx + r * n;
+      const Moments<T> m = moments(xr, n, eps);
+      T c1, c2;
+      if (w) {
+        c1 = lane_sum<T>(n, [=](int64_t i) { return gr[i] * w[i]; });
+        c2 = lane_sum<T>(n, [=](int64_t i) { return gr[i] * w[i] * (xr[i] - m.mean); });
+      } else {
+        c1 = lane_sum<T>(n, [=](int64_t i) { return gr[i]; });
+        c2 = lane_sum<T>(n, [=](int64_t i) { return gr[i] * (xr[i] - m.mean); });
+      }
+      c1 /= T(n);
+      c2 *= m.rstd / T(n);
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) {
+        const T hat = (xr[i] - m.mean) * m.rstd;
+        dw[i] += gr[i] * hat;
+        db[i] += gr[i];
+        dr[i] = m.rstd * ((w ? gr[i] * w[i] : gr[i]) - c1 - hat * c2);
+      }
+    }
+  });
+}
+
+template <class T>
 void layer_backward(const LayerNormGrad& op, Inputs in, Outputs out) {
   const int64_t n = op.normalized_shape.numel(), rows = n ? out[0].numel() / n : 0;
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
   const Tensor g_kept = detail::as_contiguous(in[1], dtype_of<T>);
   const Result<T> dx_result(out[0]), dw_result(out[1]), db_result(out[2]);
   const Parameter<T> weight(in, 2);
-  const T *x = x_kept.data<T>(), *g = g_kept.data<T>(), *w = weight.p;
+  const T *x = x_kept.data<T>(), *g = g_kept.data<T>();
   T* dx = dx_result.data();
-  const int64_t most = std::max<int64_t>(1, std::min<int64_t>(rows, 64));
-  const int64_t blocks = std::clamp<int64_t>(rows * n / grain, 1, most);
+  const int64_t blocks = detail::layer_norm_grad_parts(rows, n);
   const Tensor partial = empty({2, blocks, n}, dtype_of<T>);
   T *dw = partial.data<T>(), *db = dw + blocks * n;
   cpu::parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
     for (int64_t k = first; k < last; ++k) {
-      simd([&] {
-        T *dwk = dw + k * n, *dbk = db + k * n;
-        for (int64_t i = 0; i < n; ++i) dwk[i] = dbk[i] = 0;
-        for (int64_t r = rows * k / blocks; r < rows * (k + 1) / blocks; ++r) {
-          const T *xr = x + r * n, *gr = g + r * n;
-          T* dr = dx + r * n;
-          const Moments<T> m = moments(xr, n, op.eps);
-          T c1, c2;
-          if (w) {
-            c1 = lane_sum<T>(n, [=](int64_t i) { return gr[i] * w[i]; });
-            c2 = lane_sum<T>(n, [=](int64_t i) { return gr[i] * w[i] * (xr[i] - m.mean); });
-          } else {
-            c1 = lane_sum<T>(n, [=](int64_t i) { return gr[i]; });
-            c2 = lane_sum<T>(n, [=](int64_t i) { return gr[i] * (xr[i] - m.mean); });
-          }
-          c1 /= T(n);
-          c2 *= m.rstd / T(n);
-#pragma omp simd
-          for (int64_t i = 0; i < n; ++i) {
-            const T hat = (xr[i] - m.mean) * m.rstd;
-            dwk[i] += gr[i] * hat;
-            dbk[i] += gr[i];
-            dr[i] = m.rstd * ((w ? gr[i] * w[i] : gr[i]) - c1 - hat * c2);
-          }
-        }
-      });
+      T *dwk = dw + k * n, *dbk = db + k * n;
+      for (int64_t i = 0; i < n; ++i) dwk[i] = dbk[i] = 0;
+      const int64_t begin = rows * k / blocks, end = rows * (k + 1) / blocks;
+      layer_backward_rows(op.eps, n, end - begin, x + begin * n, g + begin * n, weight.p,
+                          dx + begin * n, dwk, dbk);
     }
   });
   sum_blocks(dw, blocks, n, dw_result.data());
@@ -305,6 +313,33 @@ Tensor norm_input_gradient(const Tensor& rows, const Tensor& weighted, double ep
 }
 
 }  // namespace
+
+namespace detail {
+
+int64_t layer_norm_grad_parts(int64_t rows, int64_t n) {
+  return std::clamp<int64_t>(rows * n / grain, 1, std::clamp<int64_t>(rows, 1, 64));
+}
+
+void layer_norm_grad_rows(const LayerNormGrad& op, DType dtype, int64_t rows, const void* x,
+                          const void* dy, const void* weight, void* dx, void* dweight,
+                          void* dbias) {
+  const int64_t n = op.normalized_shape.numel();
+  auto run = [&]<class T>() {
+    layer_backward_rows(op.eps, n, rows, static_cast<const T*>(x), static_cast<const T*>(dy),
+                        static_cast<const T*>(weight), static_cast<T*>(dx),
+                        static_cast<T*>(dweight), static_cast<T*>(dbias));
+  };
+  if (dtype == f64) run.template operator()<double>();
+  else run.template operator()<float>();
+}
+
+void layer_norm_grad_sum(DType dtype, const void* sums, int64_t parts, int64_t n, void* out) {
+  if (dtype == f64)
+    sum_blocks(static_cast<const double*>(sums), parts, n, static_cast<double*>(out));
+  else sum_blocks(static_cast<const float*>(sums), parts, n, static_cast<float*>(out));
+}
+
+}  // namespace detail
 
 Spec LayerNorm::infer(Specs in) const {
   check_layer_norm(*this, in[0]);
