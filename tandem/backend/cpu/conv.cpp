@@ -134,7 +134,8 @@ Candidates candidates(const Key& key) {
   const bool winograd = key.winograd && winograd::applies(s) && s.c >= 16 && s.oc >= 16;
   const bool many_tiles = s.n * s.out_h() * s.out_w() >= 4096 && s.c >= 32 && s.oc >= 32;
   // Ours wants the coefficients of all filters in the second-level cache.
-  const bool few_filters = s.c * s.oc <= 128 * 128;
+  const bool few_filters =
+      s.c * s.oc <= 128 * 128 || (key.pass == ConvPass::backward_weights && winograd::few_tiles(s));
   if (winograd && !many_tiles) c.add(Algorithm::blocked);
   if (winograd && few_filters) c.add(Algorithm::winograd);
   if (winograd) c.add(Algorithm::onednn_winograd);

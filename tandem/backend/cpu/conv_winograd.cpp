@@ -46,6 +46,20 @@ struct Plan {
     pitch_oc = pitch_of(per_block * across * oc);
   }
 
+  // All rows as one block; and tiles never a multiple of 1 KiB apart, see pitch_of().
+  static Plan whole(const ConvShape& s) {
+    Plan p(s);
+    p.per_block = p.rows;
+    p.blocks = 1;
+    const int64_t width = winograd_kernels().width;
+    if (p.c % 256 == 0) p.c += width;
+    if (p.oc % 256 == 0) p.oc += width;
+    p.pitch_c = pitch_of(p.rows * p.across * p.c);
+    p.pitch_oc = pitch_of(p.rows * p.across * p.oc);
+    return p;
+  }
+
+  int64_t coefficients() const { return kCoefficients * (pitch_c + pitch_oc); }
   int64_t segment() const { return std::min(per_block, down); }  // most rows within one image
   int64_t first(int64_t block) const { return block * per_block; }
   int64_t count(int64_t block) const { return std::min(per_block, rows - first(block)); }
@@ -213,6 +227,58 @@ void convolve(const ConvShape& s, const Plan& plan, const Filters& filters, cons
   });
 }
 
+// dw of one input channel from its coefficients for `count` filters.
+void filter_gradients(const ConvShape& s, const float* sums, int64_t position, int64_t ld,
+                      int64_t count, float* nine, float* dw) {
+  winograd_kernels().filter_gradient(sums, position, ld, nine);
+  for (int64_t o = 0; o < count; ++o) {
+    for (int64_t k = 0; k < 9; ++k) dw[o * s.c * 9 + k] = nine[k * ld + o];
+  }
+}
+
+// Many filters on few tiles: the tiles' coefficients are held, the sums of a few filters made at a
+// time and transformed while they lie in the second-level cache.
+void weights_of_few_tiles(const ConvShape& s, const float* x, const float* dy, float* dw) {
+  constexpr int64_t most_c = 24, most_oc = 256, most_tiles = 128;
+  const GemmKernels<float>& gemm = gemm_kernels<float>();
+  const Plan plan = Plan::whole(s);
+  const int64_t tiles = plan.rows * plan.across;
+  const Scratch coefficients(bytes(plan.coefficients()));
+  float* const v = coefficients.as<float>();
+  float* const m = v + kCoefficients * plan.pitch_c;
+  parallel_for(s.n, 1, [&](int64_t begin, int64_t end) {
+    Window source = source_window(s, plan);
+    Window gradient(s.out_h(), s.out_w(), 0, plan.segment() * kTile, kTile * plan.across);
+    for (int64_t image = begin; image < end; ++image) {
+      const Segment g{image, 0, plan.down, image * plan.down};
+      transform_source(s, plan, g, x, source, v);
+      transform_gradient(s, plan, g, dy, gradient, m);
+    }
+  });
+  const int64_t c_blocks = ceil_div(s.c, most_c), oc_blocks = ceil_div(s.oc, most_oc);
+  parallel_for(c_blocks * oc_blocks, 1, [&](int64_t begin, int64_t end) {
+    const int64_t width = winograd_kernels().width, position = most_c * most_oc;
+    const Scratch memory(bytes(kCoefficients * position + 9 * most_oc));
+    float *sums = memory.as<float>(), *nine = sums + kCoefficients * position;
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t o = task / c_blocks * most_oc, filters = std::min(most_oc, s.oc - o);
+      const int64_t c = task % c_blocks * most_c, channels = std::min(most_c, s.c - c);
+      const int64_t ld = ceil_div(filters, width) * width;
+      for (int64_t i = 0; i < kCoefficients; ++i) {
+        for (int64_t t = 0; t < tiles; t += most_tiles) {
+          gemm.direct(channels, ld, std::min(most_tiles, tiles - t),
+                      v + i * plan.pitch_c + t * plan.c + c, 1, plan.c,
+                      m + i * plan.pitch_oc + t * plan.oc + o, plan.oc,
+                      {1.0f, t == 0 ? 0.0f : 1.0f, nullptr}, sums + i * position, ld);
+        }
+      }
+      for (int64_t k = 0; k < channels; ++k) {
+        filter_gradients(s, sums + k * ld, position, ld, filters, nine, dw + (o * s.c + c + k) * 9);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 bool applies(const ConvShape& s) {
@@ -242,12 +308,17 @@ void backward_data(const ConvShape& s, const float* dy, const float* w, float* d
   convolve(t, plan, filters, dy, coefficients.as<float>(), nullptr, dx);
 }
 
+bool few_tiles(const ConvShape& s) {
+  constexpr int64_t most_bytes = 32 << 20;
+  return Plan::whole(s).coefficients() * int64_t{sizeof(float)} <= most_bytes;
+}
+
 void backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw) {
+  if (s.c * s.oc > 128 * 128 && few_tiles(s)) return weights_of_few_tiles(s, x, dy, dw);
   // The cut into partial sums depends on the shape alone: the same bits for any thread count.
   constexpr int64_t most_parts = 16;
   constexpr int64_t most_bytes = 64 << 20;
   const GemmKernels<float>& gemm = gemm_kernels<float>();
-  const WinogradKernels& kernels = winograd_kernels();
   const Plan plan(s, kLongBlockBytes);
   const int64_t position = s.c * plan.oc, size = kCoefficients * position;
   const int64_t affordable = most_bytes / (size * int64_t{sizeof(float)});
@@ -287,11 +358,8 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
           for (int64_t o = 0; o < plan.oc; ++o) total[o] += more[o];
         }
       }
-      kernels.filter_gradient(sums + c * plan.oc, position, plan.oc, nine.as<float>());
-      for (int64_t o = 0; o < s.oc; ++o) {
-        for (int64_t k = 0; k < 9; ++k)
-          dw[(o * s.c + c) * 9 + k] = nine.as<float>()[k * plan.oc + o];
-      }
+      filter_gradients(s, sums + c * plan.oc, position, plan.oc, s.oc, nine.as<float>(),
+                       dw + c * 9);
     }
   });
 }

@@ -9,6 +9,10 @@ namespace tandem::cpu::winograd {
 /// 3 x 3 filters, stride and dilation 1, one group, pads at most 2.
 bool applies(const ConvShape& s);
 
+/// Whether the coefficients of all tiles may be held at once: then backward_weights() is fast for
+/// any number of filters.
+bool few_tiles(const ConvShape& s);
+
 void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y);
 void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx);
 void backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw);
