@@ -199,32 +199,6 @@ TEST(Onnx, ControlFlow) {
   }
 }
 
-TEST(Onnx, WhatOfControlFlowCannotBeSaved) {
-  const TemporaryFolder folder;
-  auto loop = [](const Tensor& x, bool draws) {
-    return while_loop([](const Tensor& v) { return sum(abs(v)) < 100.0; },
-                      [&](const Tensor& v) { return draws ? v + rand_like(v) : v * 2.0; }, {x})[0];
-  };
-  auto text = [&](auto build) {
-    const auto g = Graph::make();
-    {
-      const GraphScope scope(g);
-      g->output("y", build(placeholder("x", {2})));
-    }
-    return error_of<NotImplemented>([&] { save(*g, folder / "no.onnx"); });
-  };
-  EXPECT_EQ(text([&](const Tensor& x) { return loop(x, true); }),
-            "save(): random numbers inside cond() or while_loop() cannot be saved; draw them "
-            "outside");
-  EXPECT_EQ(text([&](Tensor x) {
-              x.requires_grad_();
-              return grad(sum(loop(x, false)), x);
-            }),
-            "save(): the gradient of a while_loop() cannot be saved: it keeps the loop's steps "
-            "itself, and no operator of a file stands for it");
-  EXPECT_FALSE(fs::exists(folder / "no.onnx"));
-}
-
 TEST(Onnx, StateIsReadAndWrittenByName) {
   const TemporaryFolder folder;
   nn::Linear net(4, 3), other(4, 3);

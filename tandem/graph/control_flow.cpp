@@ -216,6 +216,8 @@ void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors&
     dx.push_back(is_floating(in[i].dtype()) ? found[k++] : Tensor());
 }
 
+}  // namespace
+
 std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
                                        std::shared_ptr<Graph> second) {
   auto n = std::make_shared<ControlFlow>();
@@ -234,6 +236,8 @@ std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
   n->second = std::make_shared<RegionGraph>(std::move(second));
   return n;
 }
+
+namespace {
 
 Tensors record(const std::shared_ptr<const ControlFlow>& n, const Tensors& in) {
   const Held op{n};

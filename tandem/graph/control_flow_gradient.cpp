@@ -196,6 +196,75 @@ Tensors while_gradients(const std::shared_ptr<const ControlFlow>& loop, Inputs i
 
 bool is_loop_gradient(const OpInfo& info) { return info.infer == infer_gradient; }
 
+LoopGradientRegions loop_gradient_regions(const void* op) {
+  const LoopGradient& g = gradient_of(op);
+  const ControlFlow& n = *g.loop;
+  return {{true, n.variables, n.maximum, n.first->graph(), n.second->graph()},
+          g.order,
+          g.body ? g.body->graph() : nullptr};
+}
+
+Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in) {
+  const auto need = [&](bool ok, std::string_view rule) {
+    require(ok, "while_loop_grad(order=", what.order, "): ", rule);
+  };
+  const Regions& r = what.loop;
+  const size_t variables = size_t(r.variables), body = r.first->inputs().size(),
+               all = body + r.second->inputs().size() - variables;
+  need(what.order >= 1 && what.order <= 8, "its order is not in [1, 8]");
+  need(r.variables >= 0 && variables <= body && variables <= r.second->inputs().size() &&
+           in.size() >= all,
+       "its inputs are not those of a loop");
+  const auto fits = [&](const Graph& g, size_t first, size_t from) {
+    for (size_t i = first; i < g.inputs().size(); ++i)
+      need(g.value(g.inputs()[i]).spec == in[from + i - first].spec(),
+           "an input is not what a region takes");
+  };
+  fits(*r.first, 0, 0);
+  fits(*r.second, variables, body);
+  need(r.first->outputs().size() == variables && r.second->outputs().size() == 1 &&
+           r.second->value(r.second->outputs()[0]).spec.shape.numel() == 1,
+       "the body gives the variables, the condition one number");
+  for (size_t i = 0; i < variables; ++i)
+    need(r.first->value(r.first->outputs()[i]).spec == in[i].spec() &&
+             r.second->value(r.second->inputs()[i]).spec == in[i].spec(),
+         "the body changes the spec of a variable");
+  // Each order's inputs are those of the order below and gradients of its results.
+  size_t lower = all;
+  Tensors results = floating(in.first(variables));
+  for (int k = 1;; ++k) {
+    need(in.size() >= lower + results.size(), "gradients are missing");
+    for (size_t i = 0; i < results.size(); ++i)
+      need(in[lower + i].spec() == results[i].spec(), "a gradient has another spec than its value");
+    if (k == what.order) break;
+    Tensors next = floating(in.first(lower));
+    lower += results.size();
+    results = std::move(next);
+  }
+  need(in.size() == lower + results.size(), "it has too many inputs");
+
+  const auto loop = make_node(true, r.first->clone(), r.second->clone());
+  loop->variables = r.variables;
+  loop->maximum = r.maximum;
+  const auto node = make_gradient(loop, what.order, lower, int(floating(in.first(lower)).size()));
+  if (what.order == 1) {
+    need(what.body != nullptr && what.body->inputs().size() == body + results.size(),
+         "the body's gradient takes other inputs");
+    for (size_t i = 0; i < what.body->inputs().size(); ++i)
+      need(what.body->value(what.body->inputs()[i]).spec ==
+               (i < body ? in[i] : results[i - body]).spec(),
+           "an input is not what the body's gradient takes");
+    const Tensors wanted = floating(in.first(body));
+    need(what.body->outputs().size() == wanted.size(), "the body's gradient gives too few");
+    for (size_t i = 0; i < wanted.size(); ++i)
+      need(what.body->value(what.body->outputs()[i]).spec == wanted[i].spec(),
+           "a gradient has another spec than its value");
+    node->body = std::make_shared<RegionGraph>(what.body->clone());
+  }
+  const HeldGradient op{node};
+  return detail::apply_all(node->info, &op, in.data(), int(in.size()));
+}
+
 LoopDerivative loop_derivative(const void* op) {
   return {gradient_of(op).loop, gradient_of(op).order};
 }

@@ -27,6 +27,10 @@ struct Held {
 };
 inline const ControlFlow& node_of(const void* op) { return *static_cast<const Held*>(op)->node; }
 
+/// A node of a cond or a loop; the caller sets a loop's variables.
+std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
+                                       std::shared_ptr<Graph> second);
+
 /// Whether a condition holds. ShapeError unless it has one element.
 bool truth(const Tensor& t);
 
@@ -59,7 +63,6 @@ OpInfo region_row(std::string_view name, int outputs);
 /// A node of the gradient of a loop, recorded or run: gradients of its floating inputs.
 Tensors while_gradients(const std::shared_ptr<const ControlFlow>& loop, Inputs in,
                         const Tensors& dy);
-bool is_loop_gradient(const OpInfo& info);
 /// A loop gradient's record on another loop.
 std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const ControlFlow>& loop,
                                 std::span<const AxisLength> lengths, const OpInfo*& row);

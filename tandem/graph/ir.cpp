@@ -250,6 +250,23 @@ void Graph::advance_stream(Generator& generator, const Tensor& next) {
   if (s.state >= 0) s.later.push_back(s.now);
 }
 
+void Graph::set_stream(Generator& generator, ValueId begin, ValueId last) {
+  const Spec spec{{2}, i64, {}};
+  require(value(begin).kind == ValueKind::key && value(last).spec == spec,
+          "graph: a stream of random numbers begins and ends with a key, not with a ",
+          tandem::to_string(value(begin).spec), " and a ", tandem::to_string(value(last).spec));
+  RandomStream s;
+  s.generator = &generator;
+  s.now = last;
+  s.begin = begin;
+  s.later = {last};
+  const detail::Uncaptured now;
+  s.state = add_value(spec, {}, ValueKind::state);
+  values_[size_t(s.state)].tensor = zeros({2}, i64);
+  streams_.push_back(std::move(s));
+  assignments_.push_back({streams_.back().state, last});
+}
+
 void Graph::end_streams() {
   for (const RandomStream& s : streams_)
     if (!s.later.empty()) assignments_.push_back({s.state, s.later.back()});

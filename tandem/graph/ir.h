@@ -95,6 +95,9 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// The key of the next draw; afterwards `advance_stream` says which one is next.
   Tensor stream_key(Generator& generator);
   void advance_stream(Generator& generator, const Tensor& next);
+  /// For a graph that was read: after a run the generator is where the key `last` says, the first
+  /// of the keys being `begin`.
+  void set_stream(Generator& generator, ValueId begin, ValueId last);
   /// Ends the capture: after a run the generators have made the draws of their streams.
   void end_streams();
   void rename(ValueId id, std::string name) { values_[size_t(id)].name = std::move(name); }

@@ -35,6 +35,19 @@ struct Regions {
   std::shared_ptr<const Graph> first, second;
 };
 Regions regions_of(const void* op);
+/// Whether a record is a derivative of a loop.
+bool is_loop_gradient(const OpInfo& info);
+/// What such a node holds: the loop, how often it was differentiated, and for the first derivative
+/// the body's gradient, from the body's inputs and the gradients of its floating results.
+struct LoopGradientRegions {
+  Regions loop;
+  int order;
+  std::shared_ptr<const Graph> body;
+};
+LoopGradientRegions loop_gradient_regions(const void* op);
+/// Such a node on these inputs, as a loop's `vjp` would make it. Errors: ValueError when the
+/// regions and the inputs do not belong together.
+Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in);
 /// The record with its regions made for given lengths of unknown axes.
 std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
                                          std::span<const AxisLength> lengths, const OpInfo*& row);

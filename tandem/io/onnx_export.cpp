@@ -140,6 +140,16 @@ void OnnxExporter::find_roots(const SaveGraphOptions& options) {
       stack.insert(stack.end(), in.begin(), in.end());
     }
   }
+  // A generator goes on from the last key that was drawn inside a region.
+  for (const graph::RandomStream& s : g.streams()) {
+    const auto known = std::find_if(assignments.begin(), assignments.end(),
+                                    [&](const graph::Assignment& a) { return a.state == s.state; });
+    for (size_t k = s.later.size(); known == assignments.end() && k-- > 0;)
+      if (seen[size_t(k ? s.later[k - 1] : s.begin)]) {
+        assignments.push_back({s.state, s.later[k]});
+        break;
+      }
+  }
   for (graph::Node& n : g.edit_nodes())
     for (ValueId& id : n.inputs)
       if (id >= 0 && seen[size_t(id)]) id = operand(id);
@@ -154,6 +164,12 @@ void OnnxExporter::find_roots(const SaveGraphOptions& options) {
   for (ValueId id : g.inputs())
     if (seen[size_t(id)] || options.outputs.empty()) inputs.push_back(id);
   g.edit_inputs() = inputs;
+}
+
+const graph::RandomStream* OnnxExporter::stream_of(ValueId state) const {
+  for (const graph::RandomStream& s : graph_->streams())
+    if (s.state == state) return &s;
+  return nullptr;
 }
 
 // --- Names ----------------------------------------------------------------------------------
@@ -202,7 +218,7 @@ void OnnxExporter::name_values(const SaveGraphOptions& options) {
   int unnamed = 0;
   for (size_t i = 0; i < g.values().size(); ++i) {
     Value& v = g.edit_values()[i];
-    if (v.kind != ValueKind::state || !used_[i]) continue;
+    if (v.kind != ValueKind::state || !used_[i] || stream_of(ValueId(i))) continue;
     std::string name = v.name;
     for (const auto& [key, t] : options.names)
       if (t.defined() &&
@@ -220,7 +236,8 @@ void OnnxExporter::name_values(const SaveGraphOptions& options) {
     names_[i] = unique(name.empty() ? cat("state", unnamed++) : name);
   }
   for (const graph::Assignment& a : g.assignments()) {
-    const std::string name = unique(names_[size_t(a.state)] + ":next");
+    const bool random = stream_of(a.state);
+    const std::string name = unique(random ? "random:next" : names_[size_t(a.state)] + ":next");
     next_.emplace_back(name, a.value);
     if (names_[size_t(a.value)].empty() && g.value(a.value).kind == ValueKind::result)
       names_[size_t(a.value)] = name;
@@ -436,9 +453,7 @@ void OnnxExporter::write_tandem(const graph::Node& n) {
 void OnnxExporter::write_node(const graph::Node& n) {
   node_ = &n;
   if (graph::has_regions(*n.info)) return write_regions(n);
-  require<NotImplemented>(n.info->name != "while_loop_grad",
-                          "save(): the gradient of a while_loop() cannot be saved: it keeps the "
-                          "loop's steps itself, and no operator of a file stands for it");
+  if (graph::is_loop_gradient(*n.info)) return write_loop_gradient(n);
   require<NotImplemented>(find_op(n.info->name) == n.info, "save(): a ", n.info->name,
                           " cannot be saved");
   const OnnxRuleFor* rule = rules().find(n.info->name);
@@ -464,9 +479,6 @@ onnx::ValueInfo OnnxExporter::info(const std::string& name, const Spec& spec) co
 
 onnx::Model OnnxExporter::write() {
   graph::Graph& g = *graph_;
-  require<NotImplemented>(g.streams().empty(),
-                          "save(): random numbers inside cond() or while_loop() cannot be saved; "
-                          "draw them outside");
   model_.operator_sets = {{"", 17}};
   model_.producer_name = "tandem";
   model_.graph.name = "tandem";
@@ -476,7 +488,7 @@ onnx::Model OnnxExporter::write() {
     const Value& v = g.values()[i];
     if (!used_[i]) continue;
     if (v.kind == ValueKind::state) {
-      add_initializer(names_[i], v.tensor);
+      if (!stream_of(ValueId(i))) add_initializer(names_[i], v.tensor);
     } else if (v.kind == ValueKind::key) {
       model_.graph.nodes.push_back({.op_type = "random_key",
                                     .domain = "tandem",
@@ -513,7 +525,9 @@ onnx::Model OnnxExporter::write() {
     std::string becomes;
     for (size_t k = 0; k < next_.size(); ++k)
       if (g.assignments()[k].state == ValueId(i)) becomes = next_[k].first;
-    model_.metadata.emplace_back("tandem.state." + names_[i], becomes);
+    if (const graph::RandomStream* s = stream_of(ValueId(i)))
+      model_.metadata.emplace_back("tandem.random." + name_of(s->begin), becomes);
+    else model_.metadata.emplace_back("tandem.state." + names_[i], becomes);
   }
   if (tandem_) model_.operator_sets.push_back({"tandem", 1});
   return std::move(model_);

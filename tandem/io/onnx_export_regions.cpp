@@ -43,6 +43,34 @@ onnx::Graph OnnxExporter::write_branch(const graph::Graph& region, const Names& 
   return g;
 }
 
+/// A region that sees nothing around it: what it uses are its graph's inputs.
+onnx::Graph OnnxExporter::write_closed(const graph::Graph& region) {
+  Names names;
+  std::vector<onnx::ValueInfo> infos;
+  for (ValueId id : region.inputs()) {
+    names.push_back(unique("variable"));
+    infos.push_back(info(names.back(), region.value(id).spec));
+  }
+  onnx::Graph g = write_branch(region, names);
+  g.inputs = std::move(infos);
+  return g;
+}
+
+/// ONNX has no operator that goes back through the steps of a loop, so this one is Tandem's own.
+void OnnxExporter::write_loop_gradient(const graph::Node& n) {
+  const graph::LoopGradientRegions r = graph::loop_gradient_regions(n.op.get());
+  Names in;
+  for (ValueId id : n.inputs) in.push_back(name_of(id));
+  Attributes attributes{
+      Attribute::of("order", r.order), Attribute::of("variables", r.loop.variables),
+      Attribute::of("maximum", r.loop.maximum), Attribute::of("body", write_closed(*r.loop.first)),
+      Attribute::of("condition", write_closed(*r.loop.second))};
+  if (r.body) attributes.push_back(Attribute::of("gradient", write_closed(*r.body)));
+  results("while_loop_grad", std::move(in), int(n.outputs.size()), std::move(attributes));
+  model_.graph.nodes.back().domain = "tandem";
+  tandem_ = true;
+}
+
 /// cond as If, while_loop as Loop.
 void OnnxExporter::write_regions(const graph::Node& n) {
   const graph::Regions r = graph::regions_of(n.op.get());

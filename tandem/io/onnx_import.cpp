@@ -200,6 +200,7 @@ double OnnxImporter::number(int i) const {
 /// A record of Tandem's own, with its attributes by name.
 Tensors OnnxImporter::run_record() {
   if (node_->op_type == "random_key") return {graph_.random_key(default_generator())};
+  if (node_->op_type == "while_loop_grad") return import_loop_gradient(*this);
   const OpInfo* info = find_op(node_->op_type);
   if (!info) unsupported("this version of Tandem has no such record");
   need(inputs() >= info->min_inputs && inputs() <= info->max_inputs, "takes ", info->min_inputs,
@@ -335,6 +336,17 @@ Tensors OnnxImporter::run_body(const onnx::Graph& body, const Tensors& inputs) {
   return out;
 }
 
+std::shared_ptr<graph::Graph> OnnxImporter::region(const onnx::Graph& body,
+                                                   const std::vector<Spec>& inputs) {
+  auto g = graph::Graph::make();
+  const CaptureScope scope(*g);
+  Tensors in;
+  for (size_t i = 0; i < inputs.size(); ++i) in.push_back(g->input(cat("in", i), inputs[i]));
+  const Tensors out = run_body(body, in);
+  for (size_t i = 0; i < out.size(); ++i) g->output(cat("out", i), out[i]);
+  return g;
+}
+
 // --- Checking ---------------------------------------------------------------------------------
 
 namespace {
@@ -366,8 +378,9 @@ void check_nodes(const onnx::Model& model, const std::vector<onnx::Node>& nodes,
               "\", which nothing before it gives");
     if (!find_function(model, n)) {
       if (n.domain == "tandem")
-        require<NotImplemented>(n.op_type == "random_key" || find_op(n.op_type), what,
-                                ": this version of Tandem has no such record");
+        require<NotImplemented>(
+            n.op_type == "random_key" || n.op_type == "while_loop_grad" || find_op(n.op_type), what,
+            ": this version of Tandem has no such record");
       else
         require<NotImplemented>(own_domain(n.domain) && onnx_imports().contains(n.op_type), what,
                                 " of domain \"", n.domain.empty() ? "ai.onnx" : n.domain,

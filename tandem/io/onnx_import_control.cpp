@@ -3,6 +3,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/graph/control_flow.h"
+#include "tandem/graph/regions.h"
 #include "tandem/io/detail/onnx_import.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cat.h"
@@ -43,6 +44,9 @@ Tensors open_loop(I& n, const onnx::Graph& g) {
   n.need(g.outputs.size() + 1 >= start.size(), "its graph gives ", g.outputs.size(), " values");
   if (g.outputs.size() + 1 > start.size()) n.unsupported("lists of a loop of unknown length");
   const Tensor most = n.has(0) ? reshape(n.in(0), {}) : Tensor();
+  // The variables may all be constants, and the loop yet one of the graph.
+  std::optional<CaptureScope> scope;
+  if (!(modes & Modes::capture)) scope.emplace(n.graph());
   const auto last = while_loop(
       [&](const Tensors& v) { return most.defined() ? logical_and(v[1], v[0] < most) : v[1]; },
       [&](const Tensors& v) {
@@ -67,7 +71,10 @@ Tensors loop(I& n) {
   n.need(g.outputs.size() > carried.size(), "its graph gives ", g.outputs.size(), " values");
   std::vector<std::vector<Tensor>> scanned(g.outputs.size() - 1 - carried.size());
   for (int64_t step = 0; on && step < most; ++step) {
-    if (step == most_steps) n.unsupported("more than ", most_steps, " steps");
+    if (step == most_steps) {
+      if (scanned.empty()) return open_loop(n, g);
+      n.unsupported("more than ", most_steps, " steps");
+    }
     Tensors in{full({}, step, i64), full({}, 1, boolean)};
     for (const Tensor& t : carried) in.push_back(t);
     const Tensors out = n.run_body(g, in);
@@ -120,6 +127,38 @@ Tensors scan(I& n) {
 }
 
 }  // namespace
+
+Tensors import_loop_gradient(OnnxImporter& n) {
+  const onnx::Graph &first = body(n, "body"), &second = body(n, "condition");
+  const int64_t variables = n.integer("variables", 0), order = n.integer("order", 1);
+  const int64_t used_first = int64_t(first.inputs.size()) - variables,
+                used_second = int64_t(second.inputs.size()) - variables;
+  n.need(order >= 1 && variables >= 0 && used_first >= 0 && used_second >= 0 &&
+             variables + used_first + used_second <= n.inputs(),
+         "its inputs are not those of a loop of ", variables, " variables");
+  Tensors in;
+  for (int i = 0; i < n.inputs(); ++i) in.push_back(n.in(i));
+  auto specs = [&](int64_t from, int64_t count) {
+    std::vector<Spec> list;
+    for (int64_t i = from; i < from + count; ++i) list.push_back(in[size_t(i)].spec());
+    return list;
+  };
+  auto with = [](std::vector<Spec> a, const std::vector<Spec>& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  const auto of_body = specs(0, variables + used_first);
+  graph::LoopGradientRegions what;
+  what.order = int(std::min<int64_t>(order, 100));
+  what.loop = {
+      true, variables, n.integer("maximum", -1), n.region(first, of_body),
+      n.region(second, with(specs(0, variables), specs(variables + used_first, used_second)))};
+  if (order == 1) {
+    const int64_t lower = variables + used_first + used_second;
+    what.body = n.region(body(n, "gradient"), with(of_body, specs(lower, n.inputs() - lower)));
+  }
+  return graph::apply_loop_gradient(what, {in.data(), in.size()});
+}
 
 void add_control_imports(OnnxImports& t) {
   t.insert({{"If", if_}, {"Loop", loop}, {"Scan", scan}});

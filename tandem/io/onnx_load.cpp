@@ -3,6 +3,7 @@
 #include <map>
 
 #include "tandem/core/factory.h"
+#include "tandem/core/random.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
 #include "tandem/io/detail/onnx_import.h"
@@ -90,6 +91,8 @@ struct LoadedGraph::Impl {
   NamedTensors state;
   std::vector<std::pair<std::string, Tensor>> constants;
   std::map<std::string, std::string> next;  ///< the output that a state becomes
+  /// The first key that regions draw, and the output that says where the generator is afterwards.
+  std::vector<std::pair<std::string, std::string>> random;
   std::vector<std::pair<std::string, int64_t>> axes;
   std::vector<std::unique_ptr<Instance>> instances;
   /// Shapes depend on the values of inputs: integers and a few numbers are constants of an
@@ -131,6 +134,11 @@ LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
     if (!initial.contains(v.name)) inputs.push_back(port_of(v));
   std::map<std::string, bool> hidden;
   for (const auto& [name, out] : next) hidden[out] = true;
+  for (const auto& [key, out] : model.metadata)
+    if (constexpr std::string_view prefix = "tandem.random."; key.starts_with(prefix)) {
+      random.emplace_back(key.substr(prefix.size()), out);
+      hidden[out] = true;
+    }
   std::map<std::string, bool> given;
   for (const onnx::ValueInfo& v : g.outputs) {
     require(given.emplace(v.name, true).second, "load_graph(): output \"", v.name,
@@ -139,6 +147,9 @@ LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
   }
   for (const auto& [name, out] : next)
     require(given.contains(out), "load_graph(): state \"", name, "\" becomes \"", out,
+            "\", which is no output");
+  for (const auto& [begin, out] : random)
+    require(given.contains(out), "load_graph(): the generator's next key is \"", out,
             "\", which is no output");
   axes = parse_axes(metadata(model, "tandem.axes").value_or(""));
 }
@@ -206,6 +217,12 @@ std::unique_ptr<LoadedGraph::Impl::Instance> LoadedGraph::Impl::build(std::span<
     require(target.spec() == value.spec(), "load_graph(): state \"", name, "\" is ",
             to_string(target.spec()), " and becomes ", to_string(value.spec()));
     g.edit_assignments().push_back({g.capture(target), g.id_of(value)});
+  }
+  for (const auto& [begin, out] : random) {
+    const Tensor first = importer.value(begin), last = importer.value(out);
+    require(first.is_symbolic() && last.is_symbolic(), "load_graph(): the random key \"", begin,
+            "\" is a constant");
+    g.set_stream(default_generator(), g.id_of(first), g.id_of(last));
   }
   graph::verify(g);
   return fresh;

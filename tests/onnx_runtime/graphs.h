@@ -108,6 +108,32 @@ inline SavedExample save_control_flow(const std::string& folder) {
   return {"control_flow", {{"x", x}}, {want[0], want[1]}};
 }
 
+/// A training step through loops and branches that draw: the checker reads what is inside the
+/// nodes, and another process takes the next step.
+inline SavedExample save_training_with_loops(const std::string& folder) {
+  nn::Linear net(3, 3);
+  optim::Adam opt(net.parameters(), {.lr = 1e-2});
+  auto step = compile([&](const Tensor& x, const Tensor& y) {
+    Tensor h = while_loop([](const Tensor& v) { return sum(v * v) < 60.0; },
+                          [&](const Tensor& v) { return v * 1.3 + tanh(net(v)); }, {x})[0];
+    h = cond(
+        sum(h) > 0.0,
+        [&] {
+          return h + 0 * randn({4, 3});
+        },
+        [&] { return net(h); });
+    Tensor loss = mse_loss(map_fn([&](const Tensor& v) { return net(v); }, h), y);
+    opt.zero_grad();
+    loss.backward();
+    opt.step();
+    return loss;
+  });
+  const Tensor x = rand({4, 3}), y = randn({4, 3});
+  step(x, y);
+  save(step, folder + "/training_with_loops.onnx");
+  return {"training_with_loops", {{"in0", x}, {"in1", y}}, {step(x, y)}};
+}
+
 inline std::vector<SavedExample> save_models(const std::string& folder) {
   manual_seed(7);
   std::vector<SavedExample> all;
@@ -130,6 +156,7 @@ inline std::vector<SavedExample> save_models(const std::string& folder) {
                                 {randn({2, 5, 8}), rand({5, 5}) > -1.0 /* all seen */},
                                 {.shapes = {{-1, 5, 8}, {5, 5}}}));
   all.push_back(save_control_flow(folder));
+  all.push_back(save_training_with_loops(folder));
   return all;
 }
 

@@ -108,6 +108,9 @@ class OnnxExporter {
   void write_regions(const graph::Node& n);
   Names write_region(const graph::Graph& region, const Names& inputs);
   onnx::Graph write_branch(const graph::Graph& region, const Names& inputs);
+  onnx::Graph write_closed(const graph::Graph& region);
+  void write_loop_gradient(const graph::Node& n);
+  const graph::RandomStream* stream_of(Id state) const;
   void count_uses();
   void write_tandem(const graph::Node& n);
   onnx::ValueInfo info(const std::string& name, const Spec& spec) const;

@@ -28,6 +28,8 @@ void add_layer_imports(OnnxImports& table);
 void add_recurrent_imports(OnnxImports& table);
 void add_control_imports(OnnxImports& table);
 void add_einsum_imports(OnnxImports& table);
+/// The domain "tandem"'s own node for the gradient of a loop.
+Tensors import_loop_gradient(OnnxImporter& importer);
 /// ONNX's own operators that can be imported.
 const OnnxImports& onnx_imports();
 
@@ -48,6 +50,8 @@ class OnnxImporter {
   void run(const onnx::Graph& graph);
   /// The outputs of a graph inside a node, which sees the values around it.
   Tensors run_body(const onnx::Graph& graph, const Tensors& inputs);
+  /// A graph inside a node as one of its own, which sees only constants around it.
+  std::shared_ptr<graph::Graph> region(const onnx::Graph& graph, const std::vector<Spec>& inputs);
 
   // --- The node at hand ---------------------------------------------------------------------
   const onnx::Node& node() const { return *node_; }
