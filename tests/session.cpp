@@ -157,5 +157,105 @@ TEST(Session, StateDict) {
   EXPECT_THROW(second.load_state_dict({{"w", tensor({1.f})}}), ValueError);
 }
 
+/// Only the plan of what was fetched, with one part for each set of shapes, and times on request.
+TEST(Session, ExplainShowsThePlanOfTheFetches) {
+  const auto g = Graph::make();
+  Tensor x, w, loss, train, init, image, convolved;
+  {
+    const GraphScope scope(g);
+    x = placeholder("x", {-1, 3});
+    w = variable("w", ones({3, 2}));
+    loss = mean(relu(matmul(x, w)));
+    optim::Adam adam({w}, {.lr = 0.1});
+    train = minimize(adam, loss);
+    init = global_variables_initializer();
+    image = placeholder("image", {1, 16, 8, 8});
+    convolved = relu(conv2d(image, ones({16, 16, 3, 3})));
+  }
+  Session s(g);
+  EXPECT_EQ(error_of<ValueError>([&] { (void)s.explain(loss); }),
+            "Session::explain(): these fetches were not run yet, and their plan depends on the "
+            "shapes that are fed; run them first");
+  s.run(init);
+  s.run(loss, {{x, ones({4, 3})}});
+  s.run({loss, train}, {{x, ones({4, 3})}});
+  const std::string forward = s.explain(loss), both = s.explain({loss, train});
+  EXPECT_EQ(forward.find("run with x: f32[4, 3]\n"), 0u) << forward;
+  EXPECT_NE(forward.find("matmul"), std::string::npos) << forward;
+  EXPECT_NE(forward.find(" bytes"), std::string::npos) << forward;
+  EXPECT_EQ(forward.find("adam_step"), std::string::npos) << forward;
+  EXPECT_NE(both.find("adam_step"), std::string::npos) << both;
+  EXPECT_EQ(forward.find(" us "), std::string::npos) << forward;
+
+  s.set_profile(true);
+  for (int i = 0; i < 3; ++i) s.run(loss, {{x, ones({4, 3})}});
+  s.run(loss, {{x, ones({7, 3})}});
+  const std::string timed = s.explain(loss);
+  EXPECT_NE(timed.find("the mean of 3 timed runs"), std::string::npos) << timed;
+  EXPECT_NE(timed.find("run with x: f32[7, 3]\n"), std::string::npos) << timed;
+  EXPECT_NE(timed.find("the mean of 1 timed runs"), std::string::npos) << timed;
+  s.set_profile(false);
+  s.run(loss, {{x, ones({4, 3})}});
+  EXPECT_NE(s.explain(loss).find("the mean of 3 timed runs"), std::string::npos);
+
+  s.run(convolved, {{image, ones({1, 16, 8, 8})}});
+  EXPECT_NE(s.explain(convolved).find("run with image: f32[1, 16, 8, 8]\n"), std::string::npos);
+}
+
+/// Building a graph writes nothing, so a tape of eager code goes on; a run does.
+TEST(Session, OnlyARunRaisesTheVersionsOfWhatItWrites) {
+  nn::Linear net(3, 1);
+  const Tensor X = ones({2, 3});
+  auto eager_loss = [&] { return sum(net(X) * net(X)); };
+  // The gradient by X reads the weight.
+  Tensor x = X.clone().requires_grad_();
+  auto tape = [&] { return sum(linear(x, net.weight, net.bias)); };
+
+  const Tensor before = tape(), other = eager_loss();
+  const auto g = Graph::make();
+  Tensor loss, train, fed;
+  optim::SGD sgd(net.parameters(), {.lr = 0.1});
+  {
+    const GraphScope scope(g);
+    fed = placeholder("x", {-1, 3});
+    loss = mean(net(fed));
+    train = minimize(sgd, loss);
+  }
+  before.backward();
+  EXPECT_EQ(x.grad().to_vector<float>()[0], net.weight.to_vector<float>()[0]);
+  other.backward();
+
+  // A run of the loss alone writes nothing either; the update does.
+  const Tensor loss_alone = tape(), updated = tape();
+  Session s(g);
+  s.run(loss, {{fed, X}});
+  loss_alone.backward();
+  s.run(train, {{fed, X}});
+  EXPECT_NE(error_of<GradientError>([&] { updated.backward(); }).find("has overwritten"),
+            std::string::npos);
+}
+
+/// While a graph is recorded, what its tape saved before a write is told from what is there after.
+TEST(Session, AWriteOutsideOfAnEffectStaysOneForTheGraph) {
+  Tensor w = ones({3}), a = ones({3});
+  a.requires_grad_();
+  const Tensor before = sum(a * w);  // saves w
+  const auto g = Graph::make();
+  Tensor recorded;
+  {
+    const GraphScope scope(g);
+    recorded = sum(a * w);
+    w += 1;
+    EXPECT_NE(error_of<GradientError>([&] {
+                gradients(recorded, {a});
+              }).find("a recorded function has overwritten"),
+              std::string::npos);
+  }
+  before.backward();
+  EXPECT_EQ(a.grad().to_vector<float>(), (std::vector<float>{1, 1, 1}));
+  const GraphScope scope(g);
+  EXPECT_THROW(gradients(recorded, {a}), GradientError);
+}
+
 }  // namespace
 }  // namespace tandem

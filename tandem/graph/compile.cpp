@@ -192,6 +192,10 @@ struct CompiledFunction::Impl {
     }
     const CaptureScope scope(g);
     const RecordedAt recorded_at(where);
+    struct Writes {
+      Graph& graph;
+      ~Writes() { graph.forget_writes(); }
+    } const writes{g};
     try {
       c->returned = trace.run(symbolic, results);
       for (size_t i = 0; i < results.size(); ++i) g.output(cat("out", i), results[i]);

@@ -10,6 +10,12 @@
 
 namespace tandem::graph {
 
+namespace {
+/// What a recorded write adds to a version: more than the real writes until it is taken back, so
+/// that no version comes twice.
+constexpr uint32_t recorded_write = 1u << 24;
+}  // namespace
+
 std::shared_ptr<void> copy_record(const OpInfo& info, const void* op) {
   void* memory = ::operator new(std::max<size_t>(info.size, 1));
   info.copy(memory, op);
@@ -189,8 +195,10 @@ void Graph::assign(const Tensor& target, const Tensor& to) {
                           tandem::to_string(target.spec()),
                           " from outside the branch; give the new value as a result");
   const ValueId state = capture(target), value = id_of(to);
-  // What the tape saved of it before is not what a gradient would read.
-  detail::bump_version(target, "a recorded function");
+  Storage& memory = *target.impl()->storage;
+  memory.version += recorded_write;
+  memory.writer = "a recorded function";
+  recorded_writes_.push_back(target);
   for (const auto& [region, ids] : captured_)
     for (ValueId id : ids)
       require<NotImplemented>(
@@ -204,6 +212,21 @@ void Graph::assign(const Tensor& target, const Tensor& to) {
       return;
     }
   assignments_.push_back({state, value});
+}
+
+void Graph::begin_recording() {
+  if (recording_++ == 0)
+    for (const Tensor& t : recorded_writes_) t.impl()->storage->version += recorded_write;
+}
+
+void Graph::end_recording() {
+  if (--recording_ == 0)
+    for (const Tensor& t : recorded_writes_) t.impl()->storage->version -= recorded_write;
+}
+
+void Graph::forget_writes() {
+  for (const Tensor& t : recorded_writes_) t.impl()->storage->version -= recorded_write;
+  recorded_writes_.clear();
 }
 
 Tensor Graph::random_key(Generator& generator) {

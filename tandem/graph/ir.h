@@ -149,6 +149,13 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   void gradient_changes(const Tensor& leaf, bool accumulates = false) override;
   void depends_on(const bool& flag) override;
   std::string origin(int64_t value) const override;
+  /// Recording a write changes nothing, but what the recorded tape saved before it is another value
+  /// afterwards. So the versions of such tensors are raised while the graph is being recorded, and
+  /// only then: a tape of eager code sees no write before a run makes it. `forget_writes`: for
+  /// good, when the recorded writes were taken out of the graph or the recording is over.
+  void begin_recording();
+  void end_recording();
+  void forget_writes();
   /// Ends the capture: symbolic gradients become GradientWrites, and every leaf gets back the
   /// gradient that it had.
   void take_gradients();
@@ -187,6 +194,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<Assignment> assignments_;
   std::vector<GradientWrite> gradients_;
   std::map<ValueId, Effect> effects_;
+  std::vector<Tensor> recorded_writes_;
+  int recording_ = 0;  ///< scopes that are open
   std::vector<Variable> variables_;
   std::vector<RandomStream> streams_;
   std::vector<int64_t> axes_;

@@ -130,6 +130,7 @@ EffectScope::EffectScope()
 Tensor EffectScope::finish() {
   graph_->take_gradients();
   graph_->edit_gradients().clear();
+  graph_->forget_writes();
   return graph_->effect({.assignments = graph_->take_assignments(), .also = {}, .value = -1});
 }
 
@@ -154,6 +155,7 @@ struct Session::Impl {
   std::vector<bool> initialised;
   std::vector<std::unique_ptr<Program>> programs;
   int64_t nodes = 0;
+  bool profile = false;
 
   /// Variables may be added to the graph while a session lives.
   void know_variables() {
@@ -349,6 +351,7 @@ std::vector<Tensor> Session::run(std::span<const Tensor> fetches, std::span<cons
             "\" has no value yet; run global_variables_initializer()");
   Tensors in;
   for (const Feed& f : feeds) in.push_back(f.with);
+  p.plan->set_profile(impl_->profile);
   const Tensors out = p.plan->run({in.data(), in.size()});
   impl_->nodes += int64_t(p.graph->nodes().size());
   for (size_t i : p.writes) impl_->initialised[i] = true;
@@ -395,6 +398,31 @@ void Session::load_state_dict(const NamedTensors& state) {
     impl_->initialised[i] = true;
   }
 }
+
+std::string Session::explain(std::span<const Tensor> fetches) const {
+  std::vector<ValueId> wanted;
+  for (const Tensor& t : fetches) {
+    require(t.defined(), "Session::explain(): a fetch is undefined");
+    wanted.push_back(impl_->graph->id_of(t));
+  }
+  std::string s;
+  for (const auto& p : impl_->programs) {
+    if (p->fetches != wanted) continue;
+    s += "run";
+    for (size_t i = 0; i < p->feeds.size(); ++i) {
+      const Value& v = impl_->graph->value(p->feeds[i]);
+      const std::string name = v.name.empty() ? cat("value ", p->feeds[i]) : v.name;
+      s += cat(i ? ", " : " with ", name, ": ", to_string(Spec{p->shapes[i], v.spec.dtype, {}}));
+    }
+    s += cat("\n", p->plan->explain());
+  }
+  require(!s.empty(),
+          "Session::explain(): these fetches were not run yet, and their plan depends "
+          "on the shapes that are fed; run them first");
+  return s;
+}
+
+void Session::set_profile(bool on) { impl_->profile = on; }
 
 int64_t Session::nodes_run() const { return impl_->nodes; }
 

@@ -15,7 +15,12 @@ using graph::Graph;
 /// what eager code would run.
 class GraphScope {
  public:
-  explicit GraphScope(const std::shared_ptr<Graph>& graph) : graph_(graph), scope_(*graph_) {}
+  explicit GraphScope(const std::shared_ptr<Graph>& graph) : graph_(graph), scope_(*graph_) {
+    graph_->begin_recording();
+  }
+  ~GraphScope() { graph_->end_recording(); }
+  GraphScope(const GraphScope&) = delete;
+  GraphScope& operator=(const GraphScope&) = delete;
 
  private:
   std::shared_ptr<Graph> graph_;
@@ -113,6 +118,18 @@ class TANDEM_API Session {
   /// The variables by name. `load_state_dict` is strict: ValueError lists what differs.
   NamedTensors state_dict() const;
   void load_state_dict(const NamedTensors& state);
+  /// The plans of these fetches as text, one for each set of feeds that they were run with: steps,
+  /// fused groups, layouts, bytes, and the time of each step when there were runs under
+  /// set_profile(true). Errors: ValueError when they were never run, since the plan depends on the
+  /// shapes that are fed.
+  std::string explain(std::span<const Tensor> fetches) const;
+  std::string explain(std::initializer_list<Tensor> fetches) const {
+    return explain(std::span<const Tensor>(fetches.begin(), fetches.size()));
+  }
+  std::string explain(const Tensor& fetch) const { return explain({&fetch, 1}); }
+  /// While on, runs measure their steps, which costs some 50 ns a step, and explain() shows the
+  /// means. Switching it on begins anew.
+  void set_profile(bool on);
   /// How many nodes the runs so far have computed.
   int64_t nodes_run() const;
 
