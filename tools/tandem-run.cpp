@@ -16,14 +16,26 @@ namespace {
 using namespace tandem;
 namespace fs = std::filesystem;
 
+/// The array as what the input takes, when no number becomes another one: f64 may be rounded to
+/// f32, but 0.5 is no token.
+Tensor as_input(const GraphPort& port, const Tensor& t) {
+  const Tensor own = cast(t, port.dtype);
+  require<DTypeError>(
+      is_floating(port.dtype) || cast(own, t.dtype()).to_vector<double>() == t.to_vector<double>(),
+      "input ", to_string(port), ": the file's ", t.dtype(), " numbers are not all numbers of ",
+      port.dtype);
+  return own;
+}
+
 /// "x=a.npy", "a.npy" for the next input without a name, or "a.npz" for several by their names.
 NamedTensors read_inputs(const LoadedGraph& graph, const std::vector<std::string>& files) {
   NamedTensors all;
   size_t next = 0;
   auto take = [&](const std::string& name, const Tensor& t) {
+    require(!find(all, name).defined(), "input ", name, " is given twice");
     Tensor own = t;
     for (const GraphPort& p : graph.inputs())
-      if (p.name == name) own = cast(t, p.dtype);
+      if (p.name == name) own = as_input(p, t);
     all.emplace_back(name, own);
   };
   for (const std::string& one : files) {
@@ -34,21 +46,24 @@ NamedTensors read_inputs(const LoadedGraph& graph, const std::vector<std::string
       for (const auto& [name, t] : load_npz(one)) take(name, t);
     } else {
       while (next < graph.inputs().size() && find(all, graph.inputs()[next].name).defined()) ++next;
-      require(next < graph.inputs().size(), one, ": the model has only ", graph.inputs().size(),
-              " inputs");
+      require(next < graph.inputs().size(), one, ": the model's inputs are all given, it takes ",
+              graph.inputs().size());
       take(graph.inputs()[next].name, load_npy(one));
     }
   }
   return all;
 }
 
+void check_output(const LoadedGraph& graph, const std::string& path) {
+  const std::string extension = fs::path(path).extension();
+  require(extension == ".npy" || extension == ".npz", path, ": outputs go to a .npy or a .npz");
+  require(graph.outputs().size() == 1 || extension == ".npz", path, ": the model has ",
+          graph.outputs().size(), " outputs; write them to a .npz");
+}
+
 void write_outputs(const LoadedGraph& graph, const std::vector<Tensor>& out,
                    const std::string& path) {
-  if (fs::path(path).extension() != ".npz") {
-    require(out.size() == 1, path, ": the model has ", out.size(),
-            " outputs; write them to a .npz");
-    return save_npy(path, out[0]);
-  }
+  if (fs::path(path).extension() == ".npy") return save_npy(path, out[0]);
   std::map<std::string, Tensor> named;
   for (size_t i = 0; i < out.size(); ++i) named[graph.outputs()[i].name] = out[i];
   save_npz(path, named);
@@ -72,8 +87,11 @@ int main(int argc, char** argv) {
   app.add_option("-o,--output", output, "FILE.npy, or FILE.npz for several; printed if not given");
   app.add_flag("-d,--describe", describe, "print inputs, outputs, state and operators");
   app.add_option("-n,--repeat", repeat, "run so often, and print the time of a run")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000'000));
   app.add_option("--save-state", save_state, "write what the runs left in the state to FILE.npz");
+  app.failure_message([](const CLI::App*, const CLI::Error& e) {
+    return cat("tandem-run: ", e.what(), "; --help lists the options\n");
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -85,6 +103,7 @@ int main(int argc, char** argv) {
       std::printf("%s", graph.describe().c_str());
       if (inputs.empty()) return 0;
     }
+    if (!output.empty()) check_output(graph, output);
     const NamedTensors in = read_inputs(graph, inputs);
     std::vector<Tensor> out = graph.run(in);
     const auto start = std::chrono::steady_clock::now();
@@ -103,7 +122,10 @@ int main(int argc, char** argv) {
     }
     return 0;
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "tandem-run: %s\n", e.what());
+    std::string text = e.what();
+    for (char& c : text)
+      if (c == '\n') c = ' ';
+    std::fprintf(stderr, "tandem-run: %s\n", text.c_str());
     return 1;
   }
 }

@@ -177,8 +177,58 @@ def judge_command_line(folder, score, tool):
     parts = ("input: f32[batch, 4]", "output0: f32[batch, 3]", "0.weight: f32[16, 4]", "3 Gemm")
     for part in parts:
         score.take("tandem-run --describe", "" if part in text.stdout else f"no {part}")
-    bad = subprocess.run([tool, x], capture_output=True, text=True)
-    score.take("tandem-run", "" if bad.returncode == 1 and "x.npy" in bad.stderr else bad.stderr)
+    judge_refusals(folder, score, tool)
+
+
+def judge_refusals(folder, score, tool):
+    """What tandem-run refuses: one line that says why, and an exit code that is not 0."""
+    arrays = {
+        "x": numpy.zeros((6, 4), "f4"), "wide": numpy.zeros((6, 5), "f4"),
+        "words": numpy.array(["a", "b"]), "complex": numpy.zeros((6, 4), "c8"),
+        "tokens": numpy.zeros((3, 7), "i8"), "halves": numpy.full((3, 7), 0.5),
+        "whole": numpy.full((3, 7), 2.0)}
+    for name, array in arrays.items():
+        numpy.save(folder / f"{name}.npy", array)
+    (folder / "cut.npy").write_bytes((folder / "x.npy").read_bytes()[:150])
+    cases = [
+        (1, "missing input: f32[batch, 4]", ["mlp.onnx"]),
+        (1, "got shape [6, 5]", ["mlp.onnx", "-i", "wide.npy"]),
+        (1, "unknown y", ["mlp.onnx", "-i", "input=x.npy", "-i", "y=x.npy"]),
+        (1, "inputs are all given, it takes 1", ["mlp.onnx", "-i", "x.npy", "-i", "x.npy"]),
+        (1, "given twice", ["mlp.onnx", "-i", "input=x.npy", "-i", "input=x.npy"]),
+        (1, "missing input1: bool[5, 5]", ["attention.onnx", "-i", "x.npy"]),
+        (1, "strings have no Tandem dtype", ["mlp.onnx", "-i", "words.npy"]),
+        (1, "complex numbers have no", ["mlp.onnx", "-i", "complex.npy"]),
+        (1, "not all numbers of i64", ["lstm.onnx", "-i", "halves.npy"]),
+        (1, "needs 96 bytes of data", ["mlp.onnx", "-i", "cut.npy"]),
+        (1, "none.npy", ["mlp.onnx", "-i", "none.npy"]),
+        (1, "none.onnx", ["none.onnx"]),
+        (1, "x.npy", ["x.npy"]),
+        (1, "has 5 outputs", ["lstm.onnx", "-i", "tokens.npy", "-o", "y.npy"]),
+        (1, "to a .npy or a .npz", ["mlp.onnx", "-i", "x.npy", "-o", "y.txt"]),
+        (1, "cannot create", ["mlp.onnx", "-i", "x.npy", "-o", "no/such/folder/y.npy"]),
+        (2, "MODEL is required", []),
+        (2, "--bogus", ["mlp.onnx", "--bogus"]),
+        (2, "--repeat", ["mlp.onnx", "-n", "0"]),
+    ]
+    for code, part, arguments in cases:
+        bad = subprocess.run([tool, *arguments], capture_output=True, text=True, cwd=folder)
+        good = bad.returncode == code and part in bad.stderr and bad.stderr.count("\n") == 1
+        score.take(f"tandem-run {' '.join(arguments)}",
+                   "" if good and not bad.stdout else f"exit code {bad.returncode}: {bad.stderr}")
+    # Numbers of another type that are the same numbers; several outputs; a training step.
+    subprocess.run([tool, "lstm.onnx", "-i", "whole.npy", "-o", "out.npz"], check=True, cwd=folder)
+    score.take("tandem-run lstm", "" if len(numpy.load(folder / "out.npz")) == 5 else "outputs")
+    step = numpy.load(folder / "training_with_loops.npz")
+    numpy.savez(folder / "step.npz", in0=step["in0"], in1=step["in1"])
+    subprocess.run([tool, "training_with_loops.onnx", "-i", "step.npz", "-o", "out.npy",
+                    "--save-state", "state.npz"], check=True, cwd=folder)
+    score.take("tandem-run a training step",
+               difference(numpy.load(folder / "out.npy"), step["out.0"]))
+    text = subprocess.run([tool, "--describe", "training_with_loops.onnx"], check=True,
+                          capture_output=True, text=True, cwd=folder).stdout
+    for part in ("8 of them written by a run", "2 tandem.while_loop_grad", "out0: f32[]"):
+        score.take("tandem-run --describe a training step", "" if part in text else f"no {part}")
 
 
 def main():
@@ -193,7 +243,7 @@ def main():
         judge_saved(ours, score)
         judge_runs(ours, score, program)
         if len(sys.argv) > 2:
-            judge_command_line(ours, score, sys.argv[2])
+            judge_command_line(ours, score, pathlib.Path(sys.argv[2]).resolve())
         others.write(theirs)
         judge_runs(theirs, score, program)
         nodes.mkdir()
