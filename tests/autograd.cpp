@@ -2,19 +2,20 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <thread>
 
 #include "tandem/core/factory.h"
 #include "tandem/io/npy.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
+#include "tandem/ops/cat.h"
 #include "tandem/ops/exp.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/neg.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
 #include "tests/support/compare.h"
+#include "tests/support/cpu_time.h"
 #include "tests/support/errors.h"
 
 namespace tandem {
@@ -22,6 +23,8 @@ namespace {
 
 using testing::difference;
 using testing::error_of;
+using testing::growth;
+using testing::thread_seconds;
 
 Tensor leaf(std::vector<double> v) {
   const int64_t n = int64_t(v.size());
@@ -340,24 +343,19 @@ TEST(InPlace, WriteIntoFreshZeros) {
 
 double chain_seconds(int n) {
   const Tensor x = leaf({1});
-  const auto start = std::chrono::steady_clock::now();
+  const double start = thread_seconds();
   {
     Tensor y = x;
     for (int i = 0; i < n; ++i) y = y + x;
     y.sum().backward();
   }
   EXPECT_EQ(values(x.grad()), (Doubles{n + 1.0}));
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return thread_seconds() - start;
 }
 
 TEST(LongGraphs, NeitherOverflowNorCostMoreThanLinearly) {
-  chain_seconds(10000);
-  double small = 1e9, large = 1e9;
-  for (int i = 0; i < 3; ++i) {
-    small = std::min(small, chain_seconds(10000));
-    large = std::min(large, chain_seconds(100000));
-  }
-  EXPECT_LT(large, 40 * small);  // ten times the nodes; quadratic cost would be a hundred
+  // Forty times the nodes: quadratic cost would be 40.
+  EXPECT_LT(growth(chain_seconds, 5000, 200000, 10), 10);
 }
 
 TEST(LongGraphs, AreDroppedWithoutBackward) {
@@ -392,22 +390,56 @@ double roots_seconds(int n, bool inputs) {
     roots.push_back(x * double(i % 7));
     seeds.push_back(ones({1}, f64));
   }
-  const auto start = std::chrono::steady_clock::now();
+  const double start = thread_seconds();
   const Inputs all(roots.data(), roots.size()), given(seeds.data(), seeds.size());
   if (inputs) grad(all, all, given);
   else backward(all, given);
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return thread_seconds() - start;
 }
 
 TEST(LongGraphs, ManyRootsAndInputsCostNoMoreThanLinearly) {
   for (const bool inputs : {false, true}) {
-    double small = 1e9, large = 1e9;
-    for (int i = 0; i < 3; ++i) {
-      small = std::min(small, roots_seconds(3000, inputs));
-      large = std::min(large, roots_seconds(60000, inputs));
-    }
-    EXPECT_LT(large, 150 * small) << inputs;  // twenty times the roots; quadratic is 400
+    const auto seconds = [=](int n) { return roots_seconds(n, inputs); };
+    EXPECT_LT(growth(seconds, 3000, 120000, 10), 10) << inputs;
   }
+}
+
+/// The gradient of a `cat` of rows whose shapes differ from the result's: each is asked for.
+double cat_seconds(int n) {
+  const Tensor x = leaf({1, 2});
+  const std::vector<Tensor> rows(size_t(n), x);
+  const Tensor y = cat(Inputs(rows.data(), rows.size()), 0);
+  const double start = thread_seconds();
+  y.sum().backward();
+  EXPECT_EQ(values(x.grad()), (Doubles{double(n), double(n)}));
+  return thread_seconds() - start;
+}
+
+TEST(LongGraphs, AWideNodeCostsNoMoreThanLinearly) {
+  EXPECT_LT(growth(cat_seconds, 1000, 40000, 10), 10);
+}
+
+/// Each step reads the sum before it is written, and all steps before.
+double sum_in_place_seconds(int n) {
+  const Tensor x = leaf({1});
+  const double start = thread_seconds();
+  {
+    Tensor h = x * 1.0, total = zeros({1}, f64);
+    const Tensor same = total;
+    std::vector<Tensor> seen;
+    for (int i = 0; i < n; ++i) {
+      h = h * x;
+      seen.push_back(total * x);
+      total += h;
+    }
+    total.sum().backward();
+  }
+  EXPECT_EQ(values(x.grad()), (Doubles{0.5 * n * (n + 3.0)}));
+  return thread_seconds() - start;
+}
+
+TEST(LongGraphs, WritesInPlaceCostNoMoreThanLinearly) {
+  EXPECT_LT(growth(sum_in_place_seconds, 1000, 40000, 10), 10);
 }
 
 TEST(LongGraphs, GradThroughADiamondLadder) {

@@ -13,6 +13,7 @@
 #include "tandem/ops/cat.h"
 #include "tandem/ops/exp.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
 #include "tests/support/errors.h"
 
@@ -115,6 +116,88 @@ TEST(Custom, HistoryOfAKeptInputReachesTheSecondOrder) {
   const Tensor g = grad(custom<Cube>(x * 2.0).sum(), x, {.create_graph = true});
   EXPECT_EQ(values(g), (Doubles{96, 216}));
   EXPECT_EQ(values(grad(g.sum(), x)), (Doubles{96, 144}));
+}
+
+// --- What a function keeps is watched ------------------------------------------------------------
+
+struct KeepsOutput {
+  Tensor y;
+  Tensor forward(const Tensor& x) { return y = exp(x); }
+  Tensor backward(const Tensor& dy) { return dy * y; }
+};
+struct KeepsView {
+  Tensor row;
+  Tensor forward(const Tensor& x) {
+    row = x.select(0, 0);
+    return x * row;
+  }
+  Tensor backward(const Tensor& dy) { return dy * row; }
+};
+struct KeepsNothing {
+  Tensor forward(const Tensor& x) { return x.reshape({-1}); }
+  Tensor backward(const Tensor& dy) { return dy; }
+};
+struct KeepsACopy {
+  Tensor x;
+  Tensor forward(const Tensor& in) {
+    x = in.detach().clone();
+    return in * in;
+  }
+  Tensor backward(const Tensor& dy) { return dy * x * 2.0; }
+};
+
+TEST(Custom, AKeptInputThatIsOverwrittenIsAnError) {
+  for (const bool is_leaf : {false, true}) {
+    const Tensor x = leaf({2, 3});
+    Tensor h = is_leaf ? x : x * 1.0;
+    const Tensor y = custom<Cube>(h);
+    {
+      const NoGrad guard;  // with and without a history of its own
+      h *= 2.0;
+    }
+    EXPECT_EQ(error_of<GradientError>([&] { y.sum().backward(); }),
+              "backward(): custom() needs its input 0 of shape [2], which mul has overwritten "
+              "(version 1, saved at 0)");
+    EXPECT_FALSE(x.grad().defined());
+  }
+  const Tensor x = leaf({2, 3}), v = leaf({5, 7});
+  Tensor h = v * 1.0;
+  const Tensors out = custom<SumAndProduct>(x, h);
+  h += x;
+  EXPECT_EQ(error_of<GradientError>([&] { out[1].sum().backward(); }),
+            "backward(): custom() needs its input 1 of shape [2], which add has overwritten "
+            "(version 1, saved at 0)");
+}
+
+TEST(Custom, AKeptOutputOrViewThatIsOverwrittenIsAnError) {
+  const Tensor x = leaf({2, 3});
+  Tensor y = custom<KeepsOutput>(x);
+  y *= 2.0;
+  EXPECT_EQ(error_of<GradientError>([&] { y.sum().backward(); }),
+            "backward(): custom() needs its output 0 of shape [2], which mul has overwritten "
+            "(version 1, saved at 0)");
+  Tensor h = x.reshape({2, 1}) * 1.0;
+  const Tensor z = custom<KeepsView>(h);
+  h.select(0, 1).fill_(1.0);
+  EXPECT_EQ(error_of<GradientError>([&] { z.sum().backward(); }),
+            "backward(): custom() needs its input 0 of shape [2, 1], which copy_into has "
+            "overwritten (version 1, saved at 0)");
+  const Tensor u = custom<Cube>(x);
+  x.bump_version();
+  EXPECT_EQ(error_of<GradientError>([&] { u.sum().backward(); }),
+            "backward(): custom() needs its input 0 of shape [2], which a write through data() has "
+            "overwritten (version 1, saved at 0)");
+}
+
+TEST(Custom, WhatIsNotKeptMayBeOverwritten) {
+  const Tensor x = leaf({2, 3});
+  Tensor h = x * 1.0;
+  Tensor y = custom<KeepsNothing>(h), z = custom<KeepsACopy>(h);
+  h *= 2.0;
+  y *= 5.0;
+  z *= 1.0;
+  (y + z + h).sum().backward();
+  EXPECT_EQ(values(x.grad()), (Doubles{5 + 4 + 2, 5 + 6 + 2}));
 }
 
 TEST(Gradcheck, AFunctionThatThrowsLeavesTheInputsAsTheyWere) {

@@ -4,10 +4,13 @@
 
 #include <cmath>
 #include <memory>
+#include <thread>
+#include <vector>
 
 #include "tandem/autograd/autograd.h"
 #include "tandem/autograd/function.h"
 #include "tandem/core/factory.h"
+#include "tandem/core/set_data.h"
 #include "tandem/graph/ir.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
@@ -146,6 +149,102 @@ TEST(InPlaceCircles, AcrossLongHistoriesAndSecondHandles) {
   EXPECT_TRUE(watch.gone());
 }
 
+TEST(InPlaceCircles, HoweverFarTheWriteIsFromTheOneThatSaved) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  for (const bool far_view : {false, true}) {
+    Watch watch;
+    std::weak_ptr<int> node;
+    {
+      Tensor base = watch.tensor({2, 3});
+      Tensor h = far_view ? base.select(0, 0) : base;
+      Tensor y = h * w;
+      node = watch_node(y);
+      for (int i = 0; i < 10000; ++i) y = y + 1.0;
+      h += y;
+    }
+    EXPECT_TRUE(watch.gone()) << far_view;
+    EXPECT_TRUE(node.expired()) << far_view;
+  }
+}
+
+TEST(InPlaceCircles, AWideHistory) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  Watch watch;
+  {
+    Tensor h = watch.tensor({3});
+    Tensor sum = w * 0.0;
+    for (int i = 0; i < 5000; ++i) sum = sum + h * w;
+    h += sum;
+    for (int i = 0; i < 5000; ++i) h += h * w;
+  }
+  EXPECT_TRUE(watch.gone());
+}
+
+TEST(InPlaceCircles, WhatWasSavedOutlivesItsTensor) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  for (const int64_t n : {1, 1000}) {  // data beside the tensor's header, and apart
+    Tensor before, after;
+    {
+      Tensor h = full({n, 3}, 0.5, f64);
+      before = h * w;
+      h += w * 2.0;
+      after = h * w;
+    }
+    EXPECT_EQ(error_of<GradientError>([&] { before.sum().backward(); }),
+              cat("backward(): mul() needs its input 0 of shape [", n,
+                  ", 3], which add has overwritten (version 1, saved at 0)"));
+    // Of the last product everything is there, the history of its input as well: h = 0.5 + 2 w.
+    EXPECT_EQ(values(grad(after.sum(), w)), values((w * 4.0 + 0.5) * double(n)));
+  }
+}
+
+TEST(InPlaceCircles, AWriteToAViewLetsTheBaseGo) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  Watch watch;
+  {
+    Tensor base = watch.tensor({2, 3});
+    const Tensor other = base.select(0, 1);
+    Tensor y = base * w + other * w;
+    for (int i = 0; i < 5000; ++i) y = y + 1.0;
+    Tensor row = base.select(0, 0);
+    row += y.sum({0});
+    base *= other * w;
+  }
+  EXPECT_TRUE(watch.gone());
+}
+
+TEST(InPlaceCircles, DataGivenToALeafHasNoHistory) {
+  std::weak_ptr<int> node;
+  {
+    const Tensor x = leaf({1, 2, 3}, {3});
+    const Tensor y = x * x;
+    node = watch_node(y);
+    detail::set_data(x, y);
+    EXPECT_EQ(values(x), (Doubles{1, 4, 9}));
+  }
+  EXPECT_TRUE(node.expired());
+}
+
+TEST(InPlaceCircles, ThreadsDropGraphsOfATensorThatIsWritten) {
+  const Tensor w = leaf({1, 2, 3}, {3});
+  Watch watch;
+  {
+    Tensor h = watch.tensor({3});
+    for (int round = 0; round < 50; ++round) {
+      std::vector<Tensor> graphs;
+      for (int i = 0; i < 64; ++i) graphs.push_back(h * w);
+      std::vector<std::thread> threads;
+      for (int t = 0; t < 2; ++t)
+        threads.emplace_back([&, t] {
+          for (size_t i = size_t(t); i < graphs.size(); i += 2) graphs[i] = Tensor();
+        });
+      h += w;
+      for (std::thread& t : threads) t.join();
+    }
+  }
+  EXPECT_TRUE(watch.gone());
+}
+
 struct Keeps {
   Tensor x;
   Tensor forward(const Tensor& in) {
@@ -167,7 +266,7 @@ TEST(InPlaceCircles, AUserFunctionThatKeepsItsInput) {
   EXPECT_TRUE(node.expired());
 }
 
-TEST(InPlaceCircles, SymbolicValuesKeepWhatWasSaved) {
+TEST(InPlaceCircles, SymbolicValues) {
   std::weak_ptr<graph::Graph> alive;
   {
     auto g = graph::Graph::make();
@@ -176,14 +275,20 @@ TEST(InPlaceCircles, SymbolicValuesKeepWhatWasSaved) {
     Tensor w = g->input("w", {{2}, f64, {}});
     const Tensor dy = g->input("dy", {{2}, f64, {}});
     w.requires_grad_();
-    h += h * w;
+    const Tensor before = h * 1.0;
+    h += before * w;
     h *= h;
-    h.backward(dy);
+    h.backward(dy, true);
     g->output("dw", w.grad());
     // d/dw (h + h w)^2 = 2 (h + h w) h
     const Tensor in[] = {wrap(Doubles{1, 2}, {2}), wrap(Doubles{3, 5}, {2}),
                          wrap(Doubles{1, 10}, {2})};
     EXPECT_EQ(values(g->run(in)[0]), (Doubles{8, 480}));
+    // Recorded code means what plain code means.
+    h += h * w;
+    EXPECT_EQ(error_of<GradientError>([&] { h.backward(dy); }),
+              "backward(): mul() needs its input 0 of shape [2], which add has overwritten "
+              "(version 3, saved at 2)");
   }
   EXPECT_TRUE(alive.expired());
 }
@@ -265,6 +370,44 @@ TEST(InPlaceViews, BackwardFromAViewWhoseBaseGainedHistory) {
   base.copy_(x * x);
   row.backward(wrap(Doubles{1, 10}, {2}));
   EXPECT_EQ(values(x.grad()), (Doubles{0, 0, 6, 80}));
+}
+
+// PyTorch 2.15: v.requires_grad and v.is_leaf at the same places.
+TEST(InPlaceViews, KnowTheirBasesHistoryAtOnce) {
+  const Tensor w = leaf({1, 2, 3, 4}, {4});
+  {
+    Tensor base = zeros({4}, f64);
+    const Tensor view = base.narrow(0, 0, 2), inner = view.narrow(0, 1, 1), apart = base.detach();
+    EXPECT_FALSE(view.requires_grad());
+    EXPECT_TRUE(view.is_leaf());
+    base *= w;
+    for (const Tensor& v : {view, inner}) {
+      EXPECT_TRUE(v.requires_grad());
+      EXPECT_FALSE(v.is_leaf());
+    }
+    const NoGrad guard;
+    EXPECT_TRUE(view.requires_grad());
+    EXPECT_FALSE(apart.requires_grad());
+    EXPECT_TRUE(apart.is_leaf());
+  }
+  {
+    Tensor base = zeros({4}, f64);
+    Tensor first = base.narrow(0, 0, 2);
+    const Tensor second = base.narrow(0, 2, 2);
+    first *= w.narrow(0, 0, 2);
+    for (const Tensor& v : {base, first, second}) {
+      EXPECT_TRUE(v.requires_grad());
+      EXPECT_FALSE(v.is_leaf());
+    }
+    EXPECT_NO_THROW(remove_hook(second, 0));
+  }
+  {
+    Tensor base = zeros({4}, f64);
+    const Tensor view = base.narrow(0, 0, 2);
+    base += 1.0;  // no history: it stays a leaf
+    EXPECT_FALSE(view.requires_grad());
+    EXPECT_TRUE(view.is_leaf());
+  }
 }
 
 TEST(InPlaceViews, GradWithRespectToAViewWhoseBaseGainedHistory) {

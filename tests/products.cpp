@@ -170,9 +170,34 @@ TEST(FusePatterns, AttentionWrittenOut) {
   EXPECT_EQ(to_string(*g),
             "graph(%x0: f32[2, 5, 4], %x1: f32[2, 6, 4], %x2: f32[2, 6, 3], %x3: f32[5, 6])\n"
             "  %y0: f32[2, 5, 3], %11: f32[2, 5] = scaled_dot_product_attention(%x0, %x1, %x2, "
-            "%x3, is_causal=false, scale=0.5)\n"
+            "%x3, is_causal=false, scale=0.5, nan_rows=true)\n"
             "  return %y0\n");
   EXPECT_LE(relative_difference(g->run(in)[0], want), 1e-6);
+}
+
+TEST(FusePatterns, AttentionToNothingStaysNan) {
+  // softmax of minus infinities is NaN; the attention op would make zeros of such a row.
+  auto g = graph_of({f({3, 4}), f({3, 4}), f({3, 2}), f({3, 3})}, [](const Tensors& x) -> Tensors {
+    const Tensor scores = matmul(x[0], transpose(x[1], -1, -2)) * 0.5;
+    return {matmul(softmax(scores + x[3], -1), x[2])};
+  });
+  const float none = -std::numeric_limits<float>::infinity();
+  const Tensors in{randn({3, 4}), randn({3, 4}), randn({3, 2}),
+                   wrap(std::vector<float>{0, none, 0, none, none, none, none, 0, none}, {3, 3})};
+  const Tensor want = g->run(in)[0];
+  fuse_patterns(*g);
+  ASSERT_EQ(count(*g, "scaled_dot_product_attention"), 1) << to_string(*g);
+  const Tensor got = g->run(in)[0],
+               zeros = scaled_dot_product_attention(in[0], in[1], in[2], in[3]);
+  for (int64_t i = 0; i < 6; ++i) {
+    const bool hidden = i / 2 == 1;
+    EXPECT_EQ(std::isnan(want.data<float>()[i]), hidden) << i;
+    EXPECT_EQ(std::isnan(got.data<float>()[i]), hidden) << i;
+    EXPECT_EQ(zeros.data<float>()[i] == 0, hidden) << i;
+    if (!hidden) {
+      EXPECT_NEAR(got.data<float>()[i], want.data<float>()[i], 1e-6) << i;
+    }
+  }
 }
 
 TEST(FusePatterns, AttentionWhoseWeightsAreReadStays) {

@@ -302,11 +302,10 @@ void Pass::propagate(Node* n) {
     for (int i = 0; i < n->n_saved; ++i) n->saved[i] = SavedTensor();
     n->released = true;
   }
-  const Spec* stored = n->specs + n->n_out;
   for (int i = 0; i < int(n->n_in) && i < int(dx.size()); ++i) {
     const Edge& e = n->edges[i];
     Tensor& g = dx[size_t(i)];
-    const Spec& want = e.spec_stored ? *stored++ : n->specs[0];
+    const Spec& want = n->specs[e.spec];
     if (!e.node || !g.defined()) continue;
     if (info.broadcasts && !(g.shape() == want.shape)) g = sum_to(g, want.shape);
     if (g.dtype() != e.dtype) g = cast(g, e.dtype);

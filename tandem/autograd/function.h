@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <memory>
 #include <tuple>
 #include <utility>
@@ -15,15 +16,15 @@ class UserFunction {
   virtual ~UserFunction() = default;
   virtual Tensors backward(const Tensors& dy) = 0;
 };
-/// What forward() sees of an input: the same values and history in a handle of its own, since a
-/// handle that a function keeps must not get the history of later in-place writes, which may lead
-/// to the function.
-TANDEM_API Tensor function_input(const Tensor& t);
-/// Gives `outputs` a history that leads through `function` to `inputs`. The handles that forward()
-/// made stay without history, so that a function may keep them. ValueError when there is no output
-/// or one is undefined.
+/// What forward() sees of the inputs: the same values and history in handles of their own. A handle
+/// that a function keeps must not get the history of later in-place writes, which may lead to the
+/// function; and whether it was kept is seen by its count.
+TANDEM_API void function_inputs(Inputs inputs, Tensor* seen);
+/// Gives `outputs` a history that leads through `function` to `inputs`, of which forward() has seen
+/// `seen`. The handles that forward() made stay without history, so that a function may keep them.
+/// ValueError when there is no output or one is undefined.
 TANDEM_API Tensors record_function(std::shared_ptr<UserFunction> function, Inputs inputs,
-                                   Tensors outputs);
+                                   Inputs seen, Tensors outputs);
 
 template <class F>
 class HeldFunction final : public UserFunction {
@@ -54,22 +55,25 @@ class HeldFunction final : public UserFunction {
 ///     Tensor y = custom<Square>(x);
 ///
 /// backward's own ops are differentiable when it is written in public ops. It gives one gradient an
-/// input, undefined for those that have none. Kept values are not watched: do not write to an input
-/// in place before the backward pass. Errors: ValueError when forward gives nothing or an undefined
-/// tensor, GradientError when backward gives another number of gradients.
+/// input, undefined for those that have none. Inputs and outputs that forward keeps, or keeps views
+/// of, are watched: backward() refuses to run when they were written in place since, as it does for
+/// any op. Errors: ValueError when forward gives nothing or an undefined tensor, GradientError when
+/// backward gives another number of gradients.
 template <class F, class... T>
 auto custom(F f, const T&... inputs) {
   auto held = std::make_shared<detail::HeldFunction<F>>(std::move(f));
   const Tensor list[] = {inputs...};
   using Result = decltype(held->f.forward(inputs...));
+  std::array<Tensor, sizeof...(T)> seen;
+  detail::function_inputs(list, seen.data());
   Tensors out;
   {
     NoGrad guard;
-    if constexpr (std::is_same_v<Result, Tensor>)
-      out.push_back(held->f.forward(detail::function_input(inputs)...));
-    else out = held->f.forward(detail::function_input(inputs)...);
+    const auto forward = [&](const auto&... in) { return held->f.forward(in...); };
+    if constexpr (std::is_same_v<Result, Tensor>) out.push_back(std::apply(forward, seen));
+    else out = std::apply(forward, seen);
   }
-  out = detail::record_function(std::move(held), list, std::move(out));
+  out = detail::record_function(std::move(held), list, seen, std::move(out));
   if constexpr (std::is_same_v<Result, Tensor>) return Tensor(out[0]);
   else return out;
 }

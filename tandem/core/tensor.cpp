@@ -100,13 +100,17 @@ void delete_impl(TensorImpl* impl) noexcept {
   if (impl->node) release_node(impl->node);
   delete impl->extras;
   TensorImpl* base = impl->base;
+  if (drop_ref(impl->remembered)) free_impl(impl);
+  if (base && drop_ref(base->refs)) delete_impl(base);
+}
+
+void free_impl(TensorImpl* impl) noexcept {
   Storage* storage = impl->storage;
   impl->~TensorImpl();
   // A small tensor's block goes with its storage.
   if (!storage || !storage->block || block_of(storage) != reinterpret_cast<SmallBlock*>(impl))
     release(impl, sizeof(TensorImpl));
   if (storage) drop_storage(storage);
-  if (base && drop_ref(base->refs)) delete_impl(base);
 }
 
 Tensor alias(const Tensor& t, const Shape& shape, const Strides& strides, int64_t offset) {
@@ -141,8 +145,9 @@ void set_data(const Tensor& t, const Tensor& value) {
   Storage* own = to.storage;
   if (own != from.storage) {
     if (own && own->block && block_of(own) == reinterpret_cast<SmallBlock*>(&to)) {
-      // The header is part of the impl's block and stays; it keeps `value` as its memory's owner.
-      own->owner = std::make_shared<Tensor>(value);
+      // The header is part of the impl's block and stays; it keeps the memory of `value`, without a
+      // history, which may lead back here.
+      own->owner = std::make_shared<Tensor>(alias(value));
       own->data = from.storage->data;
       own->bytes = from.storage->bytes;
       ++own->version;
@@ -172,6 +177,12 @@ void bump_version(const Tensor& t, const char* writer) {
 }
 
 }  // namespace detail
+
+const Tensor& Tensor::bump_version() const {
+  checked();
+  detail::bump_version(*this, "a write through data()");
+  return *this;
+}
 
 std::string to_string(const Spec& spec) {
   std::string s = cat(spec.dtype, spec.shape);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tandem/core/device.h"
@@ -46,6 +47,12 @@ struct TensorImpl {
   };
 
   std::atomic<uint32_t> refs{1};
+  /// Upper half: how often the tape gave this another history by an in-place write. Lower half: the
+  /// references of the tape (SavedTensor, op/tape.h) made since; they are part of `refs`.
+  std::atomic<uint64_t> saved{0};
+  /// One for all of `refs`, and one for each older reference of the tape. Those keep the memory of
+  /// this object and of its data, for error texts, but not its history, which may lead to them.
+  std::atomic<uint32_t> remembered{1};
   uint8_t flags = contiguous;
   uint16_t output_nr = 0;     ///< which output of `node` this is
   uint32_t view_version = 0;  ///< views: the storage version that `node` speaks of
@@ -59,11 +66,17 @@ struct TensorImpl {
   Strides strides;
 
   bool has(Flag f) const { return flags & f; }
+  /// A view whose memory was written through another handle, which gave the base a history.
+  bool history_is_late() const {
+    return has(is_view) && storage && view_version != storage->version && base->node;
+  }
 };
 
 namespace detail {
 TANDEM_API TensorImpl* new_impl();
 TANDEM_API void delete_impl(TensorImpl* impl) noexcept;
+/// Gives the memory of a deleted tensor back, when `remembered` is 0.
+TANDEM_API void free_impl(TensorImpl* impl) noexcept;
 }  // namespace detail
 
 /// A counted handle, one pointer wide, to an n-dimensional array (up to 8 axes) or to a symbolic
@@ -96,6 +109,8 @@ class TANDEM_API Tensor {
     t.impl_ = impl;
     return t;
   }
+  /// Gives its reference up to the caller: the opposite of `adopt`.
+  TensorImpl* release() noexcept { return std::exchange(impl_, nullptr); }
   void swap(Tensor& o) noexcept { std::swap(impl_, o.impl_); }
 
   // --- What it is -------------------------------------------------------------------------
@@ -116,7 +131,8 @@ class TANDEM_API Tensor {
   TensorImpl* impl() const { return impl_; }
 
   // --- Its data ---------------------------------------------------------------------------
-  /// First element; T must be the element type. Errors: DTypeError, GradientError when symbolic.
+  /// First element; T must be the element type. Reading and writing are one to it: whoever writes
+  /// through it says so with `bump_version()`. Errors: DTypeError, GradientError when symbolic.
   template <class T>
   T* data() const {
     return static_cast<T*>(typed_data(dtype_of<T>));
@@ -146,12 +162,19 @@ class TANDEM_API Tensor {
   explicit operator bool() const { return item<double>() != 0; }
   /// How often the memory has been written in place.
   uint32_t version() const { return checked().storage ? impl_->storage->version : 0; }
+  /// Says that the memory was written through `data()`, `span()` or `raw_data()`, which no op sees:
+  /// backward() then refuses to use what it had saved of it, and compiled functions make again what
+  /// they prepared from it, such as packed weights.
+  const Tensor& bump_version() const;
 
   // --- Gradients (autograd/) ----------------------------------------------------------------
-  bool requires_grad() const { return checked().has(TensorImpl::needs_grad); }
+  /// Whether it is a leaf marked so, or has a history.
+  bool requires_grad() const {
+    return checked().has(TensorImpl::needs_grad) || impl_->history_is_late();
+  }
   /// Marks a leaf. Errors: DTypeError for integers, GradientError for results of ops.
   Tensor& requires_grad_(bool on = true);
-  bool is_leaf() const { return checked().node == nullptr; }
+  bool is_leaf() const { return !checked().node && !impl_->history_is_late(); }
   /// The accumulated gradient; undefined when there is none.
   Tensor grad() const;
   void set_grad(Tensor grad) const;

@@ -82,7 +82,8 @@ double number(const Graph& g, ValueId id) {
   return v.kind == ValueKind::constant && v.tensor.numel() == 1 ? v.tensor.item<double>() : NAN;
 }
 
-/// softmax(q k^T scale + mask) v whose inner values nobody else reads.
+/// softmax(q k^T scale + mask) v whose inner values nobody else reads. Rows whose keys are all
+/// hidden stay NaN, which softmax makes them.
 bool match_attention(Graph& g, const Uses& uses, Node& n) {
   if (n.info != &op_info<Matmul>() || n.inputs.size() != 2) return false;
   const Node* weights = uses.only<Softmax>(n.inputs[0]);
@@ -123,7 +124,7 @@ bool match_attention(Graph& g, const Uses& uses, Node& n) {
   const ValueId k = turned->inputs[0];
   const Node before = n;
   const ValueId lse = g.add_value({});
-  turn_into(n, ScaledDotProductAttention{.scale = scale}, {q, k, v, mask});
+  turn_into(n, ScaledDotProductAttention{.scale = scale, .nan_rows = true}, {q, k, v, mask});
   n.outputs.push_back(lse);
   Tensors in;
   for (ValueId id : n.inputs)

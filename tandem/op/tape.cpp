@@ -137,9 +137,9 @@ Node* accumulator_of(TensorImpl& leaf) {
 [[gnu::always_inline]] inline void point_at_source(Edge& e, const Tensor& t) {
   TensorImpl* impl = t.impl();
   e.dtype = impl->spec.dtype;
-  if (!impl->has(TensorImpl::needs_grad)) return;
   if (impl->has(TensorImpl::is_view)) [[unlikely]]
     refresh_view(t);
+  if (!impl->has(TensorImpl::needs_grad)) return;
   if (impl->node) {
     e.node = impl->node;
     e.output_nr = impl->output_nr;
@@ -157,7 +157,63 @@ Edge gradient_edge(const Tensor& t) {
   return e;
 }
 
+void check_saved(std::string_view op, const SavedTensor& saved, std::string_view what, int64_t i) {
+  if (!saved.overwritten()) return;
+  const Tensor& t = saved.tensor();
+  const char* writer = t.impl()->storage->writer;
+  throw GradientError(cat("backward(): ", op, " needs its ", what, " ", i, " of shape ", t.shape(),
+                          ", which ", writer ? writer : "an in-place write",
+                          " has overwritten (version ", int64_t(t.version()), ", saved at ",
+                          int64_t(saved.version), ")"));
+}
+
+// Of `TensorImpl::saved`.
+static constexpr uint64_t one_write = uint64_t(1) << 32;
+static uint32_t saved_since(uint64_t saved) { return uint32_t(saved); }
+
+void outdate_saved(TensorImpl& t) noexcept {
+  uint64_t now = t.saved.load(std::memory_order_relaxed);
+  while (const uint32_t counted = saved_since(now)) {
+    // Before anybody can see that his reference is an older one.
+    t.remembered.fetch_add(counted, std::memory_order_relaxed);
+    const uint64_t next = (now + one_write) & ~(one_write - 1);
+    if (t.saved.compare_exchange_strong(now, next, std::memory_order_acq_rel)) {
+      t.refs.fetch_sub(counted, std::memory_order_acq_rel);  // the writer's own is left
+      return;
+    }
+    t.remembered.fetch_sub(counted, std::memory_order_relaxed);
+  }
+}
+
 namespace {
+
+/// What the tape keeps of an input. A view keeps its base alive, and with it the history that the
+/// base may get: in its place there is a handle without base, with the history that it has now. So
+/// it is with symbolic handles: a write points them at another value.
+[[gnu::always_inline]] inline void save_input(SavedTensor& to, const Tensor& t, const Edge& edge) {
+  const TensorImpl& impl = *t.impl();
+  const uint8_t flags = impl.flags;
+  if (!(flags & (TensorImpl::is_view | TensorImpl::symbolic))) [[likely]] {
+    to = SavedTensor(t);
+    return;
+  }
+  const bool symbolic = flags & TensorImpl::symbolic;
+  // What counts the writes to a symbolic handle is made with the first that asks.
+  if (symbolic && !impl.storage) t.impl()->storage = new_storage(0, null_device);
+  const bool leaf = (flags & TensorImpl::needs_grad) && !impl.node;
+  // A graph under construction knows its leaves, and tensors from outside, by their handles.
+  if (symbolic ? leaf : bool(modes & Modes::capture)) {
+    to = SavedTensor(t);
+    return;
+  }
+  Tensor kept = alias(t);
+  TensorImpl* k = kept.impl();
+  k->flags |= flags & (TensorImpl::needs_grad | TensorImpl::made_in_capture);
+  k->node = edge.node;
+  k->output_nr = edge.output_nr;
+  if (k->node) add_ref(k->node->refs);
+  to = SavedTensor(kept);
+}
 
 /// `plain`: one result, whose spec all inputs have.
 template <bool plain>
@@ -187,12 +243,12 @@ template <bool plain>
     if (in[i].defined()) {
       point_at_source(*edge, in[i]);
       if (n_specs > n_out && differs(i)) {
-        new (node->specs + spec++) Spec(in[i].impl()->spec);
-        edge->spec_stored = true;
+        new (node->specs + spec) Spec(in[i].impl()->spec);
+        edge->spec = spec++;
       }
     }
     if (!saves || !saves_input(info.saves, i)) continue;
-    if (in[i].defined()) node->saved[saved] = {in[i], in[i].version()};
+    if (in[i].defined()) save_input(node->saved[saved], in[i], *edge);
     ++saved;
   }
   if (module_path) [[unlikely]] {
@@ -202,7 +258,7 @@ template <bool plain>
   uint32_t owners = 0;
   for (int i = 0; i < n_out; ++i) {
     // The tape keeps an output without its history: the history would keep the tape.
-    if (saves && info.saves.out.has(i)) node->saved[saved++] = {alias(out[i]), out[i].version()};
+    if (saves && info.saves.out.has(i)) node->saved[saved++] = SavedTensor(alias(out[i]));
     TensorImpl* impl = out[i].impl();
     if (!is_floating(impl->spec.dtype)) continue;
     if (impl->node) release_node(impl->node);
@@ -226,16 +282,7 @@ void record_plain_node(const OpInfo& info, const void* op, const Tensor* in, int
   if (info.differentiable) record<true>(info, op, in, n, &out, 1);
 }
 
-}  // namespace detail
-
-namespace detail {
-
-const Spec& input_spec(const Node& node, int i) {
-  if (!node.edges[i].spec_stored) return node.specs[0];
-  int at = node.n_out;
-  for (int k = 0; k < i; ++k) at += node.edges[k].spec_stored;
-  return node.specs[at];
-}
+const Spec& input_spec(const Node& node, int i) { return node.specs[node.edges[i].spec]; }
 
 Tensors run_vjp(Node& node, const Tensors& dy) {
   Tensors dx;
@@ -247,6 +294,18 @@ Tensors run_vjp(Node& node, const Tensors& dy) {
 
 }  // namespace detail
 
+void SavedTensor::drop() noexcept {
+  TensorImpl* const impl = tensor_.impl();
+  uint64_t now = impl->saved.load(std::memory_order_acquire);
+  while (uint32_t(now >> 32) == epoch_) {
+    // Nobody else can write to the tensor when this is its last handle; the destructor deletes it.
+    if (impl->refs.load(std::memory_order_acquire) == 1) return;
+    if (impl->saved.compare_exchange_weak(now, now - 1, std::memory_order_acq_rel)) return;
+  }
+  tensor_.release();  // it was counted out by `outdate_saved`
+  if (detail::drop_ref(impl->remembered)) detail::free_impl(impl);
+}
+
 namespace {
 
 int slot_in(const IndexSet& set, int i) {
@@ -256,14 +315,9 @@ int slot_in(const IndexSet& set, int i) {
 /// The saved tensor, unless it was overwritten since.
 const Tensor& unpack(const Node& node, int slot, const char* what, int i) {
   const SavedTensor& s = node.saved[slot];
-  if (s.tensor.defined() && s.tensor.version() != s.version) [[unlikely]] {
-    const char* writer = s.tensor.impl()->storage->writer;
-    throw GradientError(cat("backward(): ", node.info->print(node.op), " needs its ", what, " ",
-                            int64_t(i), " of shape ", s.tensor.shape(), ", which ",
-                            writer ? writer : "an in-place write", " has overwritten (version ",
-                            int64_t(s.tensor.version()), ", saved at ", int64_t(s.version), ")"));
-  }
-  return s.tensor;
+  if (s.overwritten()) [[unlikely]]
+    detail::check_saved(node.info->print(node.op), s, what, i);
+  return s.tensor();
 }
 
 }  // namespace

@@ -13,12 +13,44 @@ struct Edge {
   Node* node = nullptr;  ///< counted; null when nobody wants it
   uint16_t output_nr = 0;
   DType dtype = f32;
-  bool spec_stored = false;  ///< the input's spec differs from the output's and is kept
+  int32_t spec = 0;  ///< the input's spec among the node's; 0 when it is the first output's
 };
 
-struct SavedTensor {
-  Tensor tensor;
-  uint32_t version = 0;
+/// What a node keeps of a tensor. An in-place write that gives the tensor another history leads
+/// that history to the node: a circle of references, which nobody would ever free. From then on the
+/// tensor is only remembered: it can be asked for its version, which says that it was overwritten,
+/// but its history lives no longer than its other handles.
+class TANDEM_API SavedTensor {
+ public:
+  SavedTensor() = default;
+  explicit SavedTensor(const Tensor& t)
+      : version(t.version()),
+        tensor_(t),
+        epoch_(uint32_t(t.impl()->saved.fetch_add(1, std::memory_order_relaxed) >> 32)) {}
+  SavedTensor(SavedTensor&& o) noexcept { swap(o); }
+  SavedTensor& operator=(SavedTensor&& o) noexcept {
+    SavedTensor(std::move(o)).swap(*this);
+    return *this;
+  }
+  ~SavedTensor() {
+    if (tensor_.defined()) drop();
+  }
+  void swap(SavedTensor& o) noexcept {
+    tensor_.swap(o.tensor_);
+    std::swap(version, o.version);
+    std::swap(epoch_, o.epoch_);
+  }
+  bool overwritten() const { return tensor_.defined() && tensor_.version() != version; }
+  /// Must not be copied once it was overwritten.
+  const Tensor& tensor() const { return tensor_; }
+
+  uint32_t version = 0;  ///< of the memory when it was saved
+
+ private:
+  void drop() noexcept;
+
+  Tensor tensor_;
+  uint32_t epoch_ = 0;
 };
 
 /// A function called with a gradient; a defined result replaces it.
@@ -91,6 +123,11 @@ class LeafLock {
 TANDEM_API Tensor lock_leaf(Node& accumulator);
 /// Gives a view whose memory was written through another handle the history of that write.
 TANDEM_API void refresh_view(const Tensor& view);
+/// Told when an in-place write gives `t` another history: see SavedTensor.
+TANDEM_API void outdate_saved(TensorImpl& t) noexcept;
+/// GradientError that names the op, the tensor and who has overwritten it, when somebody has.
+TANDEM_API void check_saved(std::string_view op, const SavedTensor& saved, std::string_view what,
+                            int64_t i);
 /// The node and slot that receive the gradient of `t`; null when `t` wants none. Counted.
 TANDEM_API Edge gradient_edge(const Tensor& t);
 inline bool grad_enabled() { return !(modes & Modes::no_grad); }

@@ -15,6 +15,7 @@
 #include "tandem/ops/compare.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/exp.h"
+#include "tandem/ops/logsumexp.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/partials.h"
@@ -223,7 +224,8 @@ void forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
       }
       for (int64_t i = 0; i < rows; ++i) {
         T* row = yb + i * z.ev;
-        const T inverse = total[i] == 0 ? T(0) : 1 / total[i];
+        // 0 times infinity is NaN.
+        const T inverse = total[i] == 0 && !(op.nan_rows && z.s > 0) ? T(0) : 1 / total[i];
         for (int64_t j = 0; j < z.ev; ++j) row[j] *= inverse;
         lse[b * z.l + q0 + i] = top[i] == T(-infinity) ? top[i] : top[i] + std::log(total[i]);
       }
@@ -377,6 +379,13 @@ void ScaledDotProductAttention::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const {
+  if (nan_rows)
+    return detail::vjp_through(
+        {s.in(0), s.in(1), s.in(2), s.in(3)}, {dy[0], dy[1]}, [&](const Tensors& v) {
+          const Tensor scores = scores_in_ops(*this, v[0], v[1], v[3]), p = softmax(scores, -1);
+          const Tensor lse = logsumexp(scores, {-1});
+          return Tensors{matmul(p, v[2]), cast(lse, dy[1].dtype())};
+        });
   const Shape lead = leading(dy[0].shape());
   auto whole = [&](const Tensor& t) {
     const int n = t.dim();
@@ -402,7 +411,8 @@ Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const 
 
 Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
   const InputSpec none = sample::absent();
-  const std::string op = "scaled_dot_product_attention(is_causal=false, scale=none): ";
+  const std::string op =
+      "scaled_dot_product_attention(is_causal=false, scale=none, nan_rows=false): ";
   return {
       .ok = {{{}, {{{2, 3, 5, 4}}, {{2, 3, 6, 4}}, {{2, 3, 6, 7}}, none}},
              {{.is_causal = true}, {{{2, 5, 4}}, {{2, 5, 4}}, {{2, 5, 4}}, none}},
@@ -419,7 +429,9 @@ Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
              {{}, {{{2, 0, 4}}, {{2, 5, 4}}, {{2, 5, 4}}, none}},
              {{},
               {{{2, 4}}, {{2, 4}}, {{2, 4}}, sample::listed({2, 2}, {0, 0, 1, 0}, boolean)},
-              false}},
+              false},
+             {{.nan_rows = true},
+              {{{2, 4}}, {{2, 4}}, {{2, 4}}, sample::listed({2, 2}, {0, 1, 1, 1}, boolean)}}},
       .errors = {{{},
                   {{{3, 4}}, {{5, 3}}, {{5, 4}}, none},
                   op + "q of shape [3, 4] and k of shape [5, 3] have different widths: 4 != 3"},
@@ -428,8 +440,8 @@ Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
                   op + "k of shape [5, 4] and v of shape [6, 4] have different lengths: 5 != 6"},
                  {{.is_causal = true},
                   {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{3, 5}}},
-                  "scaled_dot_product_attention(is_causal=true, scale=none): takes attn_mask or "
-                  "is_causal, not both"},
+                  "scaled_dot_product_attention(is_causal=true, scale=none, nan_rows=false): takes "
+                  "attn_mask or is_causal, not both"},
                  {{},
                   {{{3, 4}}, {{5, 4}}, {{5, 4}}, {{4, 5}}},
                   op + "attn_mask of shape [4, 5] does not broadcast to [3, 5]"}}};
@@ -489,7 +501,7 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
                                     std::optional<double> scale) {
   require(dropout_p >= 0 && dropout_p <= 1, "scaled_dot_product_attention(): dropout_p=", dropout_p,
           " must lie in [0, 1]");
-  const ScaledDotProductAttention op{is_causal, scale};
+  const ScaledDotProductAttention op{.is_causal = is_causal, .scale = scale};
   if (dropout_p == 0) return apply_all(op, {q, k, v, attn_mask})[0];
   const Tensor checked[] = {q, k, v, attn_mask};
   op.infer(Specs(checked, 4));

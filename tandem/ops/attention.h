@@ -13,8 +13,11 @@ struct ScaledDotProductAttention {
 
   bool is_causal = false;
   std::optional<double> scale = {};
+  /// Rows without a visible key are NaN, as softmax makes them, and not zero.
+  bool nan_rows = false;
   static constexpr auto fields = Fields{field("is_causal", &ScaledDotProductAttention::is_causal),
-                                        field("scale", &ScaledDotProductAttention::scale)};
+                                        field("scale", &ScaledDotProductAttention::scale),
+                                        field("nan_rows", &ScaledDotProductAttention::nan_rows)};
 
   std::array<Spec, 2> infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -46,8 +49,9 @@ struct ScaledDotProductAttentionGrad {
 /// q[..., l, e], k[..., s, e], v[..., s, ev] give [..., l, ev]; leading axes broadcast.
 /// attn_mask broadcasts to [..., l, s]: false or minus infinity hides a key, other numbers are
 /// added to the scores. is_causal hides keys after the query's own place. scale: 1 / sqrt(e) unless
-/// given. Rows without a visible key are zero. dropout_p > 0 drops attention weights, by a slower
-/// path. Errors: ShapeError, DTypeError, ValueError for a mask together with is_causal.
+/// given. Rows without a visible key are zero, as in PyTorch; softmax(scores) v written out gives
+/// NaN there, compiled as well. dropout_p > 0 drops attention weights, by a slower path. Errors:
+/// ShapeError, DTypeError, ValueError for a mask together with is_causal.
 TANDEM_API Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                                const Tensor& attn_mask = {}, double dropout_p = 0,
                                                bool is_causal = false,

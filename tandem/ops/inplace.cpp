@@ -1,8 +1,6 @@
 // In-place writes and the history of views. A write to a view is, for the tape, a scatter into the
 // tensor that the view looks at; a view read after such a write is a region of it.
-#include <optional>
 #include <utility>
-#include <vector>
 
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
@@ -31,6 +29,7 @@ Tensor snapshot(const Tensor& t) {
 
 void take_history(const Tensor& to, const Tensor& from) {
   TensorImpl *a = to.impl(), *b = from.impl();
+  outdate_saved(*a);
   if (a->node) release_node(a->node);
   a->node = b->node;
   a->output_nr = b->output_nr;
@@ -74,88 +73,6 @@ void expect_write(const OpInfo& info, const Tensor& out, int n) {
 }
 
 const TensorImpl* family(const TensorImpl* t) { return t->base ? t->base : t; }
-
-/// Nodes of the inputs' history that saved a handle of the memory about to be written, or of a view
-/// of it. The write leads the history of that memory to them, and the handle back: a circle of
-/// references that nobody would ever free. So `drop` replaces the handle by one without history,
-/// which nobody misses, since the values are overwritten; a symbolic one keeps the value and the
-/// history of before.
-///
-/// What the written tensor's own history reaches was looked at when that history came about, so the
-/// walk ends there. It is cut off after a fixed number of nodes, nearest first, so that a graph
-/// costs no more than linearly whatever it writes.
-class SavedHandles {
- public:
-  /// Of the tensor in[0], when it is written from in[1], in[2] and so on.
-  SavedHandles(const Tensor* in, int n) : target_(in[0].impl()) {
-    const size_t most = steps();
-    if (!most) return;
-    Walk walk;
-    for (int i = 1; i < n; ++i)
-      if (in[i].defined()) reach(walk, in[i].impl()->node);
-    for (size_t at = 0; at < walk.seen.size(); ++at) {
-      Node* node = walk.seen[at];
-      for (int i = 0; i < int(node->n_saved); ++i)
-        if (const Tensor& t = node->saved[i].tensor; ours(t))
-          found_.push_back({node, i, t.is_symbolic() ? snapshot(t) : alias(t)});
-      for (int i = 0; i < int(node->n_in) && walk.seen.size() < most; ++i)
-        reach(walk, node->edges[i].node);
-    }
-  }
-  void drop() noexcept {
-    for (Found& f : found_) {
-      if (!claim(f.node)) continue;  // a pass has come and uses it
-      SavedTensor& s = f.node->saved[f.slot];
-      if (ours(s.tensor)) {
-        s.tensor.swap(f.replacement);
-        if (s.tensor.is_symbolic()) s.version = s.tensor.version();
-      }
-      f.node->owner.store(0);
-    }
-    found_.clear();
-  }
-
- private:
-  struct Found {
-    Node* node;
-    int slot;
-    Tensor replacement;
-  };
-  /// The nodes looked at. Passes of other threads wait meanwhile.
-  struct Walk {
-    SmallVector<Node*, 64> seen;
-    ~Walk() {
-      for (Node* node : seen) node->owner.store(0);
-    }
-  };
-  static bool claim(Node* node) {
-    constexpr uint64_t writer = ~uint64_t(0);
-    uint64_t nobody = 0;
-    return node->owner.compare_exchange_strong(nobody, writer);
-  }
-  bool ours(const Tensor& t) const { return t.defined() && family(t.impl()) == family(target_); }
-  void reach(Walk& walk, Node* node) const {
-    if (!node || !node->info || node == target_->node || node == family(target_)->node) return;
-    walk.seen.push_back(node);  // first, since it may throw
-    if (!claim(node)) walk.seen.pop_back();
-  }
-  /// How many nodes are worth a look; none when no node can have a handle.
-  size_t steps() const {
-    constexpr size_t far = 2048, near = 16;
-    const TensorImpl& t = *target_;
-    const auto count = [](const std::atomic<uint32_t>& refs) {
-      return refs.load(std::memory_order_relaxed);
-    };
-    const bool shared = count(t.refs) > 1;
-    if (!t.base) return shared ? far : 0;
-    // The view's handle of the base, a second one that is most likely the user's, no other view.
-    const bool others = count(t.storage->refs) > 2 || count(t.base->refs) > 2;
-    return shared || others ? far : near;
-  }
-
-  const TensorImpl* target_;
-  std::vector<Found> found_;
-};
 
 int64_t element_offset(const Tensor& view, const Tensor& base) {
   return (view.impl()->data - base.impl()->data) / itemsize(view.dtype());
@@ -323,19 +240,14 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
                       " cannot be written over ", target.dtype());
 
   if (flags & TensorImpl::symbolic) {
-    std::optional<SavedHandles> handles;
-    if (tape) handles.emplace(in, n);
     Tensors inputs(in, in + n);
-    write_symbolic(info, op, target, inputs, flags, tape);
-    if (tape) handles->drop();
-    return;
+    return write_symbolic(info, op, target, inputs, flags, tape);
   }
   if (!tape) {
     Tensor out = target;
     return write(info, op, spec, in, Inputs(in, size_t(n)), out);
   }
 
-  SavedHandles handles(in, n);
   Tensors inputs(in, in + n);
   keep_inputs(info, target, inputs);
   Tensor out = alias(target), base, written;
@@ -346,7 +258,6 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
     written = scattered(base, target, out);
   }
   write(info, op, spec, in, Inputs(inputs.data(), inputs.size()), out);
-  handles.drop();
   if (written.defined()) {
     take_history(base, written);
     target.impl()->view_version = target.version();

@@ -328,9 +328,12 @@ def attention_scores(q, k, mask, is_causal, scale):
     return scores, factor
 
 
-def attention(q, k, v, mask=None, is_causal=False, scale=None):
+def attention(q, k, v, mask=None, is_causal=False, scale=None, nan_rows=False):
     scores, _ = attention_scores(q, k, mask, is_causal, scale)
-    y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale)
+    if nan_rows:
+        y = torch.softmax(scores, -1) @ v
+    else:
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale)
     return y, torch.logsumexp(scores, -1)
 
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -10,10 +12,12 @@
 #include <vector>
 
 #include "tandem/backend/cpu/conv_winograd_kernels.h"
+#include "tandem/backend/cpu/invalid_flag.h"
 #include "tandem/backend/cpu/isa.h"
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/core/error.h"
+#include "tandem/op/simd.h"
 
 namespace tandem::cpu {
 namespace {
@@ -58,13 +62,18 @@ struct BlockedConv::Impl {
   dnnl::primitive primitive;
   dnnl::reorder pack;
   mutable std::atomic<Execution*> idle{nullptr};  // what the last run has left for the next
+  mutable std::mutex plain_lock;
+  mutable std::shared_ptr<const BlockedConv> plain;  // the same without residual and activation
 
   ~Impl() { delete idle.load(); }
-  bool build();
+  bool build(const Desc* packed);
+  void restore_nan(const float* x, const float* packed, const float* bias, const float* residual,
+                   float* y) const;
   std::unique_ptr<Execution> execution() const;
 };
 
-bool BlockedConv::Impl::build() {
+/// `packed`: the order of the weight, when it is given.
+bool BlockedConv::Impl::build(const Desc* packed) {
   const ConvShape& s = spec.shape;
   const int64_t block = channel_block();
   const bool grouped = s.groups > 1;
@@ -79,7 +88,7 @@ bool BlockedConv::Impl::build() {
       grouped ? memory::dims{s.groups, s.oc / s.groups, s.c / s.groups, s.kh, s.kw}
               : memory::dims{s.oc, s.c, s.kh, s.kw};
   plain_w = Desc(dims, type, grouped ? Tag::goihw : Tag::oihw);
-  const Desc any_w(dims, type, Tag::any);
+  const Desc any_w = packed ? *packed : Desc(dims, type, Tag::any);
   const memory::dims strides{s.stride_h, s.stride_w}, dilates{s.dil_h - 1, s.dil_w - 1};
   const memory::dims pads{s.pad_h, s.pad_w};
   dnnl::post_ops ops;
@@ -137,7 +146,7 @@ std::shared_ptr<const BlockedConv> BlockedConv::make(const BlockedConvSpec& spec
   auto impl = std::make_unique<Impl>();
   impl->spec = spec;
   try {
-    if (!impl->build()) return nullptr;
+    if (!impl->build(nullptr)) return nullptr;
   } catch (const dnnl::error&) {
     return nullptr;  // no implementation of this algorithm for the shape
   }
@@ -163,14 +172,75 @@ void BlockedConv::pack(const float* w, float* packed) const {
   }
 }
 
+namespace {
+
+void copy(int64_t size, const float* from, float* to) {
+  parallel_for(size, 32768, [&](int64_t begin, int64_t end) {
+    std::copy(from + begin, from + end, to + begin);
+  });
+}
+
+bool all_finite(int64_t size, const float* x) {
+  std::atomic<bool> finite{true};
+  parallel_for(size, 32768, [&](int64_t begin, int64_t end) {
+    simd([&] {
+      // Exponents of all ones; bits, since sums of floats would wait for each other.
+      uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+      for (int64_t i = begin; i < end; ++i)
+        largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7fffffff);
+      if (largest >= 0x7f800000) finite.store(false, std::memory_order_relaxed);
+    });
+  });
+  return finite.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+/// oneDNN's activations take NaN for the smallest number. A sum that is NaN is found by doing it
+/// once more without them.
+void BlockedConv::Impl::restore_nan(const float* x, const float* packed, const float* bias,
+                                    const float* residual, float* sum) const {
+  std::shared_ptr<const BlockedConv> again;
+  {
+    const std::lock_guard lock(plain_lock);
+    if (!plain) {
+      const OmpScope threads;
+      auto impl = std::make_unique<Impl>();
+      impl->spec = spec;
+      impl->spec.residual = false;
+      impl->spec.activation = ConvActivation::none;
+      try {
+        if (impl->build(&w)) plain = std::make_shared<const BlockedConv>(std::move(impl));
+      } catch (const dnnl::error& e) {
+        throw Error(cat("fused_conv2d(): oneDNN failed: ", e.what()));
+      }
+      require<Error>(plain != nullptr, "fused_conv2d(): oneDNN has no kernel without activation");
+    }
+    again = plain;
+  }
+  const int64_t size = static_cast<int64_t>(y.get_size() / sizeof(float));
+  const Scratch scratch(y.get_size());
+  float* const part = scratch.as<float>();
+  again->run(x, packed, bias, nullptr, part);
+  parallel_for(size, 32768, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float v = residual ? part[i] + residual[i] : part[i];
+      if (std::isnan(v)) sum[i] = v;
+    }
+  });
+}
+
 void BlockedConv::run(const float* x, const float* packed, const float* bias, const float* residual,
                       float* y) const {
   const Impl& m = *impl_;
-  if (residual != nullptr && residual != y) {
-    const int64_t size = static_cast<int64_t>(m.y.get_size() / sizeof(float));
-    parallel_for(size, 32768, [&](int64_t begin, int64_t end) {
-      std::copy(residual + begin, residual + end, y + begin);
-    });
+  const int64_t size = static_cast<int64_t>(m.y.get_size() / sizeof(float));
+  const bool loses_nan = m.spec.activation != ConvActivation::none;
+  if (residual != nullptr && residual != y) copy(size, residual, y);
+  std::unique_ptr<Scratch> added;  // what y held, where a sum with it may be NaN
+  if (loses_nan && residual != nullptr && !all_finite(size, y)) {
+    added = std::make_unique<Scratch>(m.y.get_size());
+    copy(size, y, added->as<float>());
   }
   const OmpScope threads;
   const Scratch scratch(m.scratchpad.get_size());
@@ -186,6 +256,10 @@ void BlockedConv::run(const float* x, const float* packed, const float* bias, co
   } catch (const dnnl::error& e) {
     throw Error(cat("fused_conv2d(): oneDNN failed: ", e.what()));
   }
+  // A look at the flags costs nothing beside a look at the numbers. Where they are set for another
+  // reason the sum is done once more for nothing.
+  if (loses_nan && (take_invalid_flags() || added))
+    m.restore_nan(x, packed, bias, added ? added->as<float>() : nullptr, y);
 }
 
 namespace {

@@ -41,7 +41,8 @@ class TANDEM_API BlockedConv {
   int64_t packed_size() const noexcept;
   void pack(const float* w, float* packed) const;
 
-  /// y = activation(conv(x, w) + bias + residual). `residual` may be y itself.
+  /// y = activation(conv(x, w) + bias + residual), NaN where an operand of the sum is. `residual`
+  /// may be y itself.
   void run(const float* x, const float* packed, const float* bias, const float* residual,
            float* y) const;
 
