@@ -209,6 +209,80 @@ TEST(CompiledInPlace, InALoopBody) {
 
 using testing::error_of;
 
+/// Ops with a gradient write to an argument: its history afterwards is the plain code's.
+TEST(CompiledInPlace, AnArgumentIsWrittenWithItsHistory) {
+  auto expect_gradients = [](auto f) {
+    auto values = [&](auto& call) {
+      Values all;
+      for (double scale : {1.0, -2.0}) {
+        const Tensor a = (x34 * scale).requires_grad_(), y = (y34 * scale).requires_grad_();
+        const Tensor x = a * 3.0, plain = x34.clone(), whole = sin(a);  // no leaves
+        const Tensor view = whole.select(0, 1);
+        const List out = call(x, y, plain, view);
+        Tensor loss = sum(x * x) + sum(plain * x) + sum(whole * whole * y);
+        for (const Tensor& t : out) loss = loss + sum(t * t);
+        List gradients;
+        for (const Tensor& d : grad(loss, {a, y})) gradients.push_back(d);
+        for (const List& list : {out, List{x, plain, whole, loss}, gradients})
+          for (double v : values_of(list)) all.push_back(v);
+      }
+      return all;
+    };
+    auto compiled = compile(f, {.deterministic = true});
+    const Values got = values(compiled), want = values(f);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i)
+      EXPECT_NEAR(got[i], want[i], 1e-12 * (1 + std::abs(want[i]))) << i;
+    EXPECT_EQ(compiled.captures(), 1);
+  };
+  using T = const Tensor&;
+  expect_gradients([](T x, T y, T, T) {
+    Tensor a = x;
+    a *= y;  // whose gradient reads what is overwritten
+    a += 1.0;
+    return List{a * 2.0};
+  });
+  expect_gradients([](T x, T y, T plain, T) {
+    Tensor p = plain;
+    p *= y * x;
+    return List{};
+  });
+  expect_gradients([](T, T y, T plain, T view) {
+    Tensor v = view, p = plain;
+    v *= y.select(0, 0);
+    p[0] = v * 3.0;
+    return List{v};
+  });
+  expect_gradients([](T x, T y, T, T) {
+    Tensor a = x;
+    const Tensor before = a + y;
+    a[1] = before.select(0, 2);
+    {
+      const NoGrad off;
+      Tensor b = y * 1.0;
+      b += 1.0;
+    }
+    return List{before, a};
+  });
+}
+
+TEST(CompiledInPlace, ALeafArgumentIsNotWrittenWithAGradient) {
+  auto f = compile([](const Tensor& x) {
+    Tensor a = x;
+    a *= 2.0;
+    return a * 1.0;
+  });
+  const Tensor leaf = x34.clone().requires_grad_();
+  EXPECT_NE(error_of<GradientError>([&] { f(leaf); }).find("a leaf that requires a gradient"),
+            std::string::npos);
+  const Tensor inner = leaf * 1.0;
+  f(inner);  // a capture that allows it
+  EXPECT_EQ(inner.to_vector<double>(), (x34 * 2.0).to_vector<double>());
+  EXPECT_NE(error_of<GradientError>([&] { f(leaf); }).find("a leaf that requires a gradient"),
+            std::string::npos);
+  EXPECT_EQ(leaf.to_vector<double>(), x34.to_vector<double>());
+}
+
 TEST(CompiledInPlace, Errors) {
   // What a gradient reads was overwritten, through a view.
   auto stale = compile([](const Tensor& x) {

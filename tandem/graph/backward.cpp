@@ -257,9 +257,26 @@ constexpr OpInfo make_failed() {
   };
   return r;
 }
+constexpr OpInfo make_argument() {
+  OpInfo r = make_row();
+  r.name = "argument";
+  r.max_inputs = 1;
+  r.vjp = [](const void*, const Saved&, const Tensors& dy, Tensors& dx) { dx.push_back(dy[0]); };
+  return r;
+}
+constinit const OpInfo argument_row = make_argument();
 constinit const OpInfo compiled_row = make_compiled(), failed_row = make_failed();
 
 }  // namespace
+
+Tensor with_history(const Tensor& leaf) {
+  const Held op;
+  Tensor out = detail::new_symbolic(leaf.spec());
+  const TensorExtras& e = *leaf.impl()->extras;
+  detail::bind_symbolic(out, e.recorder, e.value);
+  detail::record_node(argument_row, &op, &leaf, 1, &out, 1);
+  return out;
+}
 
 std::shared_ptr<const Backward> record_backward(Graph& g, Inputs arguments, Inputs results) {
   return Recording(g, arguments, results).run();

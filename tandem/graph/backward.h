@@ -37,6 +37,10 @@ struct Backward {
 /// result has a gradient.
 std::shared_ptr<const Backward> record_backward(Graph& g, Inputs arguments, Inputs results);
 
+/// The value of a leaf with a history that leads to it: an argument that is no leaf outside may be
+/// written in place by ops that have a gradient.
+Tensor with_history(const Tensor& leaf);
+
 /// The gradient for given lengths of unknown axes: what the tape's nodes of its calls share.
 class BackwardInstance {
  public:

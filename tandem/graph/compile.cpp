@@ -33,6 +33,7 @@ struct Instance {
   std::shared_ptr<const void> returned;  ///< by the function, without its tensors
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
   std::vector<size_t> written;           ///< arguments whose new values follow these
+  std::vector<bool> with_gradient;       ///< those of them that ops with a gradient wrote to
   std::shared_ptr<BackwardInstance> backward;
   /// What a call of one thread needs.
   struct Ready {
@@ -74,6 +75,7 @@ struct Capture {
   std::shared_ptr<const void> returned;  ///< by the function, without its tensors
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
   std::vector<size_t> written;           ///< arguments whose new values follow these
+  std::vector<bool> with_gradient;       ///< those of them that ops with a gradient wrote to
   std::string reason;
   std::vector<std::shared_ptr<Instance>> instances;
 };
@@ -184,11 +186,15 @@ struct CompiledFunction::Impl {
     c->graph = graph;
     c->specs = std::move(specs);
     Graph& g = *graph;
-    Tensors symbolic, results;
+    Tensors arguments, symbolic, results;  // symbolic: what the function gets, and may write to
+    std::vector<const Node*> histories;
     for (size_t i = 0; i < in.tensors.size(); ++i) {
       c->needs_grad.push_back(in.tensors[i].requires_grad());
-      symbolic.push_back(g.input(cat("in", i), c->specs[i]));
-      if (in.tensors[i].requires_grad()) symbolic.back().requires_grad_();
+      arguments.push_back(g.input(cat("in", i), c->specs[i]));
+      if (in.tensors[i].requires_grad()) arguments.back().requires_grad_();
+      const bool inner = in.tensors[i].requires_grad() && !in.tensors[i].is_leaf();
+      symbolic.push_back(inner ? graph::with_history(arguments[i]) : arguments[i]);
+      histories.push_back(symbolic[i].impl()->node);
     }
     const CaptureScope scope(g);
     const RecordedAt recorded_at(where);
@@ -205,22 +211,24 @@ struct CompiledFunction::Impl {
     }
     c->results = results.size();
     for (size_t i = 0; i < symbolic.size(); ++i)
-      if (Tensor d = symbolic[i].grad(); d.defined()) {
+      if (Tensor d = arguments[i].grad(); d.defined()) {
         g.output(cat("grad_in", i), d);
         c->input_gradients.push_back(i);
+        results.push_back(g.handle(g.id_of(d)));
       }
     for (size_t i = 0; i < symbolic.size(); ++i) {
       if (g.id_of(symbolic[i]) == g.inputs()[i]) continue;
-      require<NotImplemented>(symbolic[i].is_leaf(), "compile() at ", place(), ": argument ", i,
-                              " is written in place by ops that have a gradient; use NoGrad, or "
-                              "give the new value as a result");
       g.output(cat("written_in", i), symbolic[i]);
+      const bool tape = c->grad_mode && symbolic[i].impl()->node != histories[i];
       c->written.push_back(i);
+      c->with_gradient.push_back(tape);
+      results.push_back(tape ? symbolic[i] : g.handle(g.id_of(symbolic[i])));
+      if (tape && arguments[i].is_same(symbolic[i])) arguments[i] = g.handle(g.inputs()[i]);
     }
     g.take_gradients();
     g.end_streams();
     if (c->grad_mode)
-      c->backward = graph::record_backward(g, {symbolic.data(), symbolic.size()},
+      c->backward = graph::record_backward(g, {arguments.data(), arguments.size()},
                                            {results.data(), results.size()});
     auto assume = [&](const Tensor& t) {
       for (const auto& [known, spec] : c->states)
@@ -361,6 +369,7 @@ struct CompiledFunction::Impl {
     fresh->returned = c.returned;
     fresh->input_gradients = c.input_gradients;
     fresh->written = c.written;
+    fresh->with_gradient = c.with_gradient;
     fresh->used = ++calls;
     c.instances.push_back(fresh);
     return fresh;
@@ -392,10 +401,23 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   std::unique_ptr<Instance::Ready> ready(instance->idle.exchange(nullptr));
   if (!ready) ready.reset(new Instance::Ready{Plan(instance->graph), {}});
   ready->plan.set_profile(impl_->profile.load(std::memory_order_relaxed));
+  // What is overwritten below, with the values and the history that it has now.
+  Tensors before;
+  for (size_t i = 0; i < instance->written.size(); ++i) {
+    if (!instance->with_gradient[i]) continue;
+    const size_t at = instance->written[i];
+    if (before.empty()) before = in.tensors;
+    require<GradientError>(!in.tensors[at].is_leaf() || !in.tensors[at].requires_grad(),
+                           "compile() at ", impl_->place(), ": argument ", at,
+                           ": in-place write to a leaf that requires a gradient; use NoGrad, or an "
+                           "op that makes a copy");
+    before[at] = in.tensors[at].clone();
+  }
   Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()});
+  const Tensors& given = before.empty() ? in.tensors : before;
   if (instance->backward)
     BackwardInstance::attach(
-        instance->backward, {in.tensors.data(), in.tensors.size()}, out,
+        instance->backward, {given.data(), given.size()}, out,
         instance->results + instance->input_gradients.size() + instance->written.size(),
         ready->operands);
   delete instance->idle.exchange(ready.release());
@@ -409,7 +431,12 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   }
   for (size_t i = 0; i < instance->written.size(); ++i) {
     const Tensor& to = in.tensors[instance->written[i]];
-    copy_data(to, out[instance->results + instance->input_gradients.size() + i]);
+    const Tensor& now = out[instance->results + instance->input_gradients.size() + i];
+    if (instance->with_gradient[i]) {
+      Tensor(to).copy_(now);
+      continue;
+    }
+    copy_data(to, now);
     bump_version(to, "a compiled function");
   }
   out.resize(instance->results);
