@@ -96,7 +96,7 @@ int64_t Graph::new_axis() {
   static constexpr int64_t primes[] = {3141667, 3678943, 4271843, 4892687,
                                        5436569, 6147389, 6723863, 7368787};
   require<NotImplemented>(axes_.size() < std::size(primes), "graph: more than ", std::size(primes),
-                          " axes of unknown length");
+                          " axes of unknown length; give some of them their length");
   axes_.push_back(primes[axes_.size()]);
   return axes_.back();
 }
