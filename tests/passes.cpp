@@ -116,6 +116,25 @@ TEST(FusePoints, NoCyclesThroughTwoGroups) {
   expect_equal(g, {randn({4, 4}), randn({4, 4})});
 }
 
+TEST(FusePoints, ColumnsThatRepeatForLong) {
+  // Runs of 512 and of 3072: a number each to machine code, over results that stay in the caches
+  // and over such that do not.
+  for (int64_t n : {4, 3000}) {
+    const auto g = graph_of({{{n, 6, 512}, f32, {}},
+                             {{6, 1}, f32, {}},
+                             {{n, 6, 1}, f32, {}},
+                             {{n, 1, 1}, f32, {}},
+                             {{512}, f32, {}}},
+                            [](const Tensors& x) -> Tensors {
+                              const Tensor y = x[0] * x[1] + x[2];
+                              return {y * x[3], relu(y - x[3]) + x[4]};
+                            });
+    const auto fused = expect_equal(
+        g, {randn({n, 6, 512}), randn({6, 1}), randn({n, 6, 1}), randn({n, 1, 1}), randn({512})});
+    EXPECT_EQ(fused->nodes().size(), 1u);
+  }
+}
+
 TEST(FusePoints, SingleNodesAndViewsStay) {
   const Spec s{{4, 6}, f32, {}};
   auto g = graph_of({s}, [](const Tensors& x) -> Tensors {

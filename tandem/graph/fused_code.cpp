@@ -77,7 +77,10 @@ std::shared_ptr<const Jit> make_jit(const FusedPoint& p, bool streaming) {
   if (!write_down(p, program)) return nullptr;
   std::vector<Jit::Input> in;
   for (const Spec& s : p.inputs) {
-    const bool number = s.shape.numel() == 1;
+    Repeats how;
+    const bool number =
+        s.shape.numel() == 1 ||
+        (!(s.shape == p.shape) && repeats_in(s.shape, p.shape, how) && runs_as_number(s, how));
     in.push_back({number ? f32 : s.dtype, number});
   }
   std::vector<DType> out;

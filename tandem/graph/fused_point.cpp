@@ -312,22 +312,31 @@ void run_jit(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t end)
   const char* from[FusedPoint::max_inputs];
   char* to[FusedPoint::max_outputs];
   Filled filled[FusedPoint::max_inputs];
-  bool repeats = false;
+  bool repeats = false, by_run[FusedPoint::max_inputs];
   for (int k = 0; k < r.n_in; ++k) {
     const Slot& s = r.slots[size_t(k)];
     from[k] = nullptr;
-    repeats = repeats || s.place == Place::repeat;
+    by_run[k] = s.place == Place::repeat && runs_as_number(r.source.inputs[size_t(k)], s.repeats);
+    repeats = repeats || (s.place == Place::repeat && !by_run[k]);
     if (s.place == Place::number)
       detail::gather_fn(s.own, f32)(in[size_t(k)].impl()->data, 0,
                                     reinterpret_cast<char*>(numbers[k]), 8);
   }
   for (int64_t i = begin; i < end;) {
-    const int64_t m = repeats ? std::min(r.tile - i % r.tile, end - i) : end - i;
+    int64_t m = repeats ? std::min(r.tile - i % r.tile, end - i) : end - i;
+    for (int k = 0; k < r.n_in; ++k) {
+      const Repeats& how = r.slots[size_t(k)].repeats;
+      if (by_run[k]) m = std::min(m, how.inner - i % how.inner);
+    }
     for (int k = 0; k < r.n_in; ++k) {
       const Slot& s = r.slots[size_t(k)];
       const char* x = in[size_t(k)].impl()->data;
       if (s.place == Place::whole) from[k] = x + i * s.item;
-      if (s.place == Place::repeat) from[k] = repeated(s, filled[k], x, i, m, buffers[s.buffer]);
+      if (by_run[k])
+        std::fill_n(numbers[k], 8,
+                    reinterpret_cast<const float*>(x)[i / s.repeats.inner % s.repeats.period]);
+      else if (s.place == Place::repeat)
+        from[k] = repeated(s, filled[k], x, i, m, buffers[s.buffer]);
     }
     for (size_t k = 0; k < out.size(); ++k)
       to[k] = out[k].impl()->data + i * r.slots[size_t(r.source.outputs[k])].item;

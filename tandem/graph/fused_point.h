@@ -36,6 +36,11 @@ struct Repeats {
 };
 /// False when it does not broadcast to `whole` in that way.
 TANDEM_API bool repeats_in(const Shape& shape, const Shape& whole, Repeats& how);
+/// Whether machine code takes the operand for a number, which changes from run to run: shorter runs
+/// are filled into a tile.
+inline bool runs_as_number(const Spec& input, const Repeats& how) {
+  return input.dtype == f32 && how.inner >= 256 && how.inner % 16 == 0;
+}
 
 /// Whether a node of this record, with these inputs and this result, can be an instruction.
 TANDEM_API bool is_point(const OpInfo& info, Specs in, const Spec& out);

@@ -233,14 +233,16 @@ class RowFusion {
     return gains() && replace();
   }
 
-  /// Whether a value is never written: less reading alone does not pay.
+  /// Long runs through memory are fast where they overlap with arithmetic, and those of some rows
+  /// overlap less: it pays when two values are never written, or one and no other is in its stead.
   bool gains() {
+    int saved = 0, written = 0;
     for (const auto& [k, u] : members_) {
       const auto& outputs = g_.nodes()[size_t(k)].outputs;
       for (size_t i = 0; i < outputs.size(); ++i)
-        if (u.results[i] == Form::rows && !needed_outside(outputs[i])) return true;
+        if (u.results[i] == Form::rows) ++(needed_outside(outputs[i]) ? written : saved);
     }
-    return false;
+    return saved >= 2 || (saved == 1 && written == 0);
   }
 
   /// Nodes that make or read values that would stay in a cache.
