@@ -33,6 +33,9 @@ TANDEM_API void fuse_batch_norm(Graph& graph);
 /// there is less to do. Exact but for the sign of zeros; the places of maxima below zero, whose
 /// gradients are zero, may be others.
 TANDEM_API void sink_relu(Graph& graph);
+/// A sum of parts that lie beside each other in zeros, as the gradients of a split tensor are,
+/// becomes one `cat`. Exact but for the sign of zeros.
+TANDEM_API void join_scattered(Graph& graph);
 /// Batch normalisation by running statistics, where elementwise nodes read it, becomes a product
 /// and a sum a channel, so that fuse_points makes one pass of it and of what follows. Not exact:
 /// x s + (b - m s) for (x - m) s + b, which differ by some roundings.

@@ -1,0 +1,113 @@
+#include <algorithm>
+
+#include "tandem/graph/passes.h"
+#include "tandem/ops/add.h"
+#include "tandem/ops/cat.h"
+#include "tandem/ops/slice.h"
+
+namespace tandem::graph {
+namespace {
+
+/// Where a part lies along the axis that is cut.
+struct Part {
+  ValueId source;
+  int axis;
+  int64_t begin, length;
+};
+
+/// The part that a scatter_region puts into zeros; an axis of -1 when it is no such part.
+Part part_of(const ScatterRegion& op, ValueId source, const Shape& from) {
+  Part part{source, -1, 0, 0};
+  if (from.size() != op.shape.size()) return part;
+  const Strides whole = contiguous_strides(op.shape);
+  int axis = -1;
+  for (int i = 0; i < from.size(); ++i) {
+    if (from[i] > 1 && op.strides[i] != whole[i]) return part;
+    if (from[i] == op.shape[i]) continue;
+    if (axis >= 0) return part;
+    axis = i;
+  }
+  if (axis < 0 || from.numel() == 0 || op.offset % whole[axis] != 0) return part;
+  part.begin = op.offset / whole[axis];
+  part.length = from[axis];
+  if (part.begin + part.length <= op.shape[axis]) part.axis = axis;
+  return part;
+}
+
+}  // namespace
+
+void join_scattered(Graph& g) {
+  std::vector<Node>& nodes = g.edit_nodes();
+  std::vector<int> readers(g.values().size(), 0), made(g.values().size(), -1);
+  const auto read = [&](ValueId id) {
+    if (id >= 0) ++readers[size_t(id)];
+  };
+  for (size_t k = 0; k < nodes.size(); ++k) {
+    for (ValueId id : nodes[k].inputs) read(id);
+    for (ValueId id : nodes[k].outputs) made[size_t(id)] = int(k);
+  }
+  for (ValueId id : g.outputs()) read(id);
+  for (const Assignment& a : g.assignments()) read(a.value);
+  for (const GradientWrite& w : g.gradients()) read(w.value);
+  for (size_t i = 0; i < g.values().size(); ++i)
+    if (const Effect* e = g.find_effect(ValueId(i))) {
+      read(e->value);
+      for (const Assignment& a : e->assignments) read(a.value);
+      for (ValueId id : e->also) read(id);
+    }
+
+  std::vector<bool> gone(nodes.size(), false);
+  for (size_t k = nodes.size(); k-- > 0;) {
+    if (gone[k] || nodes[k].info != &op_info<Add>()) continue;
+    const Spec spec = g.value(nodes[k].outputs[0]).spec;
+    if (spec.dtype != f32 && spec.dtype != f64) continue;
+    std::vector<Part> parts;
+    std::vector<size_t> taken, open{k};
+    bool good = true;
+    while (good && !open.empty()) {
+      const size_t at = open.back();
+      open.pop_back();
+      for (ValueId id : nodes[at].inputs) {
+        const int from = made[size_t(id)];
+        good = good && from >= 0 && readers[size_t(id)] == 1 && g.value(id).spec == spec;
+        if (!good) break;
+        const Node& n = nodes[size_t(from)];
+        if (n.info == &op_info<Add>()) {
+          open.push_back(size_t(from));
+        } else if (n.info == &op_info<ScatterRegion>()) {
+          parts.push_back(part_of(*static_cast<const ScatterRegion*>(n.op.get()), n.inputs[0],
+                                  g.value(n.inputs[0]).spec.shape));
+          good = parts.back().axis >= 0 && parts.back().axis == parts[0].axis;
+        } else {
+          good = false;
+        }
+        taken.push_back(size_t(from));
+      }
+    }
+    if (!good) continue;
+    std::sort(parts.begin(), parts.end(),
+              [](const Part& a, const Part& b) { return a.begin < b.begin; });
+    int64_t end = 0;
+    for (const Part& p : parts) {
+      good = good && p.begin == end;
+      end = p.begin + p.length;
+    }
+    if (!good || end != spec.shape[parts[0].axis]) continue;
+    const Cat cat{.axis = parts[0].axis};
+    Node& n = nodes[k];
+    n.info = &op_info<Cat>();
+    n.op = copy_record(*n.info, &cat);
+    n.inputs.clear();
+    for (const Part& p : parts) n.inputs.push_back(p.source);
+    for (size_t i : taken) gone[i] = true;
+  }
+  size_t kept = 0;
+  for (size_t k = 0; k < nodes.size(); ++k) {
+    if (gone[k]) continue;
+    if (kept != k) nodes[kept] = std::move(nodes[k]);
+    ++kept;
+  }
+  nodes.resize(kept);
+}
+
+}  // namespace tandem::graph
