@@ -160,8 +160,8 @@ inline std::vector<SavedExample> save_models(const std::string& folder) {
   return all;
 }
 
-/// One model a record and sample, in f32 where the sample's inputs are f64.
-inline std::vector<SavedExample> save_samples(const std::string& folder) {
+/// One model a record and sample, in `real` where the sample's inputs are f64.
+inline std::vector<SavedExample> save_samples(const std::string& folder, DType real = f32) {
   std::vector<SavedExample> all;
   for (const OpInfo* info : ops()) {
     SampleSet set;
@@ -170,7 +170,7 @@ inline std::vector<SavedExample> save_samples(const std::string& folder) {
       const Sample& sample = set.samples[number];
       if (!sample.error.empty()) continue;
       SavedExample e{cat("op_", info->name, "_", number), {}, {}};
-      const Tensors in = make_inputs(info->name, int(number), sample.in, f32);
+      const Tensors in = make_inputs(info->name, int(number), sample.in, real);
       const auto graph = Graph::make();
       Tensors symbolic(in.size());
       for (size_t i = 0; i < in.size(); ++i) {
@@ -182,7 +182,7 @@ inline std::vector<SavedExample> save_samples(const std::string& folder) {
       try {
         e.expected = detail::apply_all(*info, sample.op.get(), in.data(), int(in.size()));
       } catch (const Error&) {
-        continue;  // not for f32
+        continue;  // not for this dtype
       }
       const Tensors out =
           detail::apply_all(*info, sample.op.get(), symbolic.data(), int(symbolic.size()));
