@@ -144,6 +144,24 @@ TEST(Session, Errors) {
             "was fed before it");
 }
 
+TEST(Session, ErrorsShowUnknownLengthsAsSuch) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor x = placeholder("x", {-1, 3});
+  EXPECT_EQ(error_of<ShapeError>([&] { matmul(x, x); }),
+            "matmul(): shapes [?, 3] and [?, 3] cannot be multiplied: 3 != ?");
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              x.reshape({-1, 2});
+            }),
+            "reshape(shape=[-1, 2]): shape [?, 3] of ? elements does not fit");
+  const Tensor yes = x.sum() > 0;
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              cond(
+                  yes, [&] { return x + zeros({5}); }, [&] { return x; });
+            }),
+            "add(): shapes [?, 3] and [5] do not broadcast");
+}
+
 TEST(Session, StateDict) {
   const auto g = Graph::make();
   const GraphScope scope(g);

@@ -1,10 +1,12 @@
 #include "tandem/graph/ir.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "tandem/core/factory.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
+#include "tandem/graph/specialise.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/add.h"
 
@@ -99,6 +101,20 @@ int64_t Graph::new_axis() {
                           " axes of unknown length; give some of them their length");
   axes_.push_back(primes[axes_.size()]);
   return axes_.back();
+}
+
+std::string Graph::with_unknown(std::string_view text) const {
+  if (parent_) return parent_->with_unknown(text);
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const auto digits = std::min(text.find_first_not_of("0123456789", i), text.size()) - i;
+    int64_t v = 0;
+    if (digits) std::from_chars(text.data() + i, text.data() + i + digits, v);
+    if (v && !length_terms(v, axes_).empty()) out += '?';
+    else out += text.substr(i, std::max<size_t>(digits, 1));
+    i += std::max<size_t>(digits, 1);
+  }
+  return out;
 }
 
 ValueId Graph::id_of(const Tensor& t) {

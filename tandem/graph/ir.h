@@ -117,6 +117,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// An axis whose length is unknown while the graph is built has a stand-in as its length: a prime
   /// so large that attributes made from it can be told from all others.
   int64_t new_axis();
+  std::string with_unknown(std::string_view text) const override;
   /// The stand-in that all placeholders share for an unknown length on axis `position`.
   int64_t unknown_axis(int position);
   const std::vector<int64_t>& axes() const { return axes_; }

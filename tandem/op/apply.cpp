@@ -98,9 +98,32 @@ void link_view(const OpInfo& info, const void* op, const Tensor& from, const Ten
 
 }  // namespace
 
+namespace {
+[[gnu::noinline]] void compute_symbolic(const OpInfo& info, const void* op, const Tensor* in, int n,
+                                        Spec* specs, Tensor* out, int n_out) {
+  Recorder* recorder = capturing;
+  for (int i = 0; i < n && !recorder; ++i)
+    if (in[i].defined() && in[i].is_symbolic()) recorder = in[i].impl()->extras->recorder.get();
+  try {
+    info.infer(op, Specs(in, n), specs);
+  } catch (const ShapeError& e) {
+    throw ShapeError(recorder->with_unknown(e.what()));
+  } catch (const IndexError& e) {
+    throw IndexError(recorder->with_unknown(e.what()));
+  } catch (const ValueError& e) {
+    throw ValueError(recorder->with_unknown(e.what()));
+  }
+  for (int i = 0; i < n_out; ++i) out[i] = new_symbolic(specs[i]);
+  recorder->record(info, op, {in, size_t(n)}, {out, size_t(n_out)});
+  if (info.view) link_view(info, op, in[0], out[0]);
+}
+}  // namespace
+
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
              Spec* specs, Tensor* out, int n_out) {
-  if (info.view && !(flags & TensorImpl::symbolic)) {
+  if (flags & TensorImpl::symbolic) [[unlikely]]
+    return compute_symbolic(info, op, in, n, specs, out, n_out);
+  if (info.view) {
     View v;
     if (info.view(op, in[0], v)) {
       out[0] = make_view(in[0], v);
@@ -108,15 +131,6 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
     }
   }
   info.infer(op, Specs(in, n), specs);
-  if (flags & TensorImpl::symbolic) [[unlikely]] {
-    Recorder* recorder = capturing;
-    for (int i = 0; i < n && !recorder; ++i)
-      if (in[i].defined() && in[i].is_symbolic()) recorder = in[i].impl()->extras->recorder.get();
-    for (int i = 0; i < n_out; ++i) out[i] = new_symbolic(specs[i]);
-    recorder->record(info, op, {in, size_t(n)}, {out, size_t(n_out)});
-    if (info.view) link_view(info, op, in[0], out[0]);
-    return;
-  }
   for (int i = 0; i < n_out; ++i) out[i] = new_tensor(specs[i]);
   if (specs[0].device.type == DeviceType::null) return;
   info.cpu(op, {in, size_t(n)}, {out, size_t(n_out)});

@@ -24,6 +24,8 @@ class Recorder {
   virtual void depends_on(const bool& flag) = 0;
   /// Where a value comes from, for error texts: " of relu() in module Net.act".
   virtual std::string origin(int64_t value) const = 0;
+  /// An error text that shows shapes, with "?" for what stands in for an unknown length.
+  virtual std::string with_unknown(std::string_view text) const = 0;
 };
 
 namespace detail {
