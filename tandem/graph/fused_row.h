@@ -41,9 +41,10 @@ struct FusedRow {
   static constexpr int64_t max_length = 8192;
 };
 
-/// How many of the last axes of its first input, of shape `x`, are a row to the record, whose
-/// result for a row then depends on nothing but that row and what is the same for all; 0: none.
-TANDEM_API int row_axes(const OpInfo& info, const void* op, const Shape& x);
+/// How many of the last axes of its first input, of shape `x`, are a row to the record; 0: none.
+inline int row_axes(const OpInfo& info, const void* op, const Shape& x) {
+  return info.row_axes ? info.row_axes(op, x.size()) : 0;
+}
 
 /// The row of the record with so many outputs; as fused_point's it is not in the op table.
 TANDEM_API const OpInfo& fused_row_row(int outputs);

@@ -23,7 +23,7 @@ TANDEM_API void simplify(Graph& graph);
 /// activation that alone read them, as far as they have such. Pooling, elementwise nodes and `cat`
 /// between them stay in blocks; the rest sees row-major values. Not exact: the weight is scaled
 /// instead of the result, sums run in another order, Winograd's (where it is the faster) has a
-/// relative error of about 1e-6, and relu makes 0 of NaN.
+/// relative error of about 1e-6.
 TANDEM_API void block_convolutions(Graph& graph);
 /// Batch normalisation that trains takes in the sum and the relu that alone read it, and its
 /// gradient the relu_grad that it alone reads: one pass over memory instead of two or three. Exact:
@@ -46,8 +46,7 @@ TANDEM_API void lower_batch_norm(Graph& graph);
 TANDEM_API void fuse_points(Graph& graph);
 /// Attention written out, matmul(softmax(matmul(q, k^T) scale + mask), v), becomes the record that
 /// keeps no scores, where nothing else reads them (a gradient does); nll_loss of log_softmax and
-/// their gradients become cross_entropy and its. Not exact: other roundings, and a query that sees
-/// no key gives zeros for NaN.
+/// their gradients become cross_entropy and its. Not exact: other roundings.
 TANDEM_API void fuse_patterns(Graph& graph);
 /// A linear or matmul node and the elementwise node that is the first to read it become one, which
 /// works on rows of the product while they are in a cache (see FusedProduct). Exact when

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "tandem/graph/fused_point.h"
+#include "tandem/graph/geometry.h"
 #include "tandem/graph/passes.h"
 #include "tandem/ops/reshape.h"
 
@@ -12,7 +13,7 @@ namespace {
 /// Groups of nodes by union-find; a group is one vertex of the graph that the pass makes.
 class Fusion {
  public:
-  explicit Fusion(Graph& g) : g_(g), made_(g.values().size(), -1), geometry_(g.values().size()) {
+  explicit Fusion(Graph& g) : g_(g), made_(g.values().size(), -1), geometry_(g) {
     const size_t n = g.nodes().size();
     group_.resize(n);
     members_.resize(n);
@@ -26,7 +27,6 @@ class Fusion {
 
   void run() {
     const size_t n = g_.nodes().size();
-    for (size_t k = 0; k < n; ++k) look_at_views(g_.nodes()[k]);
     candidate_.resize(n);
     for (size_t k = 0; k < n; ++k) candidate_[k] = find_operands(int(k));
     for (size_t k = 0; k < n; ++k) {
@@ -41,26 +41,6 @@ class Fusion {
 
  private:
   const Spec& spec(ValueId id) const { return g_.value(id).spec; }
-
-  /// The strides that a value will have in a plan: its own for state, a view's for views.
-  void look_at_views(const Node& n) {
-    View view;
-    if (!n.info->view || n.inputs.empty() || n.inputs[0] < 0) return;
-    const Tensor from = shell(n.inputs[0]);
-    if (!n.info->view(n.op.get(), from, view)) return;
-    Tensor& t = geometry_[size_t(n.outputs[0])];
-    t = detail::new_symbolic(spec(n.outputs[0]));
-    t.impl()->strides = view.strides;
-    if (!is_contiguous(view.shape, view.strides))
-      t.impl()->flags &= uint8_t(~TensorImpl::contiguous);
-  }
-  Tensor shell(ValueId id) {
-    const Value& v = g_.value(id);
-    if (v.tensor.defined()) return v.tensor;
-    Tensor& t = geometry_[size_t(id)];
-    if (!t.defined()) t = detail::new_symbolic(v.spec);
-    return t;
-  }
 
   /// Whether the node can be an instruction. An operand that only repeats another value is replaced
   /// by that value.
@@ -77,7 +57,7 @@ class Fusion {
     std::vector<ValueId> operands = n.inputs;
     for (ValueId& id : operands) {
       Repeats how;
-      while (!shell(id).is_contiguous()) {
+      while (!geometry_[id].is_contiguous()) {
         const int from = made_[size_t(id)];
         if (from < 0 || g_.nodes()[size_t(from)].info != &op_info<Expand>()) return false;
         id = g_.nodes()[size_t(from)].inputs[0];
@@ -284,8 +264,8 @@ class Fusion {
   }
 
   Graph& g_;
-  std::vector<int> made_;                  // the node of a value
-  std::vector<Tensor> geometry_;           // of views, and what they look at
+  std::vector<int> made_;  // the node of a value
+  Geometry geometry_;
   std::vector<bool> candidate_;            // by node
   std::vector<int> group_;                 // by node
   std::vector<std::vector<int>> members_;  // by group, in order; empty when it joined another

@@ -5,6 +5,7 @@
 
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/fused_row.h"
+#include "tandem/graph/geometry.h"
 #include "tandem/graph/passes.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/norm.h"
@@ -67,7 +68,7 @@ class RowFusion {
     made_.assign(n, -1);
     readers_.assign(n, {});
     kept_.assign(n, false);
-    geometry_.assign(n, {});
+    geometry_.emplace(g_);
     auto keep = [&](ValueId id) {
       if (id >= 0) kept_[size_t(id)] = true;
     };
@@ -77,7 +78,6 @@ class RowFusion {
         if (id >= 0) readers_[size_t(id)].push_back(int(k));
       for (ValueId id : node.outputs)
         if (id >= 0) made_[size_t(id)] = int(k);
-      look_at_view(node);
     }
     for (ValueId id : g_.outputs()) keep(id);
     for (const Assignment& a : g_.assignments()) keep(a.value);
@@ -90,25 +90,6 @@ class RowFusion {
       }
   }
 
-  /// The strides that a value will have in a plan.
-  void look_at_view(const Node& n) {
-    View view;
-    if (!n.info->view || n.inputs.empty() || n.inputs[0] < 0) return;
-    const Tensor from = shell(n.inputs[0]);
-    if (!n.info->view(n.op.get(), from, view)) return;
-    Tensor& t = geometry_[size_t(n.outputs[0])];
-    t = detail::new_symbolic(spec(n.outputs[0]));
-    t.impl()->strides = view.strides;
-    if (!is_contiguous(view.shape, view.strides))
-      t.impl()->flags &= uint8_t(~TensorImpl::contiguous);
-  }
-  Tensor shell(ValueId id) {
-    const Value& v = g_.value(id);
-    if (v.tensor.defined()) return v.tensor;
-    Tensor& t = geometry_[size_t(id)];
-    if (!t.defined()) t = detail::new_symbolic(v.spec);
-    return t;
-  }
   /// Its attributes speak of axes.
   bool is_row_record(const Node& n) const {
     return row_axes(*n.info, n.op.get(), spec(n.inputs[0]).shape) > 0;
@@ -119,7 +100,7 @@ class RowFusion {
       const int k = made_[size_t(id)];
       if (k < 0 || g_.nodes()[size_t(k)].info != &op_info<Reshape>()) return id;
       const ValueId from = g_.nodes()[size_t(k)].inputs[0];
-      if (!shell(from).is_contiguous()) return id;
+      if (!(*geometry_)[from].is_contiguous()) return id;
       id = from;
     }
   }
@@ -150,7 +131,7 @@ class RowFusion {
     Unit u;
     const bool by_rows = is_row_record(n);
     for (ValueId id : n.inputs) {
-      if (id >= 0 && (g_.value(id).kind == ValueKind::effect || !shell(id).is_contiguous()))
+      if (id >= 0 && (g_.value(id).kind == ValueKind::effect || !(*geometry_)[id].is_contiguous()))
         return {};
       u.operands.push_back(id < 0 || by_rows ? id : origin(id));
     }
@@ -439,8 +420,8 @@ class RowFusion {
   std::vector<int> made_;                  // the node of a value
   std::vector<std::vector<int>> readers_;  // nodes, by value
   std::vector<bool> kept_;                 // read by more than nodes
-  std::vector<Tensor> geometry_;           // of views, and what they look at
-  std::map<int, Unit> members_;            // by node
+  std::optional<Geometry> geometry_;
+  std::map<int, Unit> members_;  // by node
 };
 
 }  // namespace

@@ -297,6 +297,26 @@ constexpr int count_inputs(std::string_view text, bool required) {
   return required ? n - optional : n;
 }
 
+/// The axes of a record that says `by_rows`, when they are the last ones of `dim`.
+template <class O>
+int row_axes_thunk(const void* p, int dim) {
+  const O& op = *static_cast<const O*>(p);
+  if constexpr (requires { op.normalized_shape; }) {
+    return op.normalized_shape.size();
+  } else {
+    uint32_t hit = 0;
+    auto add = [&](int64_t a) { hit |= 1u << (a < 0 ? a + dim : a); };
+    int n = 1;
+    if constexpr (requires { op.axes; }) {
+      for (int64_t a : op.axes) add(a);
+      n = op.axes.size();
+    } else {
+      add(op.axis);
+    }
+    return n < dim && hit == ((1u << n) - 1) << (dim - n) ? n : 0;
+  }
+}
+
 template <class O>
 constexpr OpInfo make_op_info() {
   OpInfo r{};
@@ -316,6 +336,7 @@ constexpr OpInfo make_op_info() {
       !requires(const O& o, Inputs i, Outputs u) { o.cpu(i, u); })
     if (O::result != Result::boolean && r.min_inputs == r.max_inputs) r.point = &point_table<O>;
   r.update = update_of<O>;
+  if constexpr (requires { O::by_rows; }) r.row_axes = row_axes_thunk<O>;
   r.infer = infer_thunk<O>;
   if constexpr (requires(const O& o, View& v) { o.view(Tensor(), v); }) r.view = view_thunk<O>;
   if constexpr (requires(const O& o, Inputs i, Outputs u) { o.cpu(i, u); } || PointOp<O> ||

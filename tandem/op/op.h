@@ -104,6 +104,10 @@ struct OpInfo {
   /// Elementwise records whose result has the spec of equal floating inputs; null for all others.
   const detail::PointKernel* point;
   detail::UpdateFn update;  ///< update rules; null for all others
+  /// How many of the last of `dim` axes are a row to the record; 0 when it looks at others. Null
+  /// but for records that say `by_rows`: a row of theirs depends on that row of their inputs and on
+  /// what is the same for all rows.
+  int (*row_axes)(const void* op, int dim);
   void (*infer)(const void* op, Specs in, Spec* out);
   bool (*view)(const void* op, const Tensor& in, View& out);
   void (*cpu)(const void* op, Inputs in, Outputs out);

@@ -7,6 +7,7 @@ namespace tandem {
 struct Logsumexp {
   static constexpr std::string_view name = "logsumexp";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"ReduceLogSumExp", 13};
   static constexpr Saves saves{.in = {0}, .out = {0}};
 

@@ -8,6 +8,7 @@ namespace tandem {
 struct Mean {
   static constexpr std::string_view name = "mean";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"ReduceMean", 13};
 
   Shape axes = {};

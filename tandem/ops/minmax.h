@@ -11,6 +11,7 @@ namespace tandem {
 struct Amax {
   static constexpr std::string_view name = "amax";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"ReduceMax", 13};
   static constexpr Saves saves{.in = {0}, .out = {0}};
 
@@ -46,6 +47,7 @@ struct Amax {
 struct Amin {
   static constexpr std::string_view name = "amin";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"ReduceMin", 13};
   static constexpr Saves saves{.in = {0}, .out = {0}};
 

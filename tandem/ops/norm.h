@@ -7,6 +7,7 @@ namespace tandem {
 struct LayerNorm {
   static constexpr std::string_view name = "layer_norm";
   static constexpr std::string_view inputs = "x, weight?, bias?";
+  static constexpr bool by_rows = true;
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
 
   Shape normalized_shape = {1};
@@ -24,6 +25,7 @@ struct LayerNorm {
 struct LayerNormGrad {
   static constexpr std::string_view name = "layer_norm_grad";
   static constexpr std::string_view inputs = "x, dy, weight?";
+  static constexpr bool by_rows = true;
   static constexpr int outputs = 3;
   static constexpr Saves saves{.in = {0, 1, 2}, .out = {}};
 

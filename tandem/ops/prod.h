@@ -8,6 +8,7 @@ namespace tandem {
 struct Prod {
   static constexpr std::string_view name = "prod";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"ReduceProd", 13};
   static constexpr Saves saves{.in = {0}, .out = {}};
 

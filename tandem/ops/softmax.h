@@ -8,6 +8,7 @@ namespace tandem {
 struct Softmax {
   static constexpr std::string_view name = "softmax";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"Softmax", 13};
   static constexpr Saves saves{.in = {}, .out = {0}};
 
@@ -36,6 +37,7 @@ struct Softmax {
 struct SoftmaxGrad {
   static constexpr std::string_view name = "softmax_grad";
   static constexpr std::string_view inputs = "y, dy";
+  static constexpr bool by_rows = true;
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
 
   int64_t axis = -1;
@@ -57,6 +59,7 @@ struct SoftmaxGrad {
 struct LogSoftmax {
   static constexpr std::string_view name = "log_softmax";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"LogSoftmax", 13};
   static constexpr Saves saves{.in = {}, .out = {0}};
 
@@ -81,6 +84,7 @@ struct LogSoftmax {
 struct LogSoftmaxGrad {
   static constexpr std::string_view name = "log_softmax_grad";
   static constexpr std::string_view inputs = "y, dy";
+  static constexpr bool by_rows = true;
   static constexpr Saves saves{.in = {0, 1}, .out = {}};
 
   int64_t axis = -1;

@@ -8,6 +8,7 @@ namespace tandem {
 struct Sum {
   static constexpr std::string_view name = "sum";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr OnnxRule onnx{"ReduceSum", 13};
 
   Shape axes;

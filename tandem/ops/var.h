@@ -8,6 +8,7 @@ namespace tandem {
 struct Var {
   static constexpr std::string_view name = "var";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr Saves saves{.in = {0}, .out = {}};
 
   Shape axes = {};
@@ -27,6 +28,7 @@ struct Var {
 struct Std {
   static constexpr std::string_view name = "std";
   static constexpr std::string_view inputs = "x";
+  static constexpr bool by_rows = true;
   static constexpr Saves saves{.in = {0}, .out = {0}};
 
   Shape axes = {};
