@@ -91,7 +91,7 @@ TEST_P(OnnxRecords, ComeBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, OnnxRecords, ::testing::Values(f32, f64, f16, bf16),
-                         [](const auto& info) { return std::string(name(info.param)); });
+                         [](const auto& test) { return std::string(name(test.param)); });
 
 /// A step of Adam with dropout and batch norm: the file goes on where the program stopped.
 TEST(Onnx, ATrainingStepGoesOnFromTheFile) {

@@ -399,12 +399,12 @@ Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const 
   for (int i = 0; i < 3; ++i) dx[size_t(i)] = sum_to(d[size_t(i)], s.shape(i));
   if (!s.needs(3)) return dx;
   dx[3] = detail::vjp_through({s.in(3)}, {dy[0], dy[1]}, [&](const Tensors& v) {
-    const DType d = compute_type(dy[0].dtype());  // as in the kernel
-    const Tensor scores = scores_in_ops(*this, cast(s.in(0), d), cast(s.in(1), d), cast(v[0], d));
+    const DType t = compute_type(dy[0].dtype());  // as in the kernel
+    const Tensor scores = scores_in_ops(*this, cast(s.in(0), t), cast(s.in(1), t), cast(v[0], t));
     const Tensor p = weights_in_ops(scores);
     // The logarithm of the sum is score - log_softmax, in any column.
     const Tensor lse = sum(p * (scores - log_softmax(scores, -1)), {-1});
-    return Tensors{cast(matmul(p, cast(s.in(2), d)), dy[0].dtype()), cast(lse, dy[1].dtype())};
+    return Tensors{cast(matmul(p, cast(s.in(2), t)), dy[0].dtype()), cast(lse, dy[1].dtype())};
   })[0];
   return dx;
 }

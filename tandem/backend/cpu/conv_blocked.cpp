@@ -199,7 +199,7 @@ bool all_finite(int64_t size, const float* x) {
 
 /// oneDNN's activations take NaN for the smallest number. A sum that is NaN is found by doing it
 /// once more without them.
-void BlockedConv::Impl::restore_nan(const float* x, const float* packed, const float* bias,
+void BlockedConv::Impl::restore_nan(const float* from, const float* packed, const float* add,
                                     const float* residual, float* sum) const {
   std::shared_ptr<const BlockedConv> again;
   {
@@ -222,7 +222,7 @@ void BlockedConv::Impl::restore_nan(const float* x, const float* packed, const f
   const int64_t size = static_cast<int64_t>(y.get_size() / sizeof(float));
   const Scratch scratch(y.get_size());
   float* const part = scratch.as<float>();
-  again->run(x, packed, bias, nullptr, part);
+  again->run(from, packed, add, nullptr, part);
   parallel_for(size, 32768, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float v = residual ? part[i] + residual[i] : part[i];
