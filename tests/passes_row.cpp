@@ -84,7 +84,7 @@ std::shared_ptr<Graph> expect_equal(const std::vector<Spec>& specs, F f) {
 /// Texts before and after; lines that begin with six spaces go on the line before.
 void expect_pass(std::string before, std::string after) {
   for (std::string* text : {&before, &after})
-    for (size_t at; (at = text->find("\n      ")) != text->npos;) text->replace(at, 7, " ");
+    for (size_t at; (at = text->find("\n      ")) != text->npos;) text->erase(at, 6);
   const auto g = parse(before);
   verify(*g);
   fuse_rows(*g);

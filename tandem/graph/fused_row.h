@@ -41,9 +41,10 @@ struct FusedRow {
   static constexpr int64_t max_length = 8192;
 };
 
-/// How many of the last axes of its first input, of shape `x`, are a row to the record; 0: none.
+/// How many of the last axes of its first input, of shape `x`, are a row to the record; 0: none, as
+/// of all 0-d tensors.
 inline int row_axes(const OpInfo& info, const void* op, const Shape& x) {
-  return info.row_axes ? info.row_axes(op, x.size()) : 0;
+  return info.row_axes && x.size() > 0 ? info.row_axes(op, x.size()) : 0;
 }
 
 /// The row of the record with so many outputs; as fused_point's it is not in the op table.

@@ -67,8 +67,8 @@ struct BlockedConv::Impl {
 
   ~Impl() { delete idle.load(); }
   bool build(const Desc* packed);
-  void restore_nan(const float* x, const float* packed, const float* bias, const float* residual,
-                   float* y) const;
+  void restore_nan(const float* from, const float* packed, const float* add, const float* residual,
+                   float* sum) const;
   std::unique_ptr<Execution> execution() const;
 };
 
