@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "tandem/graph/rewrite.h"
 #include "tandem/op/gate.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/mul.h"
@@ -29,13 +30,6 @@ std::vector<ValueId> identity(const Graph& g) {
   return ids;
 }
 
-std::vector<int> producers(const Graph& g) {
-  std::vector<int> made(g.values().size(), -1);
-  for (size_t k = 0; k < g.nodes().size(); ++k)
-    for (ValueId id : g.nodes()[k].outputs) made[size_t(id)] = int(k);
-  return made;
-}
-
 }  // namespace
 
 void verify(const Graph& g) {
@@ -50,16 +44,10 @@ void verify(const Graph& g) {
        "has ", n.inputs.size(), " inputs, the record takes (", n.info->inputs, ")");
     ok(int(n.outputs.size()) == n.info->outputs, "has ", n.outputs.size(), " outputs, not ",
        n.info->outputs);
-    Tensors in;
-    for (ValueId id : n.inputs) {
+    for (ValueId id : n.inputs)
       ok(id < ValueId(g.values().size()) && (id < 0 || defined[size_t(id)]), "input %", id,
          " is used before it is defined");
-      in.push_back(id < 0 ? Tensor() : detail::new_symbolic(g.value(id).spec));
-      if (id >= 0 && g.value(id).tensor.defined())
-        in.back().impl()->flags |= g.value(id).tensor.impl()->flags & TensorImpl::wrapped_number;
-    }
-    std::vector<Spec> specs(n.outputs.size());
-    n.info->infer(n.op.get(), Specs(in.data(), int(in.size())), specs.data());
+    const std::vector<Spec> specs = infer(g, n);
     for (size_t i = 0; i < specs.size(); ++i) {
       const ValueId id = n.outputs[i];
       ok(!defined[size_t(id)], "result %", id, " is defined twice");
@@ -81,23 +69,15 @@ void eliminate_dead_code(Graph& g) {
   auto need = [&](ValueId id) {
     if (id >= 0) needed[size_t(id)] = true;
   };
-  for (ValueId id : g.outputs()) need(id);
-  for (const Assignment& a : g.assignments()) need(a.value);
-  for (const GradientWrite& w : g.gradients()) need(w.value);
-  auto& nodes = g.edit_nodes();
-  std::vector<bool> live(nodes.size(), false);
+  for_each_result(g, need);
+  const auto& nodes = g.nodes();
+  std::vector<bool> dead(nodes.size(), true);
   for (size_t k = nodes.size(); k-- > 0;) {
-    for (ValueId id : nodes[k].outputs) live[k] = live[k] || needed[size_t(id)];
-    if (live[k])
+    for (ValueId id : nodes[k].outputs) dead[k] = dead[k] && !needed[size_t(id)];
+    if (!dead[k])
       for (ValueId id : nodes[k].inputs) need(id);
   }
-  size_t kept = 0;
-  for (size_t k = 0; k < nodes.size(); ++k) {
-    if (!live[k]) continue;
-    if (kept != k) nodes[kept] = std::move(nodes[k]);
-    ++kept;
-  }
-  nodes.resize(kept);
+  drop_nodes(g, dead);
 }
 
 void eliminate_common_subexpressions(Graph& g) {
@@ -152,7 +132,7 @@ void fold_constants(Graph& g) {
 }
 
 void simplify(Graph& g) {
-  const std::vector<int> made = producers(g);
+  const std::vector<int> made = makers(g);
   std::vector<ValueId> by = identity(g);
   auto number = [&](ValueId id, double v) {
     const Value& x = g.value(id);

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cat.h"
 #include "tandem/ops/slice.h"
@@ -38,27 +39,10 @@ Part part_of(const ScatterRegion& op, ValueId source, const Shape& from) {
 
 void join_scattered(Graph& g) {
   std::vector<Node>& nodes = g.edit_nodes();
-  std::vector<int> readers(g.values().size(), 0), made(g.values().size(), -1);
-  const auto read = [&](ValueId id) {
-    if (id >= 0) ++readers[size_t(id)];
-  };
-  for (size_t k = 0; k < nodes.size(); ++k) {
-    for (ValueId id : nodes[k].inputs) read(id);
-    for (ValueId id : nodes[k].outputs) made[size_t(id)] = int(k);
-  }
-  for (ValueId id : g.outputs()) read(id);
-  for (const Assignment& a : g.assignments()) read(a.value);
-  for (const GradientWrite& w : g.gradients()) read(w.value);
-  for (size_t i = 0; i < g.values().size(); ++i)
-    if (const Effect* e = g.find_effect(ValueId(i))) {
-      read(e->value);
-      for (const Assignment& a : e->assignments) read(a.value);
-      for (ValueId id : e->also) read(id);
-    }
-
+  const Uses uses(g);
   std::vector<bool> gone(nodes.size(), false);
   for (size_t k = nodes.size(); k-- > 0;) {
-    if (gone[k] || nodes[k].info != &op_info<Add>()) continue;
+    if (gone[k] || !as<Add>(nodes[k])) continue;
     const Spec spec = g.value(nodes[k].outputs[0]).spec;
     if (spec.dtype != f32 && spec.dtype != f64) continue;
     std::vector<Part> parts;
@@ -68,15 +52,14 @@ void join_scattered(Graph& g) {
       const size_t at = open.back();
       open.pop_back();
       for (ValueId id : nodes[at].inputs) {
-        const int from = made[size_t(id)];
-        good = good && from >= 0 && readers[size_t(id)] == 1 && g.value(id).spec == spec;
+        const int from = uses.made[size_t(id)];
+        good = good && from >= 0 && uses.only_reader(id) >= 0 && g.value(id).spec == spec;
         if (!good) break;
         const Node& n = nodes[size_t(from)];
-        if (n.info == &op_info<Add>()) {
+        if (as<Add>(n)) {
           open.push_back(size_t(from));
-        } else if (n.info == &op_info<ScatterRegion>()) {
-          parts.push_back(part_of(*static_cast<const ScatterRegion*>(n.op.get()), n.inputs[0],
-                                  g.value(n.inputs[0]).spec.shape));
+        } else if (const auto* scatter = as<ScatterRegion>(n)) {
+          parts.push_back(part_of(*scatter, n.inputs[0], g.value(n.inputs[0]).spec.shape));
           good = parts.back().axis >= 0 && parts.back().axis == parts[0].axis;
         } else {
           good = false;
@@ -93,21 +76,13 @@ void join_scattered(Graph& g) {
       end = p.begin + p.length;
     }
     if (!good || end != spec.shape[parts[0].axis]) continue;
-    const Cat cat{.axis = parts[0].axis};
     Node& n = nodes[k];
-    n.info = &op_info<Cat>();
-    n.op = copy_record(*n.info, &cat);
+    set_record(n, Cat{.axis = parts[0].axis});
     n.inputs.clear();
     for (const Part& p : parts) n.inputs.push_back(p.source);
     for (size_t i : taken) gone[i] = true;
   }
-  size_t kept = 0;
-  for (size_t k = 0; k < nodes.size(); ++k) {
-    if (gone[k]) continue;
-    if (kept != k) nodes[kept] = std::move(nodes[k]);
-    ++kept;
-  }
-  nodes.resize(kept);
+  drop_nodes(g, gone);
 }
 
 }  // namespace tandem::graph

@@ -4,6 +4,7 @@
 
 #include "tandem/graph/conv_records.h"
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/batch_norm.h"
 #include "tandem/ops/cat.h"
@@ -24,11 +25,6 @@
 namespace tandem::graph {
 namespace {
 
-template <class O>
-const O* as(const Node& n) {
-  return n.info == &op_info<O>() ? static_cast<const O*>(n.op.get()) : nullptr;
-}
-
 /// A convolution and what becomes one record with it.
 struct Group {
   int conv = -1, last = -1;  ///< nodes
@@ -39,12 +35,12 @@ struct Group {
 
 class Blocking {
  public:
-  explicit Blocking(Graph& g) : g_(g), block_(cpu::channel_block()) {}
+  explicit Blocking(Graph& g) : g_(g), uses_(g), block_(cpu::channel_block()) {}
 
   void run() {
     if (block_ == 0) return;
     const size_t n = g_.nodes().size();
-    find_readers();
+    find_fixed();
     group_of_.assign(n, -1);
     for (size_t k = 0; k < n; ++k) {
       const auto* conv = as<Conv2d>(g_.nodes()[k]);
@@ -60,13 +56,7 @@ class Blocking {
       if (group < 0) emit(std::move(before[k]));
       else if (groups_[size_t(group)].last == int(k)) emit(groups_[size_t(group)], before);
     }
-    const auto need = [&](ValueId id) {
-      if (id >= 0) plain(id, "");
-    };
-    for (ValueId id : g_.outputs()) need(id);
-    for (const Assignment& a : g_.assignments()) need(a.value);
-    for (const GradientWrite& w : g_.gradients()) need(w.value);
-    each_effect_value(need);
+    for_each_result(g_, [&](ValueId id) { plain(id, ""); });
   }
 
  private:
@@ -74,20 +64,8 @@ class Blocking {
 
   // --- What is fused ---------------------------------------------------------------------------
 
-  void find_readers() {
-    readers_.resize(g_.values().size());
-    kept_.assign(g_.values().size(), false);
-    const auto keep = [&](ValueId id) {
-      if (id >= 0) kept_[size_t(id)] = true;
-    };
-    for (size_t k = 0; k < g_.nodes().size(); ++k)
-      for (ValueId id : g_.nodes()[k].inputs)
-        if (id >= 0) readers_[size_t(id)].push_back(int(k));
-    for (ValueId id : g_.outputs()) keep(id);
-    for (const Assignment& a : g_.assignments()) keep(a.value);
-    for (const GradientWrite& w : g_.gradients()) keep(w.value);
-    each_effect_value(keep);
-    // The same at every run, as far as this graph is concerned.
+  /// Values that are the same at every run, as far as this graph is concerned.
+  void find_fixed() {
     fixed_.resize(g_.values().size());
     for (size_t i = 0; i < fixed_.size(); ++i) {
       const ValueKind kind = g_.values()[i].kind;
@@ -99,15 +77,6 @@ class Blocking {
                                    [&](ValueId id) { return id < 0 || fixed_[size_t(id)]; });
       for (ValueId id : n.outputs) fixed_[size_t(id)] = all;
     }
-  }
-  template <class F>
-  void each_effect_value(F f) {
-    for (size_t i = 0; i < g_.values().size(); ++i)
-      if (const Effect* e = g_.find_effect(ValueId(i))) {
-        f(e->value);
-        for (const Assignment& a : e->assignments) f(a.value);
-        for (ValueId id : e->also) f(id);
-      }
   }
   bool fixed(ValueId id) const { return fixed_[size_t(id)]; }
   bool usable(ValueId id) const {
@@ -147,9 +116,8 @@ class Blocking {
     for (bool more = true; more;) {
       more = false;
       const ValueId y = nodes[size_t(group.last)].outputs[0];
-      if (kept_[size_t(y)] || readers_[size_t(y)].size() != 1) break;
-      const int next = readers_[size_t(y)][0];
-      if (group_of_[size_t(next)] >= 0) break;
+      const int next = uses_.only_reader(y);
+      if (next < 0 || group_of_[size_t(next)] >= 0) break;
       const Node& n = nodes[size_t(next)];
       if (as<BatchNorm>(n)) {
         more = group.norm < 0 && group.residual < 0 && foldable(n);
@@ -179,11 +147,8 @@ class Blocking {
     if (as<BatchNorm>(n)->training) return false;
     for (size_t i = 1; i < 5; ++i)
       if (!fixed_or_absent(n, i)) return false;
-    const auto unread = [&](ValueId id) {
-      return !kept_[size_t(id)] && readers_[size_t(id)].empty();
-    };
-    return n.inputs.size() == 5 && n.inputs[3] >= 0 && n.inputs[4] >= 0 && unread(n.outputs[1]) &&
-           unread(n.outputs[2]);
+    return n.inputs.size() == 5 && n.inputs[3] >= 0 && n.inputs[4] >= 0 &&
+           uses_.unread(n.outputs[1]) && uses_.unread(n.outputs[2]);
   }
 
   static bool activation(const Node& n, FusedConv2d& op) {
@@ -218,13 +183,7 @@ class Blocking {
   ValueId make(const O& op, std::vector<ValueId> in, const Shape& shape, const std::string& path,
                ValueId out = -1) {
     if (out < 0) out = add(shape);
-    Node n;
-    n.info = &op_info<O>();
-    n.op = copy_record(*n.info, &op);
-    n.inputs = std::move(in);
-    n.outputs = {out};
-    n.path = path;
-    g_.edit_nodes().push_back(std::move(n));
+    g_.edit_nodes().push_back(make_node(op, std::move(in), out, path));
     return out;
   }
   ValueId add(const Shape& shape) {
@@ -305,9 +264,8 @@ class Blocking {
 
   bool pooled(const Node& n) {
     const auto& pool = *as<MaxPool2d>(n);
-    const ValueId x = n.inputs[0], indices = n.outputs[1];
-    if (!has_blocked(x) || kept_[size_t(indices)] || !readers_[size_t(indices)].empty())
-      return false;
+    const ValueId x = n.inputs[0];
+    if (!has_blocked(x) || !uses_.unread(n.outputs[1])) return false;
     if (both(pool.dilation) != Shape{1, 1}) return false;
     const Shape s = spec(n.outputs[0]).shape, from = spec(blocked_[size_t(x)]).shape;
     BlockedMaxPool2d op;
@@ -357,10 +315,10 @@ class Blocking {
   }
 
   Graph& g_;
+  Uses uses_;  // of the graph as it was given
   int64_t block_;
-  std::vector<std::vector<int>> readers_;  // nodes, by value
-  std::vector<bool> kept_, fixed_;         // by value
-  std::vector<int> group_of_;              // by node
+  std::vector<bool> fixed_;    // by value
+  std::vector<int> group_of_;  // by node
   std::vector<Group> groups_;
   std::vector<ValueId> blocked_;  // the same value in blocks, or -1
   std::vector<bool> plain_;       // whether the value itself exists

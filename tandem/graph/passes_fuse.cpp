@@ -5,6 +5,7 @@
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/geometry.h"
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/reshape.h"
 
 namespace tandem::graph {
@@ -13,7 +14,7 @@ namespace {
 /// Groups of nodes by union-find; a group is one vertex of the graph that the pass makes.
 class Fusion {
  public:
-  explicit Fusion(Graph& g) : g_(g), made_(g.values().size(), -1), geometry_(g) {
+  explicit Fusion(Graph& g) : g_(g), uses_(g), geometry_(g) {
     const size_t n = g.nodes().size();
     group_.resize(n);
     members_.resize(n);
@@ -21,7 +22,6 @@ class Fusion {
     for (size_t k = 0; k < n; ++k) {
       group_[k] = int(k);
       members_[k] = {int(k)};
-      for (ValueId id : g.nodes()[k].outputs) made_[size_t(id)] = int(k);
     }
   }
 
@@ -29,10 +29,11 @@ class Fusion {
     const size_t n = g_.nodes().size();
     candidate_.resize(n);
     for (size_t k = 0; k < n; ++k) candidate_[k] = find_operands(int(k));
+    uses_ = Uses(g_);  // operands have been replaced
     for (size_t k = 0; k < n; ++k) {
       if (!candidate_[k]) continue;
       for (ValueId id : g_.nodes()[k].inputs) {
-        const int from = made_[size_t(id)];
+        const int from = uses_.made[size_t(id)];
         if (from >= 0 && candidate_[size_t(from)]) merge(int(k), from);
       }
     }
@@ -58,8 +59,8 @@ class Fusion {
     for (ValueId& id : operands) {
       Repeats how;
       while (!geometry_[id].is_contiguous()) {
-        const int from = made_[size_t(id)];
-        if (from < 0 || g_.nodes()[size_t(from)].info != &op_info<Expand>()) return false;
+        const int from = uses_.made[size_t(id)];
+        if (from < 0 || !as<Expand>(g_.nodes()[size_t(from)])) return false;
         id = g_.nodes()[size_t(from)].inputs[0];
       }
       if (spec(id).shape.numel() != 1 && !repeats_in(spec(id).shape, out.shape, how)) return false;
@@ -121,7 +122,7 @@ class Fusion {
     auto each_source = [&](int group, auto f) {
       for (int k : members(group))
         for (ValueId id : g_.nodes()[size_t(k)].inputs)
-          if (id >= 0 && made_[size_t(id)] >= 0) f(group_of(made_[size_t(id)]));
+          if (const int from = uses_.maker(id); from >= 0) f(group_of(from));
     };
     for (int group : {a, b})
       each_source(group, [&](int from) {
@@ -144,7 +145,7 @@ class Fusion {
     for (int group : {a, b})
       for (int k : members(group)) {
         for (ValueId id : g_.nodes()[size_t(k)].inputs) {
-          const int from = made_[size_t(id)];
+          const int from = uses_.made[size_t(id)];
           const bool inside = from >= 0 && (group_of(from) == a || group_of(from) == b);
           if (!inside && std::find(in.begin(), in.end(), id) == in.end()) in.push_back(id);
         }
@@ -155,30 +156,11 @@ class Fusion {
 
   /// Whether anything but members of the groups reads the result of node k.
   bool needed_outside(int k, int a, int b) {
-    if (readers_.empty()) find_readers();
     const size_t id = size_t(g_.nodes()[size_t(k)].outputs[0]);
-    if (kept_[id]) return true;
-    return std::any_of(readers_[id].begin(), readers_[id].end(),
-                       [&](int r) { return group_of(r) != a && group_of(r) != b; });
-  }
-  void find_readers() {
-    readers_.resize(g_.values().size());
-    kept_.assign(g_.values().size(), false);
-    auto keep = [&](ValueId id) {
-      if (id >= 0) kept_[size_t(id)] = true;
-    };
-    for (size_t k = 0; k < g_.nodes().size(); ++k)
-      for (ValueId id : g_.nodes()[k].inputs)
-        if (id >= 0) readers_[size_t(id)].push_back(int(k));
-    for (ValueId id : g_.outputs()) keep(id);
-    for (const Assignment& a : g_.assignments()) keep(a.value);
-    for (const GradientWrite& w : g_.gradients()) keep(w.value);
-    for (size_t i = 0; i < g_.values().size(); ++i)
-      if (const Effect* e = g_.find_effect(ValueId(i))) {
-        keep(e->value);
-        for (const Assignment& a : e->assignments) keep(a.value);
-        for (ValueId id : e->also) keep(id);
-      }
+    const auto& readers = uses_.readers[id];
+    return uses_.kept[id] || std::any_of(readers.begin(), readers.end(), [&](int r) {
+             return group_of(r) != a && group_of(r) != b;
+           });
   }
 
   /// The node of a whole group; its record is null when that cannot be made.
@@ -190,7 +172,7 @@ class Fusion {
     p.shape = spec(g_.nodes()[size_t(all[0])].outputs[0]).shape;
     for (int k : all)
       for (ValueId id : g_.nodes()[size_t(k)].inputs) {
-        const int from = made_[size_t(id)];
+        const int from = uses_.made[size_t(id)];
         if (from >= 0 && group_of(from) == group) continue;
         if (!number.emplace(id, int(node.inputs.size())).second) continue;
         node.inputs.push_back(id);
@@ -238,7 +220,7 @@ class Fusion {
     for (size_t a = 0; a < members_.size(); ++a)
       for (int k : members_[a])
         for (ValueId id : g_.nodes()[size_t(k)].inputs) {
-          const int from = id >= 0 ? made_[size_t(id)] : -1;
+          const int from = uses_.maker(id);
           if (from < 0 || group_of(from) == int(a)) continue;
           next[size_t(group_of(from))].push_back(int(a));
           ++missing[a];
@@ -264,14 +246,12 @@ class Fusion {
   }
 
   Graph& g_;
-  std::vector<int> made_;  // the node of a value
+  Uses uses_;
   Geometry geometry_;
   std::vector<bool> candidate_;            // by node
   std::vector<int> group_;                 // by node
   std::vector<std::vector<int>> members_;  // by group, in order; empty when it joined another
   std::vector<int> joined_;                // groups of several nodes
-  std::vector<std::vector<int>> readers_;  // nodes, by value
-  std::vector<bool> kept_;                 // read by more than nodes
   std::vector<uint32_t> seen_;
   std::vector<int> pending_;
   uint32_t stamp_ = 0;

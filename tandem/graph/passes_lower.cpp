@@ -2,6 +2,7 @@
 
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/batch_norm.h"
 #include "tandem/ops/mul.h"
@@ -21,13 +22,7 @@ class Builder {
   template <class O>
   ValueId operator()(const O& op, std::vector<ValueId> in, const Shape& shape, ValueId out = -1) {
     if (out < 0) out = g_.add_value({shape, f32, {}});
-    Node n;
-    n.info = &op_info<O>();
-    n.op = copy_record(*n.info, &op);
-    n.inputs = std::move(in);
-    n.outputs = {out};
-    n.path = path_;
-    nodes_.push_back(std::move(n));
+    nodes_.push_back(make_node(op, std::move(in), out, path_));
     return out;
   }
 
@@ -40,29 +35,21 @@ class Builder {
 }  // namespace
 
 void lower_batch_norm(Graph& g) {
-  std::vector<int> readers(g.values().size(), 0), points(g.values().size(), 0);
-  auto keep = [&](ValueId id) {
-    if (id >= 0) ++readers[size_t(id)];
-  };
+  const Uses uses(g);
+  std::vector<bool> points(g.values().size(), false);  // whether an elementwise node reads it
   for (const Node& n : g.nodes())
     for (ValueId id : n.inputs)
-      if (id >= 0) {
-        ++readers[size_t(id)];
-        points[size_t(id)] += n.info->broadcasts && n.info->outputs == 1;
-      }
-  for (ValueId id : g.outputs()) keep(id);
-  for (const Assignment& a : g.assignments()) keep(a.value);
-  for (const GradientWrite& w : g.gradients()) keep(w.value);
+      if (id >= 0 && n.info->broadcasts && n.info->outputs == 1) points[size_t(id)] = true;
 
   std::vector<Node> nodes;
   for (Node& n : g.edit_nodes()) {
     auto lowered = [&] {
-      if (n.info != &op_info<BatchNorm>() || n.inputs.size() != 5) return false;
-      const auto& op = *static_cast<const BatchNorm*>(n.op.get());
+      const auto* norm = as<BatchNorm>(n);
+      if (!norm || norm->training || n.inputs.size() != 5) return false;
       const ValueId x = n.inputs[0], weight = n.inputs[1], bias = n.inputs[2];
       const ValueId mean = n.inputs[3], var = n.inputs[4], y = n.outputs[0];
-      if (op.training || mean < 0 || var < 0 || readers[size_t(n.outputs[1])] ||
-          readers[size_t(n.outputs[2])] || !points[size_t(y)])
+      if (mean < 0 || var < 0 || !uses.unread(n.outputs[1]) || !uses.unread(n.outputs[2]) ||
+          !points[size_t(y)])
         return false;
       for (ValueId id : n.inputs)
         if (id >= 0 && (g.value(id).spec.dtype != f32 || g.value(id).spec.device != cpu_device))
@@ -71,7 +58,7 @@ void lower_batch_norm(Graph& g) {
       Shape spread = c;
       for (int i = 2; i < whole.size(); ++i) spread.push_back(1);
       Builder make(g, nodes, n.path);
-      const ValueId eps = g.add_constant(Tensor(op.eps));
+      const ValueId eps = g.add_constant(Tensor(norm->eps));
       ValueId scale = make(Rsqrt{}, {make(Add{}, {var, eps}, c)}, c);
       if (weight >= 0) scale = make(Mul{}, {scale, weight}, c);
       ValueId shift = make(Mul{}, {mean, scale}, c);

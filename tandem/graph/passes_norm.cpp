@@ -3,6 +3,7 @@
 
 #include "tandem/graph/norm_records.h"
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/batch_norm.h"
 #include "tandem/ops/relu.h"
@@ -10,17 +11,11 @@
 namespace tandem::graph {
 namespace {
 
-template <class O>
-const O* as(const Node& n) {
-  return n.info == &op_info<O>() ? static_cast<const O*>(n.op.get()) : nullptr;
-}
-
 class NormFusion {
  public:
-  explicit NormFusion(Graph& g) : g_(g), nodes_(g.edit_nodes()) {}
+  explicit NormFusion(Graph& g) : g_(g), nodes_(g.edit_nodes()), uses_(g) {}
 
   void run() {
-    find_readers();
     gone_.assign(nodes_.size(), false);
     last_.resize(nodes_.size());
     std::iota(last_.begin(), last_.end(), 0);
@@ -38,39 +33,12 @@ class NormFusion {
     return spec(id).dtype == f32 && spec(id).device == cpu_device && spec(id).shape.numel() > 0;
   }
 
-  void find_readers() {
-    readers_.resize(g_.values().size());
-    kept_.assign(g_.values().size(), false);
-    made_.assign(g_.values().size(), -1);
-    const auto keep = [&](ValueId id) {
-      if (id >= 0) kept_[size_t(id)] = true;
-    };
-    for (size_t k = 0; k < nodes_.size(); ++k) {
-      for (ValueId id : nodes_[k].inputs)
-        if (id >= 0) readers_[size_t(id)].push_back(int(k));
-      for (ValueId id : nodes_[k].outputs) made_[size_t(id)] = int(k);
-    }
-    for (ValueId id : g_.outputs()) keep(id);
-    for (const Assignment& a : g_.assignments()) keep(a.value);
-    for (const GradientWrite& w : g_.gradients()) keep(w.value);
-    for (size_t i = 0; i < g_.values().size(); ++i)
-      if (const Effect* e = g_.find_effect(ValueId(i))) {
-        keep(e->value);
-        for (const Assignment& a : e->assignments) keep(a.value);
-        for (ValueId id : e->also) keep(id);
-      }
-  }
-  /// The only node that reads the value; -1 when there are more, or something else needs it.
-  int only_reader(ValueId id) const {
-    return !kept_[size_t(id)] && readers_[size_t(id)].size() == 1 ? readers_[size_t(id)][0] : -1;
-  }
-
   /// Whether the value is computed from a result of node k.
   bool depends(ValueId id, int k) const {
     std::vector<int> pending;
     std::vector<bool> seen(nodes_.size(), false);
     const auto visit = [&](ValueId v) {
-      const int from = v >= 0 ? made_[size_t(v)] : -1;
+      const int from = uses_.maker(v);
       if (from < 0 || last_[size_t(from)] < k || seen[size_t(from)]) return;
       seen[size_t(from)] = true;
       pending.push_back(from);
@@ -93,7 +61,8 @@ class NormFusion {
     FusedBatchNorm fused{.training = op.training, .relu = false, .eps = op.eps};
     ValueId y = norm.outputs[0], residual = -1;
     std::vector<int> members;
-    for (int next = only_reader(y); next >= 0; next = fused.relu ? -1 : only_reader(y)) {
+    for (int next = uses_.only_reader(y); next >= 0;
+         next = fused.relu ? -1 : uses_.only_reader(y)) {
       const Node& n = nodes_[size_t(next)];
       if (gone_[size_t(next)]) break;
       if (as<Add>(n) && residual < 0) {
@@ -113,9 +82,8 @@ class NormFusion {
     norm.inputs.resize(5, -1);
     if (residual >= 0) norm.inputs.push_back(residual);
     norm.outputs[0] = y;
-    norm.info = &op_info<FusedBatchNorm>();
-    norm.op = copy_record(*norm.info, &fused);
-    made_[size_t(y)] = k;
+    set_record(norm, fused);
+    uses_.made[size_t(y)] = k;
     last_[size_t(k)] = members.back();
     return true;
   }
@@ -126,8 +94,8 @@ class NormFusion {
     const auto& op = *as<BatchNormGrad>(grad);
     if (!usable(grad.inputs[0]) || grad.inputs.size() < 7 || grad.inputs[6] < 0) return false;
     const ValueId d = grad.inputs[1];
-    const int from = made_[size_t(d)];
-    if (from < 0 || only_reader(d) != k || !as<ReluGrad>(nodes_[size_t(from)])) return false;
+    const int from = uses_.maker(d);
+    if (from < 0 || uses_.only_reader(d) != k || !as<ReluGrad>(nodes_[size_t(from)])) return false;
     const Node& relu = nodes_[size_t(from)];
     for (ValueId id : relu.inputs)
       if (!(spec(id) == spec(grad.inputs[0]))) return false;
@@ -135,8 +103,7 @@ class NormFusion {
     gone_[size_t(from)] = true;
     grad.inputs[1] = relu.inputs[0];
     grad.inputs.push_back(relu.inputs[1]);
-    grad.info = &op_info<FusedBatchNormGrad>();
-    grad.op = copy_record(*grad.info, &fused);
+    set_record(grad, fused);
     return true;
   }
 
@@ -155,7 +122,7 @@ class NormFusion {
         }
         bool ready = true;
         for (ValueId id : nodes_[size_t(at)].inputs) {
-          const int from = id >= 0 ? made_[size_t(id)] : -1;
+          const int from = uses_.maker(id);
           if (from < 0 || done[size_t(from)]) continue;
           pending.push_back(from);
           ready = false;
@@ -171,11 +138,9 @@ class NormFusion {
 
   Graph& g_;
   std::vector<Node>& nodes_;
-  std::vector<std::vector<int>> readers_;  // nodes, by value
-  std::vector<bool> kept_;                 // read by more than nodes
-  std::vector<int> made_;                  // the node of a value
-  std::vector<int> last_;                  // by node: where its last member stood
-  std::vector<bool> gone_;                 // inside another node now
+  Uses uses_;
+  std::vector<int> last_;   // by node: where its last member stood
+  std::vector<bool> gone_;  // inside another node now
 };
 
 }  // namespace

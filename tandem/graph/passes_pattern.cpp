@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/attention.h"
 #include "tandem/ops/cross_entropy.h"
@@ -15,60 +16,34 @@
 namespace tandem::graph {
 namespace {
 
-/// Who makes a value, and who reads it.
-class Uses {
+/// Nodes by the record that makes a value.
+class Makers {
  public:
-  explicit Uses(const Graph& g) : g_(g), made_(g.values().size(), -1), readers_(made_.size()) {
-    for (size_t k = 0; k < g.nodes().size(); ++k) {
-      for (ValueId id : g.nodes()[k].outputs) made_[size_t(id)] = int(k);
-      for (ValueId id : g.nodes()[k].inputs)
-        if (id >= 0) readers_[size_t(id)].push_back(int(k));
-    }
-    auto keep = [&](ValueId id) {
-      if (id >= 0) readers_[size_t(id)].push_back(-1);
-    };
-    for (ValueId id : g.outputs()) keep(id);
-    for (const Assignment& a : g.assignments()) keep(a.value);
-    for (const GradientWrite& w : g.gradients()) keep(w.value);
-    for (size_t i = 0; i < made_.size(); ++i)
-      if (const Effect* e = g.find_effect(ValueId(i))) {
-        keep(e->value);
-        for (const Assignment& a : e->assignments) keep(a.value);
-        for (ValueId id : e->also) keep(id);
-      }
-  }
+  explicit Makers(const Graph& g) : g_(g), uses_(g) {}
 
   /// The node of record O that makes the value; null when another does.
   template <class O>
   const Node* maker(ValueId id) const {
-    const int k = id < 0 ? -1 : made_[size_t(id)];
+    const int k = uses_.maker(id);
     const Node* n = k < 0 ? nullptr : &g_.nodes()[size_t(k)];
-    return n && n->info == &op_info<O>() ? n : nullptr;
+    return n && as<O>(*n) ? n : nullptr;
   }
   /// The same for a value that one node reads and nobody else.
   template <class O>
   const Node* only(ValueId id) const {
     const Node* n = maker<O>(id);
-    return n && readers_[size_t(id)].size() == 1 && readers_[size_t(id)][0] >= 0 ? n : nullptr;
+    return n && uses_.only_reader(id) >= 0 ? n : nullptr;
   }
-  /// Nodes, by number; -1 stands for the outside.
-  const std::vector<int>& readers(ValueId id) const { return readers_[size_t(id)]; }
+  const Uses& uses() const { return uses_; }
 
  private:
   const Graph& g_;
-  std::vector<int> made_;
-  std::vector<std::vector<int>> readers_;
+  const Uses uses_;
 };
 
 template <class O>
-const O& op_of(const Node& n) {
-  return *static_cast<const O*>(n.op.get());
-}
-
-template <class O>
 void turn_into(Node& n, const O& op, std::vector<ValueId> inputs) {
-  n.info = &op_info<O>();
-  n.op = copy_record(*n.info, &op);
+  set_record(n, op);
   n.inputs = std::move(inputs);
 }
 
@@ -84,39 +59,39 @@ double number(const Graph& g, ValueId id) {
 
 /// softmax(q k^T scale + mask) v whose inner values nobody else reads. Rows whose keys are all
 /// hidden stay NaN, which softmax makes them.
-bool match_attention(Graph& g, const Uses& uses, Node& n) {
-  if (n.info != &op_info<Matmul>() || n.inputs.size() != 2) return false;
-  const Node* weights = uses.only<Softmax>(n.inputs[0]);
+bool match_attention(Graph& g, const Makers& makers, Node& n) {
+  if (!as<Matmul>(n) || n.inputs.size() != 2) return false;
+  const Node* weights = makers.only<Softmax>(n.inputs[0]);
   const ValueId v = n.inputs[1];
-  if (!weights || !last_axis(g, n.inputs[0], op_of<Softmax>(*weights).axis)) return false;
+  if (!weights || !last_axis(g, n.inputs[0], as<Softmax>(*weights)->axis)) return false;
   const Shape scores_shape = g.value(n.inputs[0]).spec.shape;
   const DType dtype = g.value(n.outputs[0]).spec.dtype;
   if (dtype != f32 || scores_shape.size() < 2 || g.value(v).spec.shape.size() < 2) return false;
   ValueId scores = weights->inputs[0], mask = -1;
   double scale = 1;
-  if (const Node* sum = uses.only<Add>(scores)) {
-    const bool first = uses.only<Matmul>(sum->inputs[0]) || uses.only<Mul>(sum->inputs[0]) ||
-                       uses.only<Div>(sum->inputs[0]);
+  if (const Node* sum = makers.only<Add>(scores)) {
+    const bool first = makers.only<Matmul>(sum->inputs[0]) || makers.only<Mul>(sum->inputs[0]) ||
+                       makers.only<Div>(sum->inputs[0]);
     scores = sum->inputs[first ? 0 : 1];
     mask = sum->inputs[first ? 1 : 0];
     if (g.value(mask).spec.dtype != f32 || !(g.value(scores).spec.shape == scores_shape))
       return false;
   }
-  if (const Node* scaled = uses.only<Mul>(scores)) {
+  if (const Node* scaled = makers.only<Mul>(scores)) {
     const bool right = !std::isnan(number(g, scaled->inputs[1]));
     scale = number(g, scaled->inputs[right ? 1 : 0]);
     scores = scaled->inputs[right ? 0 : 1];
-  } else if (const Node* divided = uses.only<Div>(scores)) {
+  } else if (const Node* divided = makers.only<Div>(scores)) {
     scale = 1 / number(g, divided->inputs[1]);
     scores = divided->inputs[0];
   }
-  const Node* product = uses.only<Matmul>(scores);
+  const Node* product = makers.only<Matmul>(scores);
   if (!std::isfinite(scale) || !product) return false;
   const ValueId q = product->inputs[0];
-  const Node* turned = uses.maker<Permute>(product->inputs[1]);
+  const Node* turned = makers.maker<Permute>(product->inputs[1]);
   const int axes = g.value(product->inputs[1]).spec.shape.size();
   if (!turned || axes < 2 || g.value(q).spec.shape.size() < 2) return false;
-  const Shape& order = op_of<Permute>(*turned).axes;
+  const Shape& order = as<Permute>(*turned)->axes;
   for (int i = 0; i < axes; ++i) {
     const int64_t want = i < axes - 2 ? i : i == axes - 2 ? axes - 1 : axes - 2;
     if ((order[i] < 0 ? order[i] + axes : order[i]) != want) return false;
@@ -126,39 +101,33 @@ bool match_attention(Graph& g, const Uses& uses, Node& n) {
   const ValueId lse = g.add_value({});
   turn_into(n, ScaledDotProductAttention{.scale = scale, .nan_rows = true}, {q, k, v, mask});
   n.outputs.push_back(lse);
-  Tensors in;
-  for (ValueId id : n.inputs)
-    in.push_back(id < 0 ? Tensor() : detail::new_symbolic(g.value(id).spec));
-  Spec specs[2];
   try {
-    n.info->infer(n.op.get(), Specs(in.data(), int(in.size())), specs);
-  } catch (const Error&) {
-    n = before;  // an arrangement of leading axes that the record does not take
-    return false;
+    const std::vector<Spec> specs = infer(g, n);
+    if (specs[0] == g.value(n.outputs[0]).spec) {
+      g.edit_values()[size_t(lse)].spec = specs[1];
+      return true;
+    }
+  } catch (const Error&) {  // an arrangement of leading axes that the record does not take
   }
-  if (!(specs[0] == g.value(n.outputs[0]).spec)) {
-    n = before;
-    return false;
-  }
-  g.edit_values()[size_t(lse)].spec = specs[1];
-  return true;
+  n = before;
+  return false;
 }
 
 /// nll_loss(log_softmax(x)), and in front of it in the gradient log_softmax_grad of nll_loss_grad.
-void match_cross_entropy(Graph& g, const Uses& uses, size_t at) {
+void match_cross_entropy(Graph& g, const Makers& makers, size_t at) {
   Node& loss = g.edit_nodes()[at];
-  if (loss.info != &op_info<NllLoss>()) return;
+  if (!as<NllLoss>(loss)) return;
   const ValueId y = loss.inputs[0];
-  const Node* log = uses.maker<LogSoftmax>(y);
+  const Node* log = makers.maker<LogSoftmax>(y);
   if (!log) return;
   const ValueId x = log->inputs[0];
   const Spec& spec = g.value(x).spec;
-  const int64_t axis = op_of<LogSoftmax>(*log).axis, axes = spec.shape.size();
+  const int64_t axis = as<LogSoftmax>(*log)->axis, axes = spec.shape.size();
   const int64_t classes = axes == 1 ? 0 : 1;
   if ((axis < 0 ? axis + axes : axis) != classes || spec.dtype != f32 ||
       is_floating(g.value(loss.inputs[1]).spec.dtype))
     return;
-  const auto& nll = op_of<NllLoss>(loss);
+  const auto& nll = *as<NllLoss>(loss);
   auto labels_of = [](const Node& n) {
     std::vector<ValueId> ids(n.inputs.begin() + 1, n.inputs.end());
     while (ids.back() < 0) ids.pop_back();
@@ -166,21 +135,21 @@ void match_cross_entropy(Graph& g, const Uses& uses, size_t at) {
   };
   const std::vector<ValueId> labels = labels_of(loss);
   std::vector<int> gradients;
-  for (int k : uses.readers(y)) {
+  if (makers.uses().kept[size_t(y)]) return;
+  for (int k : makers.uses().readers[size_t(y)]) {
     if (k == int(at)) continue;
-    const Node* n = k < 0 ? nullptr : &g.nodes()[size_t(k)];
-    if (!n || n->info != &op_info<LogSoftmaxGrad>() || n->inputs[0] != y || n->inputs[1] == y)
-      return;
-    const Node* from = uses.only<NllLossGrad>(n->inputs[1]);
+    const Node& n = g.nodes()[size_t(k)];
+    if (!as<LogSoftmaxGrad>(n) || n.inputs[0] != y || n.inputs[1] == y) return;
+    const Node* from = makers.only<NllLossGrad>(n.inputs[1]);
     if (!from || labels_of(*from) != labels) return;
-    const auto& grad = op_of<NllLossGrad>(*from);
+    const auto& grad = *as<NllLossGrad>(*from);
     if (grad.ignore_index != nll.ignore_index || grad.reduction != nll.reduction) return;
     gradients.push_back(k);
   }
   const CrossEntropyGrad grad{.ignore_index = nll.ignore_index, .reduction = nll.reduction};
   for (int k : gradients) {
     Node& n = g.edit_nodes()[size_t(k)];
-    std::vector<ValueId> in{x, labels[0], uses.only<NllLossGrad>(n.inputs[1])->inputs[0]};
+    std::vector<ValueId> in{x, labels[0], makers.only<NllLossGrad>(n.inputs[1])->inputs[0]};
     in.insert(in.end(), labels.begin() + 1, labels.end());
     turn_into(n, grad, std::move(in));
   }
@@ -193,10 +162,10 @@ void match_cross_entropy(Graph& g, const Uses& uses, size_t at) {
 }  // namespace
 
 void fuse_patterns(Graph& g) {
-  const Uses uses(g);
+  const Makers makers(g);
   for (size_t k = 0; k < g.nodes().size(); ++k) {
-    match_attention(g, uses, g.edit_nodes()[k]);
-    match_cross_entropy(g, uses, k);
+    match_attention(g, makers, g.edit_nodes()[k]);
+    match_cross_entropy(g, makers, k);
   }
   eliminate_dead_code(g);
 }

@@ -3,6 +3,7 @@
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/fused_product.h"
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/matmul.h"
 
@@ -38,44 +39,22 @@ std::shared_ptr<void> as_program(const Graph& g, const Node& n, const std::vecto
 
 void fuse_products(Graph& g, bool deterministic) {
   auto& nodes = g.edit_nodes();
-  const size_t n_values = g.values().size();
-  std::vector<int> made(n_values, -1), first_reader(n_values, -1), readers(n_values, 0);
-  std::vector<bool> is_view(n_values, false), kept(n_values, false);
-  auto keep = [&](ValueId id) {
-    if (id >= 0) kept[size_t(id)] = true;
-  };
-  for (size_t k = 0; k < nodes.size(); ++k) {
-    for (ValueId id : nodes[k].inputs) {
-      if (id < 0) continue;
-      if (first_reader[size_t(id)] < 0) first_reader[size_t(id)] = int(k);
-      ++readers[size_t(id)];
-    }
-    for (ValueId id : nodes[k].outputs) {
-      made[size_t(id)] = int(k);
-      is_view[size_t(id)] = nodes[k].info->view != nullptr;
-    }
-  }
-  for (ValueId id : g.outputs()) keep(id);
-  for (const Assignment& a : g.assignments()) keep(a.value);
-  for (const GradientWrite& w : g.gradients()) keep(w.value);
-  for (size_t i = 0; i < n_values; ++i)
-    if (const Effect* e = g.find_effect(ValueId(i))) {
-      keep(e->value);
-      for (const Assignment& a : e->assignments) keep(a.value);
-      for (ValueId id : e->also) keep(id);
-    }
+  Uses uses(g);
+  std::vector<bool> is_view(g.values().size(), false);
+  for (const Node& n : nodes)
+    for (ValueId id : n.outputs) is_view[size_t(id)] = n.info->view != nullptr;
 
   std::vector<bool> gone(nodes.size(), false);
   for (size_t k = 0; k < nodes.size(); ++k) {
     Node& n = nodes[k];
     for (size_t at = 0; at < n.inputs.size(); ++at) {
       const ValueId x = n.inputs[at];
-      const int from = x < 0 ? -1 : made[size_t(x)];
+      const int from = uses.maker(x);
       // Nobody may read the product's result before this node does.
-      if (from < 0 || gone[size_t(from)] || first_reader[size_t(x)] != int(k)) continue;
+      if (from < 0 || gone[size_t(from)] || uses.readers[size_t(x)][0] != int(k)) continue;
       const Node& product = nodes[size_t(from)];
       const Spec& spec = g.value(x).spec;
-      if ((product.info != &op_info<Linear>() && product.info != &op_info<Matmul>()) ||
+      if ((!as<Linear>(product) && !as<Matmul>(product)) ||
           (spec.dtype != f32 && spec.dtype != f64) || spec.shape.empty() ||
           spec.device.type != DeviceType::cpu ||
           std::count(n.inputs.begin(), n.inputs.end(), x) != 1)
@@ -83,7 +62,7 @@ void fuse_products(Graph& g, bool deterministic) {
       const std::shared_ptr<void> points = as_program(g, n, is_view);
       if (!points || !(fused_point_of(points.get()).shape == spec.shape)) continue;
       FusedProduct p{product.info, product.op, int(product.inputs.size()),
-                     points,       int(at),    readers[size_t(x)] > 1 || kept[size_t(x)],
+                     points,       int(at),    uses.only_reader(x) < 0,
                      deterministic};
       std::shared_ptr<void> op = make_fused_product(p);
       if (!op) {
@@ -101,22 +80,15 @@ void fuse_products(Graph& g, bool deterministic) {
       fused.path = product.path.empty() ? n.path : product.path;
       // In the product's place, so that what frees memory or updates a weight is not put off;
       // behind it when another operand is not there yet.
-      const bool early = std::all_of(n.inputs.begin(), n.inputs.end(), [&](ValueId id) {
-        return id < 0 || id == x || made[size_t(id)] < from;
-      });
-      for (ValueId id : fused.outputs) made[size_t(id)] = early ? from : int(k);
+      const bool early = std::all_of(n.inputs.begin(), n.inputs.end(),
+                                     [&](ValueId id) { return id == x || uses.maker(id) < from; });
+      for (ValueId id : fused.outputs) uses.made[size_t(id)] = early ? from : int(k);
       gone[early ? k : size_t(from)] = true;
       nodes[early ? size_t(from) : k] = std::move(fused);
       break;
     }
   }
-  size_t to = 0;
-  for (size_t k = 0; k < nodes.size(); ++k) {
-    if (gone[k]) continue;
-    if (to != k) nodes[to] = std::move(nodes[k]);
-    ++to;
-  }
-  nodes.resize(to);
+  drop_nodes(g, gone);
 }
 
 }  // namespace tandem::graph

@@ -7,6 +7,7 @@
 #include "tandem/graph/fused_row.h"
 #include "tandem/graph/geometry.h"
 #include "tandem/graph/passes.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/norm.h"
 #include "tandem/ops/reshape.h"
@@ -37,7 +38,10 @@ class RowFusion {
     for (size_t k = 0; k < g_.nodes().size(); ++k) {
       const Node& n = g_.nodes()[k];
       if (n.outputs.empty() || !is_seed(n) || !tried.insert(n.outputs[0]).second) continue;
-      if (!fresh) analyse();
+      if (!fresh) {
+        uses_.emplace(g_);
+        geometry_.emplace(g_);
+      }
       fresh = true;
       if (!grow(k)) continue;
       fresh = false;
@@ -63,33 +67,6 @@ class RowFusion {
            rows_ * length_ >= min_elements;
   }
 
-  void analyse() {
-    const size_t n = g_.values().size();
-    made_.assign(n, -1);
-    readers_.assign(n, {});
-    kept_.assign(n, false);
-    geometry_.emplace(g_);
-    auto keep = [&](ValueId id) {
-      if (id >= 0) kept_[size_t(id)] = true;
-    };
-    for (size_t k = 0; k < g_.nodes().size(); ++k) {
-      const Node& node = g_.nodes()[k];
-      for (ValueId id : node.inputs)
-        if (id >= 0) readers_[size_t(id)].push_back(int(k));
-      for (ValueId id : node.outputs)
-        if (id >= 0) made_[size_t(id)] = int(k);
-    }
-    for (ValueId id : g_.outputs()) keep(id);
-    for (const Assignment& a : g_.assignments()) keep(a.value);
-    for (const GradientWrite& w : g_.gradients()) keep(w.value);
-    for (size_t i = 0; i < n; ++i)
-      if (const Effect* e = g_.find_effect(ValueId(i))) {
-        keep(e->value);
-        for (const Assignment& a : e->assignments) keep(a.value);
-        for (ValueId id : e->also) keep(id);
-      }
-  }
-
   /// Its attributes speak of axes.
   bool is_row_record(const Node& n) const {
     return row_axes(*n.info, n.op.get(), spec(n.inputs[0]).shape) > 0;
@@ -97,7 +74,7 @@ class RowFusion {
   /// What a reshape without a copy looks at.
   ValueId origin(ValueId id) {
     for (;;) {
-      const int k = made_[size_t(id)];
+      const int k = uses_->made[size_t(id)];
       if (k < 0 || g_.nodes()[size_t(k)].info != &op_info<Reshape>()) return id;
       const ValueId from = g_.nodes()[size_t(k)].inputs[0];
       if (!(*geometry_)[from].is_contiguous()) return id;
@@ -235,7 +212,8 @@ class RowFusion {
     };
     for (const auto& [k, u] : members_) {
       for (size_t i = 0; i < u.operands.size(); ++i)
-        if (u.operands[i] >= 0 && u.forms[i] != Form::whole) add(made_[size_t(u.operands[i])]);
+        if (u.operands[i] >= 0 && u.forms[i] != Form::whole)
+          add(uses_->made[size_t(u.operands[i])]);
       const Node& n = g_.nodes()[size_t(k)];
       for (size_t i = 0; i < n.outputs.size(); ++i)
         if (u.results[i] != Form::sum) each_reader(n.outputs[i], add);
@@ -244,7 +222,7 @@ class RowFusion {
   }
   template <class F>
   void each_reader(ValueId id, const F& f) {
-    for (int k : readers_[size_t(id)]) {
+    for (int k : uses_->readers[size_t(id)]) {
       const Node& n = g_.nodes()[size_t(k)];
       if (n.info == &op_info<Reshape>() && origin(n.outputs[0]) != n.outputs[0])
         each_reader(n.outputs[0], f);
@@ -267,7 +245,7 @@ class RowFusion {
       bool reached = false;
       for (ValueId id : n.inputs) {
         if (id < 0) continue;
-        const int from = made_[size_t(id)];
+        const int from = uses_->made[size_t(id)];
         reached = reached || behind[size_t(id)] || (from >= 0 && members_.contains(from));
       }
       if (reached)
@@ -277,13 +255,13 @@ class RowFusion {
   }
 
   bool inside(ValueId id) const {
-    return made_[size_t(id)] >= 0 && members_.contains(made_[size_t(id)]);
+    return uses_->made[size_t(id)] >= 0 && members_.contains(uses_->made[size_t(id)]);
   }
 
   /// Whether anything but members reads the value; members look through reshapes.
   bool needed_outside(ValueId id) {
-    if (kept_[size_t(id)]) return true;
-    for (int k : readers_[size_t(id)]) {
+    if (uses_->kept[size_t(id)]) return true;
+    for (int k : uses_->readers[size_t(id)]) {
       if (members_.contains(k)) continue;
       const Node& n = g_.nodes()[size_t(k)];
       if (n.info != &op_info<Reshape>() || origin(n.outputs[0]) == n.outputs[0] ||
@@ -295,7 +273,7 @@ class RowFusion {
 
   /// The form in which a member gives the value.
   Form form_inside(ValueId id) const {
-    const int k = made_[size_t(id)];
+    const int k = uses_->made[size_t(id)];
     const auto& outputs = g_.nodes()[size_t(k)].outputs;
     const auto at = std::find(outputs.begin(), outputs.end(), id) - outputs.begin();
     return members_.at(k).results[size_t(at)];
@@ -323,7 +301,7 @@ class RowFusion {
         out += needed_outside(n.outputs[i]);
         // A sum over rows is there when all rows have run.
         if (u.results[i] == Form::sum)
-          for (int reader : readers_[size_t(n.outputs[i])])
+          for (int reader : uses_->readers[size_t(n.outputs[i])])
             if (members_.contains(reader)) return false;
       }
       instructions += is_fused_point(*n.info) ? fused_point_of(n.op.get()).program.size() : 1;
@@ -417,9 +395,7 @@ class RowFusion {
   Graph& g_;
   int64_t rows_ = 0, length_ = 0;
   DType dtype_ = f32;
-  std::vector<int> made_;                  // the node of a value
-  std::vector<std::vector<int>> readers_;  // nodes, by value
-  std::vector<bool> kept_;                 // read by more than nodes
+  std::optional<Uses> uses_;
   std::optional<Geometry> geometry_;
   std::map<int, Unit> members_;  // by node
 };

@@ -6,6 +6,7 @@
 #include "tandem/core/factory.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/graph/specialise.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
@@ -230,9 +231,7 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
     return id;
   };
   // What the fetches need, and the effects on the way.
-  std::vector<int> made(g->values().size(), -1);
-  for (size_t k = 0; k < g->nodes().size(); ++k)
-    for (ValueId id : g->nodes()[k].outputs) made[size_t(id)] = int(k);
+  const std::vector<int> made = graph::makers(*g);
   std::vector<bool> seen(g->values().size(), false);
   std::vector<ValueId> stack(fetches.begin(), fetches.end());
   auto& assignments = g->edit_assignments();

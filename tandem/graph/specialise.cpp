@@ -5,6 +5,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/graph/control_flow_node.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/op/tape.h"
 
 namespace tandem::graph {
@@ -159,15 +160,7 @@ std::shared_ptr<Graph> specialise(const Graph& from, Lengths lengths) {
       n.info->visit(op.get(), visitor);
       n.op = std::move(op);
     }
-    Tensors in;
-    for (ValueId id : n.inputs) {
-      in.push_back(id < 0 ? Tensor() : detail::new_symbolic(values[size_t(id)].spec));
-      if (id >= 0 && values[size_t(id)].tensor.defined())
-        in.back().impl()->flags |=
-            values[size_t(id)].tensor.impl()->flags & TensorImpl::wrapped_number;
-    }
-    std::vector<Spec> specs(n.outputs.size());
-    n.info->infer(n.op.get(), Specs(in.data(), int(in.size())), specs.data());
+    const std::vector<Spec> specs = infer(*g, n);
     for (size_t i = 0; i < specs.size(); ++i) values[size_t(n.outputs[i])].spec = specs[i];
   }
   return g;

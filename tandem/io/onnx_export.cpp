@@ -5,6 +5,7 @@
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/regions.h"
+#include "tandem/graph/rewrite.h"
 #include "tandem/graph/specialise.h"
 #include "tandem/io/detail/onnx_export.h"
 #include "tandem/op/registry.h"
@@ -102,9 +103,7 @@ void OnnxExporter::find_roots(const SaveGraphOptions& options) {
     return id;
   };
 
-  std::vector<int> made(g.values().size(), -1);
-  for (size_t k = 0; k < g.nodes().size(); ++k)
-    for (ValueId id : g.nodes()[k].outputs) made[size_t(id)] = int(k);
+  const std::vector<int> made = graph::makers(g);
   auto& assignments = g.edit_assignments();
   // A gradient that accumulates reads what was there before: state like any other.
   for (const graph::GradientWrite& w : g.gradients())
