@@ -17,23 +17,18 @@
 #include "tests/support/compare.h"
 #include "tests/support/cpu_time.h"
 #include "tests/support/errors.h"
+#include "tests/support/leaf.h"
 
 namespace tandem {
 namespace {
 
 using testing::difference;
+using testing::Doubles;
 using testing::error_of;
 using testing::growth;
+using testing::leaf;
 using testing::thread_seconds;
-
-Tensor leaf(std::vector<double> v) {
-  const int64_t n = int64_t(v.size());
-  Tensor t = wrap(std::move(v), {n});
-  t.requires_grad_();
-  return t;
-}
-std::vector<double> values(const Tensor& t) { return t.to_vector<double>(); }
-using Doubles = std::vector<double>;
+using testing::values;
 
 const std::map<std::string, Tensor>& golden() {
   static const auto arrays = load_npz(TANDEM_SOURCE_DIR "/tests/golden/core.npz");

@@ -16,20 +16,15 @@
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
 #include "tests/support/errors.h"
+#include "tests/support/leaf.h"
 
 namespace tandem {
 namespace {
 
+using testing::Doubles;
 using testing::error_of;
-
-Tensor leaf(std::vector<double> v) {
-  const int64_t n = int64_t(v.size());
-  Tensor t = wrap(std::move(v), {n});
-  t.requires_grad_();
-  return t;
-}
-std::vector<double> values(const Tensor& t) { return t.to_vector<double>(); }
-using Doubles = std::vector<double>;
+using testing::leaf;
+using testing::values;
 
 struct Cube {
   Tensor x;

@@ -12,22 +12,17 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
+#include "tests/support/leaf.h"
 #include "tests/support/sanitizer.h"
 
 namespace tandem {
 namespace {
 
-using Doubles = std::vector<double>;
+using testing::Doubles;
+using testing::leaf;
+using testing::values;
 
 constexpr int rounds = TANDEM_TEST_SANITIZER ? 100 : 1000;
-
-Tensor leaf(Doubles v) {
-  const int64_t n = int64_t(v.size());
-  Tensor t = wrap(std::move(v), {n});
-  t.requires_grad_();
-  return t;
-}
-Doubles values(const Tensor& t) { return t.to_vector<double>(); }
 
 /// Runs f(thread) on `n` threads that start together.
 template <class F>

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -24,27 +23,18 @@
 #include "tandem/ops/relu.h"
 #include "tandem/optim/adam.h"
 #include "tandem/optim/schedule.h"
+#include "tests/support/folder.h"
 
 namespace {
 
 using namespace tandem;
-namespace fs = std::filesystem;
-
+using tandem::testing::TemporaryFolder;
 struct Net : nn::Module<Net> {
   nn::Linear in{6, 8}, out{8, 2};
   nn::Dropout drop{0.3};
   static constexpr auto fields =
       std::tuple{field("in", &Net::in), field("out", &Net::out), field("drop", &Net::drop)};
   Tensor forward(const Tensor& x) const { return out(drop(relu(in(x)))); }
-};
-
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "tandem_checkpoint_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
 };
 
 constexpr int64_t epochs = 3, samples = 21;

@@ -22,20 +22,16 @@
 #include "tandem/ops/sum.h"
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
+#include "tests/support/leaf.h"
 
 namespace tandem {
 namespace {
 
+using testing::Doubles;
 using testing::error_of;
+using testing::leaf;
+using testing::values;
 
-using Doubles = std::vector<double>;
-
-Doubles values(const Tensor& t) { return t.to_vector<double>(); }
-Tensor leaf(Doubles v, const Shape& shape) {
-  Tensor t = wrap(std::move(v), shape);
-  t.requires_grad_();
-  return t;
-}
 // --- Circles of references ----------------------------------------------------------------------
 
 /// Counts what still lives: memory that nobody holds any more must be gone, and so must the tape.

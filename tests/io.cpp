@@ -22,29 +22,19 @@
 #include "tandem/io/safetensors.h"
 #include "tandem/op/copy.h"
 #include "tests/support/errors.h"
+#include "tests/support/folder.h"
 
 namespace {
 
 using namespace tandem;
 using tandem::testing::error_of;
+using tandem::testing::TemporaryFolder;
 namespace fs = std::filesystem;
 using Bytes = std::vector<uint8_t>;
 
 std::string corpus(const std::string& name) {
   return std::string(TANDEM_SOURCE_DIR "/tests/fuzz/corpus/") + name;
 }
-
-/// A folder of this test's own, removed with it.
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "tandem_io_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-  size_t files() const { return size_t(std::distance(fs::directory_iterator(path), {})); }
-};
 
 Bytes read_bytes(const std::string& path) {
   const auto file = MappedFile::open(path);
@@ -337,7 +327,7 @@ TEST(Files, AFailedSaveLeavesTheOldFileWhole) {
   setrlimit(RLIMIT_FSIZE, &old);
   EXPECT_NE(text.find("cannot write: File too large"), std::string::npos) << text;
   EXPECT_EQ(read_bytes(path), before);
-  EXPECT_EQ(folder.files(), 1u);
+  EXPECT_EQ(folder.files().size(), 1u);
 }
 
 TEST(Files, AKilledSaveLeavesTheOldFileWhole) {

@@ -7,27 +7,18 @@
 #include <cmath>
 #include <filesystem>
 
-#include "tandem/io/file.h"
 #include "tandem/io/onnx_file.h"
 #include "tests/onnx_runtime/graphs.h"
 #include "tests/support/errors.h"
+#include "tests/support/folder.h"
 
 namespace tandem {
 namespace {
 
 using testing::error_of;
+using testing::TemporaryFolder;
 
 namespace fs = std::filesystem;
-
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "tandem_graph_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-};
 
 double largest_difference(const Tensor& a, const Tensor& b) {
   EXPECT_EQ(a.spec(), b.spec());

@@ -14,43 +14,25 @@
 
 #include "tandem/core/error.h"
 #include "tandem/core/factory.h"
-#include "tandem/io/file.h"
 #include "tandem/io/onnx_file.h"
 #include "tandem/op/copy.h"
 #include "tests/support/errors.h"
+#include "tests/support/folder.h"
 
 namespace {
 
 using namespace tandem;
 using tandem::testing::error_of;
+using tandem::testing::read_text;
+using tandem::testing::TemporaryFolder;
 namespace fs = std::filesystem;
 using onnx::Attribute;
 using onnx::ElementType;
 using onnx::Model;
 using onnx::TensorData;
 
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "tandem_onnx_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-  std::set<std::string> files() const {
-    std::set<std::string> names;
-    for (const auto& entry : fs::directory_iterator(path)) names.insert(entry.path().filename());
-    return names;
-  }
-};
-
 std::string corpus(const std::string& name) {
   return std::string(TANDEM_SOURCE_DIR "/tests/fuzz/corpus/onnx/") + name;
-}
-
-std::string read_text(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  return {file->bytes().begin(), file->bytes().end()};
 }
 
 std::span<const uint8_t> bytes_of(const std::string& text) {

@@ -3,30 +3,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
-#include "tandem/io/file.h"
 #include "tandem/io/onnx.h"
 #include "tandem/io/onnx_file.h"
 #include "tandem/tandem.h"
 #include "tests/support/errors.h"
+#include "tests/support/folder.h"
 
 namespace tandem {
 namespace {
 
 using testing::error_of;
-namespace fs = std::filesystem;
-
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "tandem_training_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-};
-
+using testing::TemporaryFolder;
 /// Trains a few steps, saves, and compares the steps that follow with those of the file.
 void goes_on(const char* what, Tensor (*forward)(const nn::Linear&, const Tensor&)) {
   SCOPED_TRACE(what);

@@ -2,41 +2,20 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "tandem/graph/compile.h"
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/ir.h"
 #include "tandem/graph/plan.h"
 #include "tandem/op/recorder.h"
 #include "tandem/tandem.h"
+#include "tests/support/graphs.h"
 
 namespace tandem::graph {
 namespace {
 
-/// The graph of `f` on symbolic inputs of these specs.
-template <class F>
-std::shared_ptr<Graph> graph_of(const std::vector<Spec>& specs, F f) {
-  auto g = Graph::make();
-  Tensors in;
-  for (size_t i = 0; i < specs.size(); ++i) in.push_back(g->input(cat("x", i), specs[i]));
-  const detail::CaptureScope scope(*g);
-  const Tensors out = f(in);
-  for (size_t i = 0; i < out.size(); ++i) g->output(cat("y", i), out[i]);
-  g->take_gradients();
-  return g;
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.spec() == b.spec() &&
-         std::memcmp(a.raw_data(), b.raw_data(), size_t(a.numel() * itemsize(a.dtype()))) == 0;
-}
-
-int count(const Graph& g, std::string_view name) {
-  int n = 0;
-  for (const Node& node : g.nodes()) n += node.info->name == name;
-  return n;
-}
+using testing::count;
+using testing::graph_of;
+using testing::same_bits;
 
 /// Fuses, and expects the plan's results to be those of the separate nodes, bit for bit.
 std::shared_ptr<Graph> expect_equal(const std::shared_ptr<Graph>& g, const Tensors& in) {
@@ -257,7 +236,7 @@ TEST(FusePoints, RandomGraphs) {
     const Spec s{{12, 12}, f32, {}};
     SCOPED_TRACE(seed);
     expect_equal(graph_of({s, s, s}, make), random_inputs({s, s, s}));
-    if (testing::Test::HasFailure()) break;
+    if (::testing::Test::HasFailure()) break;
   }
 }
 

@@ -4,16 +4,13 @@
 #include "tandem/graph/ir.h"
 #include "tandem/graph/passes.h"
 #include "tandem/tandem.h"
+#include "tests/support/graphs.h"
 
 namespace tandem::graph {
 namespace {
 
 void expect_pass(const std::string& before, const std::string& after) {
-  const auto g = parse(before);
-  verify(*g);
-  join_scattered(*g);
-  verify(*g);
-  EXPECT_EQ(to_string(*g), after);
+  testing::expect_pass(join_scattered, before, after);
 }
 
 TEST(JoinScattered, PartsInAnyOrderAlongAnyAxis) {

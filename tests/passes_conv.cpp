@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <thread>
 
@@ -14,9 +13,13 @@
 #include "tandem/graph/plan.h"
 #include "tandem/op/recorder.h"
 #include "tandem/tandem.h"
+#include "tests/support/graphs.h"
 
 namespace tandem::graph {
 namespace {
+
+using testing::count;
+using testing::same_bits;
 
 const int64_t block = cpu::channel_block();
 
@@ -29,28 +32,12 @@ struct Direct {
   ~Direct() { cpu::set_conv_winograd(true); }
 };
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.spec() == b.spec() &&
-         std::memcmp(a.raw_data(), b.raw_data(), size_t(a.numel() * itemsize(a.dtype()))) == 0;
-}
-
-int count(const Graph& g, std::string_view name) {
-  int n = 0;
-  for (const Node& node : g.nodes()) n += node.info->name == name;
-  return n;
-}
-
 template <class F>
 std::shared_ptr<Graph> graph_of(const Tensors& examples, F f) {
   const NoGrad guard;
-  auto g = Graph::make();
-  Tensors in;
-  for (size_t i = 0; i < examples.size(); ++i)
-    in.push_back(g->input(cat("x", i), examples[i].spec()));
-  const detail::CaptureScope scope(*g);
-  const Tensors out = f(in);
-  for (size_t i = 0; i < out.size(); ++i) g->output(cat("y", i), out[i]);
-  return g;
+  std::vector<Spec> specs;
+  for (const Tensor& t : examples) specs.push_back(t.spec());
+  return testing::graph_of(specs, f);
 }
 
 /// Largest difference over largest value.

@@ -1,38 +1,23 @@
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "tandem/graph/compile.h"
 #include "tandem/graph/ir.h"
 #include "tandem/graph/passes.h"
 #include "tandem/tandem.h"
+#include "tests/support/graphs.h"
 
 namespace tandem::graph {
 namespace {
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.spec() == b.spec() &&
-         std::memcmp(a.raw_data(), b.raw_data(), size_t(a.numel() * itemsize(a.dtype()))) == 0;
-}
+using testing::same_bits;
 
-/// Texts before and after, with short names for what is long in them.
-void expect_pass(std::string before, std::string after) {
-  const std::pair<std::string_view, std::string_view> names[] = {
-      {"<N>", "training=true, eps=1e-05"},
-      {"<C>", "stride=[1], padding=[0], dilation=[1], groups=1"},
-      {"<S>", "%m: f32[2], %v: f32[2], %w: f32[2]"},
-      {"<T>", "%m, %v, %m, %v, %w"},
-      {"<0>", "none, none, none, none"}};
-  for (std::string* text : {&before, &after})
-    for (const auto& [name, by] : names)
-      for (size_t at = text->find(name); at != text->npos; at = text->find(name))
-        text->replace(at, name.size(), by);
-  const auto g = parse(before);
-  verify(*g);
-  fuse_batch_norm(*g);
-  verify(*g);
-  EXPECT_EQ(to_string(*g), after);
-  EXPECT_EQ(to_string(*parse(after)), after);
+void expect_pass(const std::string& before, const std::string& after) {
+  testing::expect_pass(fuse_batch_norm, before, after,
+                       {{"<N>", "training=true, eps=1e-05"},
+                        {"<C>", "stride=[1], padding=[0], dilation=[1], groups=1"},
+                        {"<S>", "%m: f32[2], %v: f32[2], %w: f32[2]"},
+                        {"<T>", "%m, %v, %m, %v, %w"},
+                        {"<0>", "none, none, none, none"}});
 }
 
 TEST(FuseBatchNorm, SumAndReluJoin) {

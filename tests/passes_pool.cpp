@@ -7,21 +7,15 @@
 #include "tandem/graph/ir.h"
 #include "tandem/graph/passes.h"
 #include "tandem/tandem.h"
+#include "tests/support/graphs.h"
 
 namespace tandem::graph {
 namespace {
 
-/// Texts before and after, with <P> for the attributes of the pooling.
-void expect_pass(std::string before, std::string after) {
-  for (std::string* text : {&before, &after})
-    for (size_t at = text->find("<P>"); at != text->npos; at = text->find("<P>"))
-      text->replace(at, 3,
-                    "kernel_size=[2], stride=[2], padding=[0], dilation=[1], ceil_mode=false");
-  const auto g = parse(before);
-  verify(*g);
-  sink_relu(*g);
-  verify(*g);
-  EXPECT_EQ(to_string(*g), after);
+void expect_pass(const std::string& before, const std::string& after) {
+  testing::expect_pass(
+      sink_relu, before, after,
+      {{"<P>", "kernel_size=[2], stride=[2], padding=[0], dilation=[1], ceil_mode=false"}});
 }
 
 TEST(SinkRelu, BehindThePooling) {

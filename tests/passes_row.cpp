@@ -13,34 +13,16 @@
 #include "tandem/ops/norm.h"
 #include "tandem/ops/softmax.h"
 #include "tandem/tandem.h"
+#include "tests/support/graphs.h"
 
 namespace tandem::graph {
 namespace {
 
+using testing::count;
+using testing::graph_of;
+using testing::same_bits;
+
 const Spec square{{256, 256}, f32, {}};
-
-template <class F>
-std::shared_ptr<Graph> graph_of(const std::vector<Spec>& specs, F f) {
-  auto g = Graph::make();
-  Tensors in;
-  for (size_t i = 0; i < specs.size(); ++i) in.push_back(g->input(cat("x", i), specs[i]));
-  const detail::CaptureScope scope(*g);
-  const Tensors out = f(in);
-  for (size_t i = 0; i < out.size(); ++i) g->output(cat("y", i), out[i]);
-  g->take_gradients();
-  return g;
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.spec() == b.spec() &&
-         std::memcmp(a.raw_data(), b.raw_data(), size_t(a.numel() * itemsize(a.dtype()))) == 0;
-}
-
-int count(const Graph& g, std::string_view name) {
-  int n = 0;
-  for (const Node& node : g.nodes()) n += node.info->name == name;
-  return n;
-}
 
 std::shared_ptr<Graph> fused(const Graph& g) {
   auto to = g.clone();
@@ -51,7 +33,6 @@ std::shared_ptr<Graph> fused(const Graph& g) {
   return to;
 }
 
-/// Numbers of mixed size, with a few that are special where `wild`.
 Tensor numbers(const Spec& spec) {
   return spec.dtype == boolean ? gt(randn(spec.shape), 0.0)
                                : cast(randn(spec.shape) * 2.0, spec.dtype);

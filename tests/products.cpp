@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "tandem/graph/compile.h"
 #include "tandem/graph/fused_product.h"
@@ -10,28 +9,16 @@
 #include "tandem/graph/plan.h"
 #include "tandem/op/recorder.h"
 #include "tandem/tandem.h"
+#include "tests/support/graphs.h"
 
 // Products with epilogues, updates folded into weight gradients, results in place of operands.
 
 namespace tandem::graph {
 namespace {
 
-template <class F>
-std::shared_ptr<Graph> graph_of(const std::vector<Spec>& specs, F f) {
-  auto g = Graph::make();
-  Tensors in;
-  for (size_t i = 0; i < specs.size(); ++i) in.push_back(g->input(cat("x", i), specs[i]));
-  const detail::CaptureScope scope(*g);
-  const Tensors out = f(in);
-  for (size_t i = 0; i < out.size(); ++i) g->output(cat("y", i), out[i]);
-  g->take_gradients();
-  return g;
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.spec() == b.spec() &&
-         std::memcmp(a.raw_data(), b.raw_data(), size_t(a.numel() * itemsize(a.dtype()))) == 0;
-}
+using testing::count;
+using testing::graph_of;
+using testing::same_bits;
 
 double relative_difference(const Tensor& a, const Tensor& b) {
   const double top = abs(b.to(f64)).max().item<double>();
@@ -39,12 +26,6 @@ double relative_difference(const Tensor& a, const Tensor& b) {
 }
 
 Spec f(std::initializer_list<int64_t> shape, DType d = f32) { return {Shape(shape), d, {}}; }
-
-int count(const Graph& g, std::string_view name) {
-  int n = 0;
-  for (const Node& node : g.nodes()) n += node.info->name == name;
-  return n;
-}
 
 TEST(FuseProducts, LinearAndRelu) {
   auto g = graph_of({f({8, 5}), f({3, 5}), f({3})},

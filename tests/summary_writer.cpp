@@ -15,31 +15,18 @@
 #include "tandem/core/error.h"
 #include "tandem/core/factory.h"
 #include "tandem/io/detail/utf8.h"
-#include "tandem/io/file.h"
 #include "tandem/log/event_file.h"
 #include "tandem/log/summary_writer.h"
 #include "tests/support/errors.h"
+#include "tests/support/folder.h"
 
 namespace {
 
 using namespace tandem;
 using tandem::testing::error_of;
+using tandem::testing::read_text;
+using tandem::testing::TemporaryFolder;
 namespace fs = std::filesystem;
-
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "tandem_log_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-};
-
-std::string read_text(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  return {file->bytes().begin(), file->bytes().end()};
-}
 
 /// A little-endian number of `bytes` bytes.
 uint64_t number(std::string_view text, size_t at, int bytes) {
