@@ -7,9 +7,7 @@
 
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/graph/fused_code.h"
-#include "tandem/op/copy.h"
-#include "tandem/op/kernel.h"
-#include "tandem/op/recorder.h"
+#include "tandem/graph/fused_record.h"
 #include "tandem/op/stream.h"
 #include "tandem/ops/cast.h"
 
@@ -204,39 +202,26 @@ const char* repeated(const Slot& s, Filled& done, const char* x, int64_t i, int6
   return buffer;
 }
 
-/// Tensors on the stack that records see tiles through. They have no storage and are not counted.
-class Shells {
+/// What records see tiles through: one tensor for each slot that needs it.
+class Tiles {
  public:
-  explicit Shells(const Ready& r) {
+  explicit Tiles(const Ready& r) {
     if (!r.shells) return;
     const Shape one = r.numel == 1 ? r.source.shape : Shape{1};
-    for (size_t i = 0; i < r.slots.size(); ++i) {
-      const Slot& s = r.slots[i];
-      if (!s.shelled) continue;
-      TensorImpl* t = new (memory_ + i) TensorImpl;
-      t->refs.store(1u << 30, std::memory_order_relaxed);
-      t->spec.dtype = s.dtype;
-      t->spec.shape = one;
-      t->strides = contiguous_strides(one);
-      tiles_[i] = t;
-    }
+    for (size_t i = 0; i < r.slots.size(); ++i)
+      if (r.slots[i].shelled) tiles_[i] = shells_.make(i, {one, r.slots[i].dtype, {}});
   }
-  TensorImpl* tile(int slot) const { return tiles_[size_t(slot)]; }
+  TensorImpl* operator[](int slot) const { return tiles_[size_t(slot)]; }
   void resize(int64_t n) {
     for (TensorImpl* t : tiles_) {
       if (!t) continue;
-      t->numel = n;
       t->spec.shape = Shape{n};
-      t->strides = Strides{1};
+      shells_.set_shape(t);
     }
   }
 
  private:
-  static_assert(std::is_trivially_destructible_v<Spec>);
-  struct alignas(TensorImpl) Memory {
-    char bytes[sizeof(TensorImpl)];
-  };
-  Memory memory_[max_slots];
+  Shells<max_slots> shells_;
   std::array<TensorImpl*, max_slots> tiles_{};
 };
 
@@ -245,7 +230,7 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
   const void* at[max_slots];
   const char* ahead[FusedPoint::max_inputs];
   Filled filled[FusedPoint::max_inputs];
-  Shells shells(r);
+  Tiles tiles(r);
   // A number looks the same in every tile.
   for (int i = 0; i < r.n_in; ++i) {
     const Slot& s = r.slots[size_t(i)];
@@ -269,7 +254,7 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
       }
       if (s.place == Place::repeat) at[k] = repeated(s, filled[k], x, i, m, buffers[s.buffer]);
     }
-    if (r.shells && size != m) shells.resize(m);
+    if (r.shells && size != m) tiles.resize(m);
     size = m;
     for (const Call& call : r.calls) {
       const Slot& y = r.slots[size_t(call.result)];
@@ -290,11 +275,11 @@ void run_range(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t en
             args[k].impl = in[size_t(id)].impl();
             continue;
           }
-          args[k].impl = shells.tile(id);
+          args[k].impl = tiles[id];
           args[k].impl->data = static_cast<char*>(const_cast<void*>(at[id]));
         }
         detail::Borrowed result = out[0];
-        result.impl = shells.tile(call.result);
+        result.impl = tiles[call.result];
         result.impl->data = to;
         call.info->cpu(call.op, {detail::handles(args), size_t(call.n)},
                        {const_cast<Tensor*>(detail::handles(&result)), 1});
@@ -360,13 +345,8 @@ const Ready& ready_of(const void* op) { return *static_cast<const Held*>(op)->re
 
 void run(const void* op, Inputs in, Outputs out) {
   const Ready& r = ready_of(op);
-  bool plain = true;
-  for (const Tensor& t : in) plain = plain && t.is_contiguous();
-  if (!plain) {
-    Tensors rows;
-    for (const Tensor& t : in) rows.push_back(detail::as_contiguous(t));
-    return run(op, {rows.data(), rows.size()}, out);
-  }
+  Tensors copies;
+  in = row_major(in, copies);
   cpu::parallel_for(r.numel, r.grain,
                     [&](int64_t begin, int64_t end) { run_part(r, in, out, begin, end); });
 }
@@ -400,66 +380,31 @@ void infer(const void* op, Specs in, Spec* out) {
 std::string print(const void* op) {
   const FusedPoint& p = ready_of(op).source;
   std::string s = "fused_point(program=";
-  for (size_t k = 0; k < p.program.size(); ++k) {
-    const auto& step = p.program[k];
-    const std::string call = step.info->print(step.op.get());
-    const size_t open = call.find('(') + 1;
-    s += cat(k ? "; $" : "$", p.inputs.size() + k, " = ", call.substr(0, open));
-    for (size_t i = 0; i < step.operands.size(); ++i) s += cat(i ? ", $" : "$", step.operands[i]);
-    s += cat(call.size() > open + 1 ? ", " : "", call.substr(open));
-  }
-  s += ", results=";
-  for (size_t i = 0; i < p.outputs.size(); ++i) s += cat(i ? ", $" : "$", p.outputs[i]);
-  return s + ")";
+  for (size_t k = 0; k < p.program.size(); ++k)
+    s += (k ? "; " : "") + instruction_text(p.program[k], int(p.inputs.size() + k), 1);
+  return s + results_text(p.outputs);
 }
 
 uint64_t hash(const void* op) {
   const FusedPoint& p = ready_of(op).source;
-  uint64_t h = detail::hash_value(p.shape);
-  for (const auto& step : p.program) {
-    h = detail::mix(h, step.info->hash(step.op.get()));
-    for (int id : step.operands) h = detail::mix(h, uint64_t(id));
-  }
-  return h;
+  return hash_program(detail::hash_value(p.shape), p);
 }
 
 bool equal(const void* a, const void* b) {
   const FusedPoint &x = ready_of(a).source, &y = ready_of(b).source;
-  bool same = x.shape == y.shape && x.inputs == y.inputs && x.outputs == y.outputs &&
-              x.program.size() == y.program.size();
-  for (size_t k = 0; same && k < x.program.size(); ++k) {
-    const auto &s = x.program[k], &t = y.program[k];
-    same = s.info == t.info && s.operands == t.operands && s.info->equal(s.op.get(), t.op.get());
-  }
-  return same;
+  return x.shape == y.shape && x.inputs == y.inputs && equal_programs(x, y);
 }
 
-constexpr OpInfo make_row(int outputs) {
-  OpInfo r{};
-  r.name = "fused_point";
-  r.inputs = "x...";
-  r.min_inputs = 1;
-  r.max_inputs = FusedPoint::max_inputs;
-  r.outputs = outputs;
-  r.not_differentiable = "made by a pass, after gradients were taken";
-  r.size = sizeof(Held);
-  r.align = alignof(Held);
+constexpr OpInfo make_row() {
+  OpInfo r = fused_record<Held>("fused_point", FusedPoint::max_inputs);
   r.infer = infer;
   r.cpu = run;
-  r.copy = [](void* to, const void* from) { new (to) Held(*static_cast<const Held*>(from)); };
-  r.destroy = [](void* op) { static_cast<Held*>(op)->~Held(); };
   r.print = print;
   r.hash = hash;
   r.equal = equal;
   return r;
 }
-
-template <int... N>
-constexpr std::array<OpInfo, sizeof...(N)> make_rows(std::integer_sequence<int, N...>) {
-  return {make_row(N + 1)...};
-}
-constinit const std::array<OpInfo, FusedPoint::max_outputs> rows =
-    make_rows(std::make_integer_sequence<int, FusedPoint::max_outputs>{});
+constinit const auto rows = for_outputs<FusedPoint::max_outputs>(make_row());
 
 }  // namespace
 
@@ -492,7 +437,7 @@ bool is_point(const OpInfo& info, Specs in, const Spec& out) {
   return all == out.shape;
 }
 
-const OpInfo& fused_point_row(int outputs) { return rows[size_t(outputs) - 1]; }
+const OpInfo& fused_point_info(int outputs) { return rows[size_t(outputs) - 1]; }
 
 bool is_fused_point(const OpInfo& info) {
   return &info >= rows.data() && &info < rows.data() + rows.size();

@@ -48,11 +48,11 @@ TANDEM_API bool is_point(const OpInfo& info, Specs in, const Spec& out);
 /// The row of the record for a program of so many outputs. It is not in the op table: its
 /// attributes are a program, which no default and no sample stands for, and its gradient is that of
 /// the records it was made from.
-TANDEM_API const OpInfo& fused_point_row(int outputs);
+TANDEM_API const OpInfo& fused_point_info(int outputs);
 /// The attributes; null for a program beyond the limits of FusedPoint, or one that needs more
 /// buffers than the stack of a thread is asked for.
 TANDEM_API std::shared_ptr<void> make_fused_point(FusedPoint program);
-/// The program of a record of `fused_point_row`.
+/// The program of a record of `fused_point_info`.
 TANDEM_API const FusedPoint& fused_point_of(const void* op);
 TANDEM_API bool is_fused_point(const OpInfo& info);
 /// Elements [begin, end) of the results, on this thread; all tensors are row-major.

@@ -1,13 +1,10 @@
 #include "tandem/graph/fused_product.h"
 
-#include <array>
 #include <utility>
 
 #include "tandem/core/factory.h"
 #include "tandem/graph/fused_point.h"
-#include "tandem/op/copy.h"
-#include "tandem/op/kernel.h"
-#include "tandem/op/recorder.h"
+#include "tandem/graph/fused_record.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/matmul.h"
 
@@ -110,57 +107,42 @@ void infer(const void* op, Specs in, Spec* out) {
     if (in.is_number(next)) points.back().impl()->flags |= TensorImpl::wrapped_number;
     ++next;
   }
-  fused_point_row(int(program.outputs.size()))
+  fused_point_info(int(program.outputs.size()))
       .infer(p.points.get(), Specs(points.data(), int(points.size())), out);
 }
 
 std::string print(const void* op) {
   const FusedProduct& p = held(op).source;
   const std::string points =
-      fused_point_row(int(fused_point_of(p.points.get()).outputs.size())).print(p.points.get());
+      fused_point_info(int(fused_point_of(p.points.get()).outputs.size())).print(p.points.get());
   return cat("fused_product(product=", p.info->print(p.op.get()), ", result=$", p.at,
              p.keeps ? " kept" : "", ", ", points.substr(points.find('(') + 1));
 }
 
 uint64_t hash(const void* op) {
   const FusedProduct& p = held(op).source;
-  return detail::mix(p.info->hash(p.op.get()), fused_point_row(1).hash(p.points.get()));
+  return detail::mix(p.info->hash(p.op.get()), fused_point_info(1).hash(p.points.get()));
 }
 
 bool equal(const void* a, const void* b) {
   const FusedProduct &x = held(a).source, &y = held(b).source;
   return x.info == y.info && x.inputs == y.inputs && x.at == y.at && x.keeps == y.keeps &&
          x.same_kernel == y.same_kernel && x.info->equal(x.op.get(), y.op.get()) &&
-         fused_point_row(1).equal(x.points.get(), y.points.get());
+         fused_point_info(1).equal(x.points.get(), y.points.get());
 }
 
-constexpr OpInfo make_row(int outputs) {
+constexpr OpInfo make_row() {
   using Handle = std::shared_ptr<const Held>;
-  OpInfo r{};
-  r.name = "fused_product";
-  r.inputs = "x...";
+  OpInfo r = fused_record<Handle>("fused_product", FusedPoint::max_inputs + 3);
   r.min_inputs = 2;
-  r.max_inputs = FusedPoint::max_inputs + 3;
-  r.outputs = outputs;
-  r.not_differentiable = "made by a pass, after gradients were taken";
-  r.size = sizeof(Handle);
-  r.align = alignof(Handle);
   r.infer = infer;
   r.cpu = run;
-  r.copy = [](void* to, const void* from) { new (to) Handle(*static_cast<const Handle*>(from)); };
-  r.destroy = [](void* op) { static_cast<Handle*>(op)->~Handle(); };
   r.print = print;
   r.hash = hash;
   r.equal = equal;
   return r;
 }
-
-template <int... N>
-constexpr std::array<OpInfo, sizeof...(N)> make_rows(std::integer_sequence<int, N...>) {
-  return {make_row(N + 1)...};
-}
-constinit const std::array<OpInfo, FusedPoint::max_outputs + 1> rows =
-    make_rows(std::make_integer_sequence<int, FusedPoint::max_outputs + 1>{});
+constinit const auto rows = for_outputs<FusedPoint::max_outputs + 1>(make_row());
 
 }  // namespace
 
@@ -176,11 +158,7 @@ void run_rows(const OpInfo& info, const void* op, Inputs in, Outputs out,
   else static_cast<const Matmul*>(op)->cpu(in, out, done);
 }
 
-const OpInfo& fused_product_row(int outputs) { return rows[size_t(outputs) - 1]; }
-
-bool is_fused_product(const OpInfo& info) {
-  return &info >= rows.data() && &info < rows.data() + rows.size();
-}
+const OpInfo& fused_product_info(int outputs) { return rows[size_t(outputs) - 1]; }
 
 std::shared_ptr<void> make_fused_product(FusedProduct product) {
   auto h = std::make_shared<Held>();

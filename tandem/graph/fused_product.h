@@ -29,11 +29,10 @@ TANDEM_API void run_rows(const OpInfo& info, const void* op, Inputs in, Outputs 
                          const cpu::RowsDone& done);
 
 /// The row of the record with so many outputs; as fused_point's it is not in the op table.
-TANDEM_API const OpInfo& fused_product_row(int outputs);
+TANDEM_API const OpInfo& fused_product_info(int outputs);
 /// The attributes; null when the program has no place for the product's result: one that is not
 /// kept must fit into a result of the program that is written after its last use.
 TANDEM_API std::shared_ptr<void> make_fused_product(FusedProduct product);
 TANDEM_API const FusedProduct& fused_product_of(const void* op);
-TANDEM_API bool is_fused_product(const OpInfo& info);
 
 }  // namespace tandem::graph

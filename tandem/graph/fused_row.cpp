@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/core/factory.h"
 #include "tandem/graph/fused_point.h"
-#include "tandem/op/copy.h"
-#include "tandem/op/recorder.h"
+#include "tandem/graph/fused_record.h"
 #include "tandem/op/stream.h"
 #include "tandem/ops/row_parts.h"
 
@@ -151,7 +149,7 @@ bool Ready::add_points(const std::vector<size_t>& all, Form form) {
     step.out.push_back(id);
   }
   if (p.outputs.empty() || p.outputs.size() > FusedPoint::max_outputs) return false;
-  step.info = &fused_point_row(int(p.outputs.size()));
+  step.info = &fused_point_info(int(p.outputs.size()));
   step.op = make_fused_point(std::move(p));
   if (!step.op) return false;
   const std::string_view name = fused_point_engine(step.op.get());
@@ -249,18 +247,15 @@ void Ready::place_buffers() {
   possible = end <= workspace_bytes;
 }
 
-/// Tensors on the stack that the steps see rows through. They have no storage and are not counted.
-class Shells {
+/// What the steps see rows through: a tensor for each slot.
+class RowShells {
  public:
-  Shells(const Ready& r, Inputs in) : r_(r) {
+  RowShells(const Ready& r, Inputs in) : r_(r) {
     for (size_t i = 0; i < r.slots.size(); ++i) {
       const Slot& s = r.slots[i];
-      TensorImpl* t = new (memory_ + i) TensorImpl;
-      t->refs.store(1u << 30, std::memory_order_relaxed);
-      t->spec = s.spec;
-      for (int k = 0; k < s.axis; ++k) t->spec.shape[k] = 1;
-      t->strides = contiguous_strides(t->spec.shape);
-      t->numel = t->spec.shape.numel();
+      Spec spec = s.spec;
+      for (int k = 0; k < s.axis; ++k) spec.shape[k] = 1;
+      TensorImpl* t = shells_.make(i, spec);
       if (int(i) < r.n_in) {
         t->flags = in[i].impl()->flags & TensorImpl::wrapped_number;
         t->flags |= TensorImpl::contiguous;
@@ -268,27 +263,20 @@ class Shells {
       }
     }
   }
-  TensorImpl* operator[](int slot) {
-    return std::launder(reinterpret_cast<TensorImpl*>(memory_ + slot));
-  }
+  TensorImpl* operator[](int slot) { return shells_[slot]; }
   void resize(int64_t rows) {
     for (size_t i = 0; i < r_.slots.size(); ++i) {
       const int axis = r_.slots[i].axis;
       if (axis < 0) continue;
-      TensorImpl* t = (*this)[int(i)];
+      TensorImpl* t = shells_[int(i)];
       t->spec.shape[axis] = rows;
-      t->strides = contiguous_strides(t->spec.shape);
-      t->numel = t->spec.shape.numel();
+      shells_.set_shape(t);
     }
   }
 
  private:
-  static_assert(std::is_trivially_destructible_v<Spec>);
-  struct alignas(TensorImpl) Memory {
-    char bytes[sizeof(TensorImpl)];
-  };
   const Ready& r_;
-  Memory memory_[max_slots];
+  Shells<max_slots> shells_;
 };
 
 /// Rows [begin, end) on this thread. `sums`: what the rows add to, where the program sums over
@@ -296,7 +284,7 @@ class Shells {
 void run_rows(const Ready& r, Inputs in, Outputs out, int64_t begin, int64_t end,
               std::array<char*, 2> sums) {
   alignas(64) char workspace[workspace_bytes];
-  Shells shells(r, in);
+  RowShells shells(r, in);
   int64_t size = -1;
   for (int64_t row = begin; row < end; row += r.block) {
     const int64_t some = std::min(r.block, end - row);
@@ -372,8 +360,7 @@ void run_summing(const Ready& r, Inputs in, Outputs out) {
   }
 }
 
-// --- The row of the op table
-// ----------------------------------------------------------------------
+// --- The row of the op table ------------------------------------------------------------------
 
 struct Held {
   std::shared_ptr<const Ready> ready;
@@ -382,13 +369,8 @@ const Ready& ready_of(const void* op) { return *static_cast<const Held*>(op)->re
 
 void run(const void* op, Inputs in, Outputs out) {
   const Ready& r = ready_of(op);
-  bool plain = true;
-  for (const Tensor& t : in) plain = plain && t.is_contiguous();
-  if (!plain) {
-    Tensors rows;
-    for (const Tensor& t : in) rows.push_back(detail::as_contiguous(t));
-    return run(op, {rows.data(), rows.size()}, out);
-  }
+  Tensors copies;
+  in = row_major(in, copies);
   if (r.parts) return run_summing(r, in, out);
   const int64_t blocks = (r.source.rows + r.block - 1) / r.block;
   cpu::parallel_for(blocks, std::max<int64_t>(1, grain / (r.block * r.source.length)),
@@ -402,7 +384,6 @@ void infer(const void* op, Specs in, Spec* out) {
   const Ready& r = ready_of(op);
   require<ShapeError>(in.size() == r.n_in, "fused_row(): ", in.size(), " inputs for a program of ",
                       r.n_in);
-  Tensors values;
   for (int i = 0; i < in.size(); ++i) {
     const Spec& want = r.source.inputs[size_t(i)].spec;
     require<ShapeError>(in[i].dtype == want.dtype && in[i].shape.numel() == want.shape.numel(),
@@ -417,77 +398,38 @@ std::string print(const void* op) {
   const Ready& r = ready_of(op);
   const FusedRow& p = r.source;
   std::string s = cat("fused_row(rows=", p.rows, ", length=", p.length, ", program=");
-  for (size_t k = 0; k < p.program.size(); ++k) {
-    const auto& step = p.program[k];
-    const std::string call = step.info->print(step.op.get());
-    const size_t open = call.find('(') + 1;
-    s += k ? "; " : "";
-    for (int id = r.first[k]; id < r.first[k + 1]; ++id)
-      s += cat(id > r.first[k] ? ", $" : "$", id);
-    s += " = " + call.substr(0, open);
-    for (size_t i = 0; i < step.operands.size(); ++i)
-      s += cat(i ? ", " : "",
-               step.operands[i] < 0 ? std::string("none") : cat("$", step.operands[i]));
-    s += cat(call.size() > open + 1 ? ", " : "", call.substr(open));
-  }
-  s += ", results=";
-  for (size_t i = 0; i < p.outputs.size(); ++i) s += cat(i ? ", $" : "$", p.outputs[i]);
-  return s + ")";
+  for (size_t k = 0; k < p.program.size(); ++k)
+    s += (k ? "; " : "") + instruction_text(p.program[k], r.first[k], r.first[k + 1] - r.first[k]);
+  return s + results_text(p.outputs);
 }
 
 uint64_t hash(const void* op) {
   const FusedRow& p = ready_of(op).source;
-  uint64_t h = detail::mix(uint64_t(p.rows), uint64_t(p.length));
-  for (const auto& step : p.program) {
-    h = detail::mix(h, step.info->hash(step.op.get()));
-    for (int id : step.operands) h = detail::mix(h, uint64_t(id));
-  }
-  return h;
+  return hash_program(detail::mix(uint64_t(p.rows), uint64_t(p.length)), p);
 }
 
 bool equal(const void* a, const void* b) {
   const FusedRow &x = ready_of(a).source, &y = ready_of(b).source;
-  bool same = x.rows == y.rows && x.length == y.length && x.outputs == y.outputs &&
-              x.inputs.size() == y.inputs.size() && x.program.size() == y.program.size();
+  bool same = x.rows == y.rows && x.length == y.length && x.inputs.size() == y.inputs.size();
   for (size_t i = 0; same && i < x.inputs.size(); ++i)
     same = x.inputs[i].spec == y.inputs[i].spec && x.inputs[i].form == y.inputs[i].form;
-  for (size_t k = 0; same && k < x.program.size(); ++k) {
-    const auto &s = x.program[k], &t = y.program[k];
-    same = s.info == t.info && s.operands == t.operands && s.info->equal(s.op.get(), t.op.get());
-  }
-  return same;
+  return same && equal_programs(x, y);
 }
 
-constexpr OpInfo make_row(int outputs) {
-  OpInfo r{};
-  r.name = "fused_row";
-  r.inputs = "x...";
-  r.min_inputs = 1;
-  r.max_inputs = FusedRow::max_inputs;
-  r.outputs = outputs;
-  r.not_differentiable = "made by a pass, after gradients were taken";
-  r.size = sizeof(Held);
-  r.align = alignof(Held);
+constexpr OpInfo make_row() {
+  OpInfo r = fused_record<Held>("fused_row", FusedRow::max_inputs);
   r.infer = infer;
   r.cpu = run;
-  r.copy = [](void* to, const void* from) { new (to) Held(*static_cast<const Held*>(from)); };
-  r.destroy = [](void* op) { static_cast<Held*>(op)->~Held(); };
   r.print = print;
   r.hash = hash;
   r.equal = equal;
   return r;
 }
-
-template <int... N>
-constexpr std::array<OpInfo, sizeof...(N)> make_rows(std::integer_sequence<int, N...>) {
-  return {make_row(N + 1)...};
-}
-constinit const std::array<OpInfo, FusedRow::max_outputs> rows =
-    make_rows(std::make_integer_sequence<int, FusedRow::max_outputs>{});
+constinit const auto rows = for_outputs<FusedRow::max_outputs>(make_row());
 
 }  // namespace
 
-const OpInfo& fused_row_row(int outputs) { return rows[size_t(outputs) - 1]; }
+const OpInfo& fused_row_info(int outputs) { return rows[size_t(outputs) - 1]; }
 
 bool is_fused_row(const OpInfo& info) {
   return &info >= rows.data() && &info < rows.data() + rows.size();
@@ -503,8 +445,6 @@ std::shared_ptr<void> make_fused_row(FusedRow program) {
   if (!ready->possible) return nullptr;
   return std::make_shared<Held>(Held{std::move(ready)});
 }
-
-const FusedRow& fused_row_of(const void* op) { return ready_of(op).source; }
 
 std::string fused_row_engine(const void* op) {
   const Ready& r = ready_of(op);

@@ -48,10 +48,9 @@ inline int row_axes(const OpInfo& info, const void* op, const Shape& x) {
 }
 
 /// The row of the record with so many outputs; as fused_point's it is not in the op table.
-TANDEM_API const OpInfo& fused_row_row(int outputs);
+TANDEM_API const OpInfo& fused_row_info(int outputs);
 /// The attributes; null for a program beyond the limits of FusedRow or of the stack of a thread.
 TANDEM_API std::shared_ptr<void> make_fused_row(FusedRow program);
-TANDEM_API const FusedRow& fused_row_of(const void* op);
 TANDEM_API bool is_fused_row(const OpInfo& info);
 /// "16 rows of 256 at a time, jit avx512": what runs the program.
 TANDEM_API std::string fused_row_engine(const void* op);

@@ -193,7 +193,7 @@ class Fusion {
     }
     const size_t outputs = p.outputs.size();
     node.op = make_fused_point(std::move(p));
-    if (node.op) node.info = &fused_point_row(int(outputs));
+    if (node.op) node.info = &fused_point_info(int(outputs));
     return node;
   }
 

@@ -76,7 +76,7 @@ void fuse_products(Graph& g, bool deterministic) {
         if (i != at) fused.inputs.push_back(n.inputs[i]);
       if (fused_product_of(fused.op.get()).keeps) fused.outputs = {x};
       fused.outputs.insert(fused.outputs.end(), n.outputs.begin(), n.outputs.end());
-      fused.info = &fused_product_row(int(fused.outputs.size()));
+      fused.info = &fused_product_info(int(fused.outputs.size()));
       fused.path = product.path.empty() ? n.path : product.path;
       // In the product's place, so that what frees memory or updates a weight is not put off;
       // behind it when another operand is not there yet.

@@ -359,7 +359,7 @@ class RowFusion {
     const size_t outputs = p.outputs.size();
     node.op = make_fused_row(std::move(p));
     if (!node.op) return false;
-    node.info = &fused_row_row(int(outputs));
+    node.info = &fused_row_info(int(outputs));
     put(std::move(node));
     return true;
   }
