@@ -1,6 +1,7 @@
 #include "tandem/ops/isnan.h"
 
 #include "tandem/op/kernel.h"
+#include "tandem/ops/sample_lists.h"
 
 namespace tandem {
 
@@ -8,40 +9,10 @@ TANDEM_OP(Isnan)
 TANDEM_OP(Isinf)
 TANDEM_OP(Isfinite)
 
-Samples<Isnan> Isnan::samples() {
-  return {.ok = {{{}, {{{3, 5}}}},
-                 {{}, {{{}}}},
-                 {{}, {{{0, 2}}}},
-                 {{}, {sample::strided({5, 4})}},
-                 {{},
-                  {sample::listed({8}, {0.0, -0.0, HUGE_VAL, -HUGE_VAL, NAN, 1e-3, -3, 88.8})},
-                  false},
-                 {{}, {{{6}, i32}}}},
-          .errors = {}};
-}
+Samples<Isnan> Isnan::samples() { return {.ok = sample::unary<Isnan>(), .errors = {}}; }
 
-Samples<Isinf> Isinf::samples() {
-  return {.ok = {{{}, {{{3, 5}}}},
-                 {{}, {{{}}}},
-                 {{}, {{{0, 2}}}},
-                 {{}, {sample::strided({5, 4})}},
-                 {{},
-                  {sample::listed({8}, {0.0, -0.0, HUGE_VAL, -HUGE_VAL, NAN, 1e-3, -3, 88.8})},
-                  false},
-                 {{}, {{{6}, i32}}}},
-          .errors = {}};
-}
+Samples<Isinf> Isinf::samples() { return {.ok = sample::unary<Isinf>(), .errors = {}}; }
 
-Samples<Isfinite> Isfinite::samples() {
-  return {.ok = {{{}, {{{3, 5}}}},
-                 {{}, {{{}}}},
-                 {{}, {{{0, 2}}}},
-                 {{}, {sample::strided({5, 4})}},
-                 {{},
-                  {sample::listed({8}, {0.0, -0.0, HUGE_VAL, -HUGE_VAL, NAN, 1e-3, -3, 88.8})},
-                  false},
-                 {{}, {{{6}, i32}}}},
-          .errors = {}};
-}
+Samples<Isfinite> Isfinite::samples() { return {.ok = sample::unary<Isfinite>(), .errors = {}}; }
 
 }  // namespace tandem

@@ -1,6 +1,7 @@
 #include "tandem/ops/logical.h"
 
 #include "tandem/op/kernel.h"
+#include "tandem/ops/sample_lists.h"
 
 namespace tandem {
 
@@ -39,50 +40,11 @@ Tensor operator~(const Tensor& x) {
   return logical_not(x);
 }
 
-Samples<LogicalAnd> LogicalAnd::samples() {
-  return {.ok = {{{}, {{{3, 5}}, {{3, 5}}}},
-                 {{}, {{{3, 1}}, {{5}}}},
-                 {{}, {{{}}, {{2, 3}}}},
-                 {{}, {{{0, 3}}, {{3}}}},
-                 {{}, {sample::strided({4, 3}), {{4, 3}}}},
-                 {{},
-                  {sample::listed({6}, {0, 1, -1, HUGE_VAL, NAN, -0.0}),
-                   sample::listed({6}, {-0.0, 1, 2, HUGE_VAL, NAN, 0})}},
-                 {{}, {{{40}, i8}, {{40}, i32}}},
-                 {{}, {{{9}, u8}, {{}}}},
-                 {{}, {sample::mask({8}), sample::mask({8})}}},
-          .errors = {{{}, {{{3}}, {{4}}}, "logical_and(): shapes [3] and [4] do not broadcast"}}};
-}
+Samples<LogicalAnd> LogicalAnd::samples() { return sample::comparison<LogicalAnd>(); }
 
-Samples<LogicalOr> LogicalOr::samples() {
-  return {.ok = {{{}, {{{3, 5}}, {{3, 5}}}},
-                 {{}, {{{3, 1}}, {{5}}}},
-                 {{}, {{{}}, {{2, 3}}}},
-                 {{}, {{{0, 3}}, {{3}}}},
-                 {{}, {sample::strided({4, 3}), {{4, 3}}}},
-                 {{},
-                  {sample::listed({6}, {0, 1, -1, HUGE_VAL, NAN, -0.0}),
-                   sample::listed({6}, {-0.0, 1, 2, HUGE_VAL, NAN, 0})}},
-                 {{}, {{{40}, i8}, {{40}, i32}}},
-                 {{}, {{{9}, u8}, {{}}}},
-                 {{}, {sample::mask({8}), sample::mask({8})}}},
-          .errors = {{{}, {{{3}}, {{4}}}, "logical_or(): shapes [3] and [4] do not broadcast"}}};
-}
+Samples<LogicalOr> LogicalOr::samples() { return sample::comparison<LogicalOr>(); }
 
-Samples<LogicalXor> LogicalXor::samples() {
-  return {.ok = {{{}, {{{3, 5}}, {{3, 5}}}},
-                 {{}, {{{3, 1}}, {{5}}}},
-                 {{}, {{{}}, {{2, 3}}}},
-                 {{}, {{{0, 3}}, {{3}}}},
-                 {{}, {sample::strided({4, 3}), {{4, 3}}}},
-                 {{},
-                  {sample::listed({6}, {0, 1, -1, HUGE_VAL, NAN, -0.0}),
-                   sample::listed({6}, {-0.0, 1, 2, HUGE_VAL, NAN, 0})}},
-                 {{}, {{{40}, i8}, {{40}, i32}}},
-                 {{}, {{{9}, u8}, {{}}}},
-                 {{}, {sample::mask({8}), sample::mask({8})}}},
-          .errors = {{{}, {{{3}}, {{4}}}, "logical_xor(): shapes [3] and [4] do not broadcast"}}};
-}
+Samples<LogicalXor> LogicalXor::samples() { return sample::comparison<LogicalXor>(); }
 
 Samples<LogicalNot> LogicalNot::samples() {
   return {.ok = {{{}, {{{3, 5}}}},

@@ -5,6 +5,7 @@
 #include "tandem/ops/loss_reduce.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/neg.h"
+#include "tandem/ops/sample_lists.h"
 
 namespace tandem {
 
@@ -26,15 +27,7 @@ Tensors MseLoss::vjp(const Saved& s, const Tensor& dy) const {
 
 Samples<MseLoss> MseLoss::samples() {
   return {
-      .ok = {{{}, {{{3, 5}}, {{3, 5}}}},
-             {{.reduction = "sum"}, {{{3, 5}}, {{3, 5}}}},
-             {{.reduction = "none"}, {{{3, 5}}, {{3, 5}}}},
-             {{}, {{{}}, {{}}}},
-             {{}, {{{3, 1}}, {{5}}}},
-             {{}, {sample::strided({5, 4}), {{5, 4}}}},
-             {{.reduction = "sum"}, {{{0, 2}}, {{0, 2}}}},
-             {{}, {{{0, 2}}, {{0, 2}}}, false},
-             {{}, {{{70000}, f32}, {{70000}, f32}}, false}},
+      .ok = sample::loss<MseLoss>(),
       .errors = {
           {{.reduction = "avg"},
            {{{3}}, {{3}}},
@@ -49,10 +42,7 @@ Tensors MseLossGrad::vjp(const Saved& s, const Tensor& ddx) const {
 }
 
 Samples<MseLossGrad> MseLossGrad::samples() {
-  return {.ok = {{{}, {{{3, 5}}, {{3, 5}}, {{3, 5}}}},
-                 {{.scale = 0.25}, {{{}}, {{3, 5}}, {{3, 5}}}},
-                 {{}, {{{0, 2}}, {{0, 2}}, {{0, 2}}}}},
-          .errors = {}};
+  return {.ok = sample::loss_gradient<MseLossGrad>(), .errors = {}};
 }
 
 }  // namespace tandem

@@ -1,6 +1,7 @@
 #include "tandem/ops/relu.h"
 
 #include "tandem/op/kernel.h"
+#include "tandem/ops/sample_lists.h"
 
 namespace tandem {
 
@@ -15,14 +16,7 @@ Spec Relu::infer(Specs in) const {
 Tensors Relu::vjp(const Saved& s, const Tensor& dy) const { return {relu_grad(dy, s.out())}; }
 
 Samples<Relu> Relu::samples() {
-  return {.ok = {{{}, {{{3, 5}}}},
-                 {{}, {{{}}}},
-                 {{}, {{{0, 2}}}},
-                 {{}, {sample::strided({5, 4})}},
-                 {{},
-                  {sample::listed({8}, {0.0, -0.0, HUGE_VAL, -HUGE_VAL, NAN, 1e-3, -3, 88.8})},
-                  false},
-                 {{}, {{{6}, i32}}}},
+  return {.ok = sample::unary<Relu>(),
           .errors = {{{}, {sample::mask({3})}, "relu(): booleans have no relu"}}};
 }
 
@@ -31,8 +25,7 @@ Tensors ReluGrad::vjp(const Saved& s, const Tensor& ddy) const {
 }
 
 Samples<ReluGrad> ReluGrad::samples() {
-  return {.ok = {{{}, {{{3, 5}}, {{3, 5}}}}, {{}, {{{}}, {{}}}}, {{}, {{{0, 2}}, {{0, 2}}}}},
-          .errors = {}};
+  return {.ok = sample::unary_gradient<ReluGrad>(), .errors = {}};
 }
 
 }  // namespace tandem

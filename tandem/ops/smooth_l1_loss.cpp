@@ -8,6 +8,7 @@
 #include "tandem/ops/loss_reduce.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/neg.h"
+#include "tandem/ops/sample_lists.h"
 #include "tandem/ops/where.h"
 
 namespace tandem {
@@ -69,10 +70,7 @@ Tensors SmoothL1LossGrad::vjp(const Saved& s, const Tensor& ddx) const {
 }
 
 Samples<SmoothL1LossGrad> SmoothL1LossGrad::samples() {
-  return {.ok = {{{}, {{{3, 5}}, {{3, 5}}, {{3, 5}}}},
-                 {{.scale = 0.25}, {{{}}, {{3, 5}}, {{3, 5}}}},
-                 {{}, {{{0, 2}}, {{0, 2}}, {{0, 2}}}}},
-          .errors = {}};
+  return {.ok = sample::loss_gradient<SmoothL1LossGrad>(), .errors = {}};
 }
 
 }  // namespace tandem
