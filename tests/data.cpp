@@ -12,14 +12,17 @@
 #include "tandem/data/loader.h"
 #include "tandem/data/transforms.h"
 #include "tandem/op/copy.h"
+#include "tandem/ops/index.h"
+#include "tests/support/errors.h"
 
 namespace {
 
 using namespace tandem;
 using namespace tandem::data;
+using tandem::testing::error_of;
 
 /// x[i] = {i, -i}, y[i] = 10 i.
-TensorDataset counting(int64_t n) {
+TensorDataset<> counting(int64_t n) {
   std::vector<float> x;
   std::vector<int64_t> y;
   for (int64_t i = 0; i < n; ++i) {
@@ -48,7 +51,7 @@ struct Noisy {
 };
 
 TEST(Dataset, TensorDatasetGivesRows) {
-  const TensorDataset d = counting(5);
+  const TensorDataset<> d = counting(5);
   EXPECT_EQ(d.size(), 5);
   EXPECT_EQ(d.get(3).x.to_vector<float>(), (std::vector<float>{3, -3}));
   EXPECT_EQ(d.get(3).y.item<int64_t>(), 30);
@@ -61,12 +64,48 @@ TEST(Dataset, TensorDatasetGivesRows) {
     FAIL();
   } catch (const ShapeError& e) {
     EXPECT_STREQ(e.what(),
-                 "TensorDataset: the first axes must be equal, got shapes [3, 2] and [4]");
+                 "TensorDataset: the first axes must be equal, got shapes [3, 2] and [4] of "
+                 "tensors 0 and 1");
   }
 }
 
+TEST(Dataset, TensorDatasetTakesAnyNumberOfTensors) {
+  const Tensor a = arange(0, 6).reshape({3, 2}), b = arange(10, 13), c = arange(20, 23);
+  DataLoader alone(TensorDataset{a}, {.batch_size = 2});
+  std::vector<std::vector<int64_t>> rows;
+  for (const Tensor& x : alone) rows.push_back(x.to_vector<int64_t>());
+  EXPECT_EQ(rows, (std::vector<std::vector<int64_t>>{{0, 1, 2, 3}, {4, 5}}));
+
+  const TensorDataset three(a, b, c[all]);
+  EXPECT_EQ(three.size(), 3);
+  rows.clear();
+  // By whole batches, and sample by sample through the default collate.
+  DataLoader whole(three, {.batch_size = 2});
+  DataLoader single(transformed(three, [](const auto& s) { return s; }), {.batch_size = 2});
+  for (const auto& [x, y, z] : whole)
+    for (const Tensor& t : {x, y, z}) rows.push_back(t.to_vector<int64_t>());
+  for (const auto& [x, y, z] : single)
+    for (const Tensor& t : {x, y, z}) rows.push_back(t.to_vector<int64_t>());
+  const std::vector<std::vector<int64_t>> once{{0, 1, 2, 3}, {10, 11}, {20, 21},
+                                               {4, 5},       {12},     {22}};
+  auto twice = once;
+  twice.insert(twice.end(), once.begin(), once.end());
+  EXPECT_EQ(rows, twice);
+
+  const Subset last(three, {2});
+  Random random(0, 0);
+  EXPECT_EQ(last.get(0, random)[1].item<int64_t>(), 12);
+  const TensorDataset copy(three);
+  EXPECT_EQ(copy.size(), 3);
+  EXPECT_EQ(error_of<ShapeError>([&] { TensorDataset(a, b, arange(0, 2)); }),
+            "TensorDataset: the first axes must be equal, got shapes [3, 2] and [2] of tensors 0 "
+            "and 2");
+  EXPECT_EQ(error_of<ShapeError>([&] { TensorDataset(a, Tensor(1.f)); }),
+            "TensorDataset: tensor 1 is 0-d and has no rows");
+}
+
 TEST(Dataset, SubsetsAndSplitsPartitionTheData) {
-  const TensorDataset d = counting(10);
+  const TensorDataset<> d = counting(10);
   const Subset some(d, {7, 2});
   Random random(0, 0);
   EXPECT_EQ(some.get(1, random).y.item<int64_t>(), 20);
@@ -89,7 +128,7 @@ TEST(Dataset, SubsetsAndSplitsPartitionTheData) {
   EXPECT_THROW(random_split(d, {5, 6}), ValueError);
   EXPECT_THROW(random_split(d, {0.5, 0.4}), ValueError);
 
-  const ConcatDataset both(std::vector<TensorDataset>{counting(3), counting(4)});
+  const ConcatDataset both(std::vector<TensorDataset<>>{counting(3), counting(4)});
   EXPECT_EQ(both.size(), 7);
   EXPECT_EQ(both.get(2, random).y.item<int64_t>(), 20);
   EXPECT_EQ(both.get(3, random).y.item<int64_t>(), 0);

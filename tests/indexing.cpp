@@ -5,6 +5,8 @@
 
 #include "tandem/autograd/autograd.h"
 #include "tandem/core/factory.h"
+#include "tandem/core/print.h"
+#include "tandem/graph/compile.h"
 #include "tandem/io/npy.h"
 #include "tandem/ops/compare.h"
 #include "tandem/ops/div.h"
@@ -138,6 +140,152 @@ INSTANTIATE_TEST_SUITE_P(
          }},
     }),
     [](const auto& p) { return std::string(p.param.name); });
+
+/// The random mixes of make_indexing.py.
+class RandomMixes {
+ public:
+  RandomMixes() : rows_(values_of<int64_t>("random")), results_(values_of<int>("random_values")) {}
+  bool more() const { return at_ < rows_.size(); }
+  int64_t number() { return rows_.at(at_++); }
+  Shape shape() { return shape_of(number()); }
+  Shape shape_of(int64_t n) {
+    Shape s;
+    for (int64_t i = 0; i < n; ++i) s.push_back(number());
+    return s;
+  }
+  Tensor tensor() {
+    const Shape s = shape();
+    std::vector<int64_t> v;
+    for (int64_t i = 0; i < s.numel(); ++i) v.push_back(number());
+    return wrap(std::move(v), s);
+  }
+  Index entry() {
+    auto bound = [&] {
+      const int64_t v = number();
+      return v == 99 ? Bound(none) : Bound(v);
+    };
+    switch (number()) {
+      case 0: return number();
+      case 1: {
+        const Bound from = bound(), to = bound();
+        return range(from, to, number());
+      }
+      case 2: return none;
+      case 3: return ellipsis;
+      case 4: return tensor();
+      case 5: return tensor().to(boolean);
+      default: return number() != 0;
+    }
+  }
+  Tensor result() {
+    Shape s;
+    for (int64_t n = results_.at(next_++); n > 0; --n) s.push_back(results_.at(next_++));
+    std::vector<float> v;
+    for (int64_t i = 0; i < s.numel(); ++i) v.push_back(float(results_.at(next_++)));
+    return wrap(std::move(v), s);
+  }
+
+ private:
+  template <class T>
+  static std::vector<T> values_of(const char* name) {
+    return golden(name).to_vector<T>();
+  }
+  std::vector<int64_t> rows_;
+  std::vector<int> results_;
+  size_t at_ = 0, next_ = 0;
+};
+
+void expect_same(const Tensor& got, const Tensor& want, const std::string& what) {
+  ASSERT_EQ(got.shape(), want.shape()) << what;
+  ASSERT_EQ(got.to_vector<float>(), want.to_vector<float>()) << what;
+}
+
+/// What is read and its gradient; then what a write leaves, and the gradients of x and the value.
+Tensors read_and_write(const Tensor& x, const Tensor& value, std::span<const Index> list) {
+  const Tensor y = Indexed(x, list);
+  Tensors out{y.detach(), grad((y * weights(y.shape())).sum(), x)};
+  if (!value.defined()) return out;
+  Tensor z = x * 1;
+  Indexed(z, list) = value;
+  const Tensors g = grad((z * weights(z.shape())).sum(), {x, value});
+  out.push_back(z.detach());
+  out.push_back(g[0]);
+  out.push_back(g[1]);
+  return out;
+}
+
+TEST(Index, RandomMixesAsPyTorch) {
+  RandomMixes all;
+  size_t count = 0, integers = 0;
+  for (; all.more(); ++count) {
+    Tensor x = weights(all.shape());
+    std::vector<Index> list;
+    std::string what = "case " + std::to_string(count) + ", x of shape " + to_string(x.shape());
+    bool recorded = false, masked = false;
+    for (int64_t n = all.number(); n > 0; --n) {
+      list.push_back(all.entry());
+      const Index& i = list.back();
+      masked |= i.kind() == Index::Kind::boolean;
+      if (i.kind() != Index::Kind::tensor) continue;
+      recorded |= i.tensor().dim() == 0;
+      masked |= i.tensor().dtype() == boolean;
+      what += ", index " + to_string(i.tensor());
+    }
+    Tensor value;
+    if (const int64_t n = all.number(); n >= 0) {
+      const Shape s = all.shape_of(n);
+      value = weights(s) * -1.f;
+      value.requires_grad_();
+    }
+    x.requires_grad_();
+    const Tensors got = read_and_write(x, value, list);
+    Tensors again;
+    // Index tensors without axes are integers at once, or values of the graph. A mask says how many
+    // elements there are, which a graph cannot ask.
+    recorded &= !masked;
+    if (recorded) {
+      ++integers;
+      auto f = compile([&] {
+        const Tensors t = read_and_write(x, value, list);
+        return std::vector<Tensor>(t.begin(), t.end());
+      });
+      for (const Tensor& t : f()) again.push_back(t);
+    }
+    for (size_t i = 0; i < got.size(); ++i) {
+      const Tensor want = all.result();
+      ASSERT_NO_FATAL_FAILURE(expect_same(got[i], want, what + ", result " + std::to_string(i)));
+      if (recorded) {
+        ASSERT_NO_FATAL_FAILURE(
+            expect_same(again[i], want, what + ", recorded result " + std::to_string(i)));
+      }
+    }
+  }
+  EXPECT_GE(count, 300u);
+  EXPECT_GE(integers, 50u);
+}
+
+TEST(Index, ATensorWithoutAxesIsAnInteger) {
+  Tensor x = weights({2, 3});
+  const Tensor i = tensor<int64_t>({1}).reshape({});
+  Tensor row = x[i];
+  row[0] = 50;  // a view, as x[1]
+  x[i][1] = 60;
+  EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{1, 2, 3, 50, 60, 6}));
+  // A recorded function reads it anew in each run.
+  auto f = compile([](const Tensor& x, const Tensor& i) { return Tensor(x(all, i)); });
+  EXPECT_EQ(f(x, i).to_vector<float>(), (std::vector<float>{2, 60}));
+  EXPECT_EQ(f(x, tensor<int64_t>({0}).reshape({})).to_vector<float>(), (std::vector<float>{1, 50}));
+  EXPECT_EQ(f.captures(), 1);
+}
+
+TEST(Index, ALostWriteIsAnError) {
+  Tensor x = weights({2, 3});
+  EXPECT_EQ(error_of<IndexError>([&] { x[rows()][0] = 1; }),
+            "index: a write to a part of what an index tensor or a mask picked is lost; give all "
+            "indices at once, x(rows, 0) = 1");
+  EXPECT_THROW(x[mask()][0] += 1, IndexError);
+  EXPECT_EQ(x[rows()](all, 1).to_vector<float>(), (std::vector<float>{5, 2, 5}));
+}
 
 TEST(Index, ErrorsSayWhatIsWrong) {
   const Tensor x = zeros({2, 3});

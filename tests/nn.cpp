@@ -211,7 +211,6 @@ TEST(Layers, Recurrent) {
 }
 
 TEST(Layers, Attention) {
-  using nn::AttentionOptions;
   using nn::MultiheadAttention;
   auto self = [](MultiheadAttention& m, const std::vector<Tensor>& in) {
     return m(in[0], in[0], in[0]);
@@ -222,16 +221,15 @@ TEST(Layers, Attention) {
   check("mha_cross", MultiheadAttention(6, 2, {.bias = false, .batch_first = true}),
         [&](MultiheadAttention& m, const std::vector<Tensor>& in) {
           return m(in[0], in[1], in[2],
-                   AttentionOptions{.key_padding_mask = padding, .average_attn_weights = false});
+                   {.key_padding_mask = padding, .average_attn_weights = false});
         });
   check("mha_causal", MultiheadAttention(6, 2),
         [&](MultiheadAttention& m, const std::vector<Tensor>& in) {
-          return m(in[0], in[0], in[0],
-                   AttentionOptions{.need_weights = false, .attn_mask = later});
+          return m(in[0], in[0], in[0], {.need_weights = false, .attn_mask = later});
         });
   check("mha_causal", MultiheadAttention(6, 2),
         [&](MultiheadAttention& m, const std::vector<Tensor>& in) {
-          return m(in[0], in[0], in[0], AttentionOptions{.need_weights = false, .is_causal = true});
+          return m(in[0], in[0], in[0], {.need_weights = false, .is_causal = true});
         });
   check("mha_unbatched", MultiheadAttention(6, 2), self);
   check("encoder", nn::TransformerEncoderLayer(6, 2, {.dim_feedforward = 9, .dropout = 0}));
@@ -245,7 +243,7 @@ TEST(Layers, Attention) {
                                      .batch_first = true,
                                      .norm_first = true}),
         [&](nn::TransformerEncoderLayer& m, const std::vector<Tensor>& in) {
-          return m(in[0], nn::EncoderMasks{.src_mask = later, .src_key_padding_mask = last});
+          return m(in[0], {.src_mask = later, .src_key_padding_mask = last});
         });
 }
 

@@ -266,7 +266,7 @@ TEST(Session, AWriteOutsideOfAnEffectStaysOneForTheGraph) {
     w += 1;
     EXPECT_NE(error_of<GradientError>([&] {
                 gradients(recorded, {a});
-              }).find("a recorded function has overwritten"),
+              }).find("a recorded function has overwritten; give the op a clone() of it"),
               std::string::npos);
   }
   before.backward();

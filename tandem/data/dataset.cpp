@@ -91,13 +91,18 @@ std::vector<int64_t> permutation(int64_t n, Random& random) {
   return order;
 }
 
-}  // namespace detail
-
-TensorDataset::TensorDataset(const Tensor& x, const Tensor& y)
-    : x_(tandem::detail::as_contiguous(x.detach())), y_(tandem::detail::as_contiguous(y.detach())) {
-  require<ShapeError>(x.dim() > 0 && y.dim() > 0 && x.size(0) == y.size(0),
-                      "TensorDataset: the first axes must be equal, got shapes ", x.shape(),
-                      " and ", y.shape());
+void own_rows(std::span<Tensor> tensors) {
+  const Tensor& first = tensors[0];
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const Tensor& t = tensors[i];
+    require<ShapeError>(t.dim() > 0, "TensorDataset: tensor ", i, " is 0-d and has no rows");
+    require<ShapeError>(t.size(0) == first.size(0),
+                        "TensorDataset: the first axes must be equal, got shapes ", first.shape(),
+                        " and ", t.shape(), " of tensors 0 and ", i);
+  }
+  for (Tensor& t : tensors) t = tandem::detail::as_contiguous(t.detach());
 }
+
+}  // namespace detail
 
 }  // namespace tandem::data

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <initializer_list>
@@ -53,6 +54,9 @@ inline void check_index(const char* who, int64_t i, int64_t size) {
 }
 /// Rows `indices` of a contiguous tensor, copied into a new one [indices.size(), ...].
 TANDEM_API Tensor gather_rows(const Tensor& t, std::span<const int64_t> indices);
+/// Makes the tensors of a dataset contiguous and without history. Errors: ShapeError when the first
+/// axes differ or are missing.
+TANDEM_API void own_rows(std::span<Tensor> tensors);
 /// Row `i`, sharing memory, without history.
 TANDEM_API Tensor row(const Tensor& t, int64_t i);
 /// Tensors of equal shape and dtype as one, along a new first axis. Errors: ShapeError, DTypeError
@@ -64,20 +68,39 @@ TANDEM_API std::vector<int64_t> split_lengths(int64_t size, std::span<const doub
 TANDEM_API std::vector<int64_t> permutation(int64_t n, Random& random);
 }  // namespace detail
 
-/// Rows of two tensors with equal first axes: sample i is {x[i], y[i]}.
-class TANDEM_API TensorDataset {
+/// Rows of N tensors with equal first axes: `TensorDataset(x, y)`. Sample i is the Example
+/// {x[i], y[i]} of two tensors, the Tensor x[i] of one, and of more an array<Tensor, N>, in whose
+/// place `auto& [a, b, c]` stands as well.
+template <size_t N = 2>
+class TensorDataset {
  public:
+  using Sample = std::conditional_t<N == 1, Tensor,
+                                    std::conditional_t<N == 2, Example, std::array<Tensor, N>>>;
+
   /// Errors: ShapeError when the first axes differ or are missing.
-  TensorDataset(const Tensor& x, const Tensor& y);
-  int64_t size() const { return x_.size(0); }
-  Example get(int64_t i) const { return {detail::row(x_, i), detail::row(y_, i)}; }
-  Example get_batch(std::span<const int64_t> indices) const {
-    return {detail::gather_rows(x_, indices), detail::gather_rows(y_, indices)};
+  template <std::convertible_to<Tensor>... T>
+  requires(sizeof...(T) == N && N > 0) explicit(N == 1) TensorDataset(const T&... tensors)
+      : tensors_{Tensor(tensors)...} {
+    detail::own_rows(tensors_);
+  }
+  int64_t size() const { return tensors_[0].size(0); }
+  Sample get(int64_t i) const {
+    return make([&](const Tensor& t) { return detail::row(t, i); });
+  }
+  Sample get_batch(std::span<const int64_t> indices) const {
+    return make([&](const Tensor& t) { return detail::gather_rows(t, indices); });
   }
 
  private:
-  Tensor x_, y_;
+  template <class F>
+  Sample make(const F& f) const {
+    return std::apply([&](const auto&... t) { return Sample{f(t)...}; }, tensors_);
+  }
+
+  std::array<Tensor, N> tensors_;
 };
+template <std::convertible_to<Tensor>... T>
+TensorDataset(const T&...) -> TensorDataset<sizeof...(T)>;
 
 /// Some samples of a dataset, in the order given.
 template <Dataset D>

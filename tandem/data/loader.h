@@ -50,8 +50,20 @@ class TANDEM_API LoaderError : public Error {
   std::exception_ptr cause_;
 };
 
-/// The default collate: tensors are stacked, structs with a field list (such as Example) and pairs
-/// member by member, numbers become a 1-d tensor.
+namespace detail {
+/// pair, tuple or array of nothing but tensors.
+template <class T>
+inline constexpr bool tensor_tuple = false;
+template <std::same_as<Tensor>... T>
+inline constexpr bool tensor_tuple<std::tuple<T...>> = true;
+template <>
+inline constexpr bool tensor_tuple<std::pair<Tensor, Tensor>> = true;
+template <size_t N>
+inline constexpr bool tensor_tuple<std::array<Tensor, N>> = true;
+}  // namespace detail
+
+/// The default collate: tensors are stacked, structs with a field list (such as Example) and pairs,
+/// tuples and arrays of tensors member by member, numbers become a 1-d tensor.
 template <class T>
 auto collate(std::vector<T>& samples) {
   if constexpr (std::is_same_v<T, Tensor>) {
@@ -71,15 +83,18 @@ auto collate(std::vector<T>& samples) {
     apply_fields([&](const auto&... f) { (one(f), ...); }, T::fields);
     return batch;
   } else {
-    static_assert(std::is_same_v<T, std::pair<Tensor, Tensor>>,
+    static_assert(detail::tensor_tuple<T>,
                   "samples of this type need a collate function: DataLoader(dataset, options, f) "
                   "with f(std::vector<Sample>&) giving the batch");
-    std::vector<Tensor> first, second;
-    for (const T& s : samples) {
-      first.push_back(s.first);
-      second.push_back(s.second);
+    return [&]<size_t... I>(std::index_sequence<I...>) {
+      const auto column = [&](auto which) {
+        std::vector<Tensor> out;
+        for (const T& s : samples) out.push_back(std::get<which()>(s));
+        return detail::stack_samples(out);
+      };
+      return T{column(std::integral_constant<size_t, I>{})...};
     }
-    return std::pair(detail::stack_samples(first), detail::stack_samples(second));
+    (std::make_index_sequence<std::tuple_size_v<T>>{});
   }
 }
 

@@ -12,11 +12,7 @@
 
 namespace tandem::graph {
 
-namespace {
-/// What a recorded write adds to a version: more than the real writes until it is taken back, so
-/// that no version comes twice.
-constexpr uint32_t recorded_write = 1u << 24;
-}  // namespace
+using tandem::detail::recorded_write;
 
 std::shared_ptr<void> copy_record(const OpInfo& info, const void* op) {
   void* memory = ::operator new(std::max<size_t>(info.size, 1));

@@ -129,10 +129,10 @@ TransformerEncoderLayer::TransformerEncoderLayer(int64_t d_model, int64_t nhead,
 
 Tensor TransformerEncoderLayer::attend(const Tensor& x, const EncoderMasks& masks) const {
   return dropout1(self_attn(x, x, x,
-                            AttentionOptions{.key_padding_mask = masks.src_key_padding_mask,
-                                             .need_weights = false,
-                                             .attn_mask = masks.src_mask,
-                                             .is_causal = masks.is_causal})
+                            {.key_padding_mask = masks.src_key_padding_mask,
+                             .need_weights = false,
+                             .attn_mask = masks.src_mask,
+                             .is_causal = masks.is_causal})
                       .output);
 }
 

@@ -45,6 +45,11 @@ struct TANDEM_API MultiheadAttention : Module<MultiheadAttention> {
              field("out_proj", &MultiheadAttention::out_proj)};
   AttentionResult forward(const Tensor& query, const Tensor& key, const Tensor& value,
                           const AttentionOptions& options = {}) const;
+  /// As every module's call; the options may be braces: `mha(q, k, v, {.is_causal = true})`.
+  AttentionResult operator()(const Tensor& query, const Tensor& key, const Tensor& value,
+                             const AttentionOptions& options = {}) const {
+    return Module::operator()(query, key, value, options);
+  }
 };
 
 struct TransformerEncoderLayerOptions {
@@ -84,6 +89,9 @@ struct TANDEM_API TransformerEncoderLayer : Module<TransformerEncoderLayer> {
                                         field("dropout1", &TransformerEncoderLayer::dropout1),
                                         field("dropout2", &TransformerEncoderLayer::dropout2)};
   Tensor forward(const Tensor& x, const EncoderMasks& masks = {}) const;
+  Tensor operator()(const Tensor& x, const EncoderMasks& masks = {}) const {
+    return Module::operator()(x, masks);
+  }
 
  private:
   Tensor attend(const Tensor& x, const EncoderMasks& masks) const;

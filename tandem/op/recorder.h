@@ -29,6 +29,10 @@ class Recorder {
 };
 
 namespace detail {
+/// What a recorded write adds to a version: more than the real writes until it is taken back, so
+/// that no version comes twice.
+inline constexpr uint32_t recorded_write = 1u << 24;
+
 /// A symbolic tensor of this spec, not yet a value of any graph.
 TANDEM_API Tensor new_symbolic(const Spec& spec);
 TANDEM_API void bind_symbolic(const Tensor& t, std::shared_ptr<Recorder> recorder, int64_t value);

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "tandem/core/allocator.h"
+#include "tandem/op/recorder.h"
 
 namespace tandem {
 namespace detail {
@@ -161,10 +162,14 @@ void check_saved(std::string_view op, const SavedTensor& saved, std::string_view
   if (!saved.overwritten()) return;
   const Tensor& t = saved.tensor();
   const char* writer = t.impl()->storage->writer;
+  // The version counts no writes while a function is being recorded.
+  const bool recorded = t.version() - saved.version >= detail::recorded_write;
+  const std::string how = recorded ? "; give the op a clone() of it, or write after the gradient"
+                                   : cat(" (version ", int64_t(t.version()), ", saved at ",
+                                         int64_t(saved.version), ")");
   throw GradientError(cat("backward(): ", op, " needs its ", what, " ", i, " of shape ", t.shape(),
-                          ", which ", writer ? writer : "an in-place write",
-                          " has overwritten (version ", int64_t(t.version()), ", saved at ",
-                          int64_t(saved.version), ")"));
+                          ", which ", writer ? writer : "an in-place write", " has overwritten",
+                          how));
 }
 
 // Of `TensorImpl::saved`.

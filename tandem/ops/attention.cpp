@@ -11,6 +11,7 @@
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/any.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/compare.h"
 #include "tandem/ops/dropout.h"
@@ -356,10 +357,11 @@ Tensor scores_in_ops(const O& op, const Tensor& q, const Tensor& k, const Tensor
   return s;
 }
 
-/// Softmax whose rows without a visible key are zero.
+/// Softmax whose rows without a visible key are zero, and so are their gradients.
 Tensor weights_in_ops(const Tensor& scores) {
-  const Tensor p = softmax(scores, -1);
-  return where(eq(scores, Tensor(-infinity)), Tensor(0), p);
+  const Tensor hidden = eq(scores, Tensor(-infinity));
+  const Tensor p = softmax(where(all(hidden, {-1}, true), Tensor(0), scores), -1);
+  return where(hidden, Tensor(0), p);
 }
 
 }  // namespace
@@ -398,14 +400,13 @@ Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const 
   Tensors dx(4);
   for (int i = 0; i < 3; ++i) dx[size_t(i)] = sum_to(d[size_t(i)], s.shape(i));
   if (!s.needs(3)) return dx;
-  dx[3] = detail::vjp_through({s.in(3)}, {dy[0], dy[1]}, [&](const Tensors& v) {
-    const DType t = compute_type(dy[0].dtype());  // as in the kernel
-    const Tensor scores = scores_in_ops(*this, cast(s.in(0), t), cast(s.in(1), t), cast(v[0], t));
-    const Tensor p = weights_in_ops(scores);
-    // The logarithm of the sum is score - log_softmax, in any column.
-    const Tensor lse = sum(p * (scores - log_softmax(scores, -1)), {-1});
-    return Tensors{cast(matmul(p, cast(s.in(2), t)), dy[0].dtype()), cast(lse, dy[1].dtype())};
-  })[0];
+  // The gradient of the scores, P (dP - delta), in the type of the kernel.
+  const DType t = compute_type(dy[0].dtype());
+  const Tensor p =
+      weights_in_ops(scores_in_ops(*this, cast(s.in(0), t), cast(s.in(1), t), cast(s.in(3), t)));
+  const Tensor dp = matmul(cast(dy[0], t), transpose(cast(s.in(2), t), -1, -2));
+  const Tensor delta = sum(p * dp, {-1}, true) - unsqueeze(cast(dy[1], t), -1);
+  dx[3] = cast(sum_to(p * (dp - delta), s.shape(3)), s.spec(3).dtype);
   return dx;
 }
 
@@ -423,6 +424,8 @@ Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
                {{2, 5, 4}},
                {{2, 5, 4}},
                sample::listed({2, 1, 5}, {1, 0, 1, 1, 0, 0, 1}, boolean)}},
+             {{},
+              {{{3, 4}}, {{4, 4}}, {{4, 4}}, sample::listed({3, 4}, {0.5, -HUGE_VAL, -1, 0, 2})}},
              {{}, {{{2, 1, 3, 4}}, {{2, 5, 4}}, {{5, 4}}, none}},
              {{}, {sample::strided({2, 3, 4}), sample::strided({2, 5, 4}), {{2, 5, 3}}, none}},
              {{}, {{{1, 70, 8}}, {{1, 300, 8}}, {{1, 300, 8}}, none}, false},

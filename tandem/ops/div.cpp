@@ -65,8 +65,8 @@ struct FloorDiv {
 };
 
 template <class O>
-void check_divisor(const O& op, const Tensor& y, DType result) {
-  if (is_floating(result)) return;
+void check_divisor(const O& op, const Tensor& y, const Tensor& result) {
+  if (is_floating(result.dtype()) || result.numel() == 0) return;
   const Tensor flat = detail::as_contiguous(y, i64);
   bool zero = false;
   for (int64_t v : std::span(flat.data<int64_t>(), size_t(flat.numel()))) zero |= v == 0;
@@ -86,7 +86,7 @@ Spec Div::infer(Specs in) const {
 
 void Div::cpu(Inputs in, Outputs out) const {
   if (rounding_mode == "none") return detail::point_run(TrueDiv{}, in, out[0]);
-  check_divisor(*this, in[1], out[0].dtype());
+  check_divisor(*this, in[1], out[0]);
   if (rounding_mode == "floor") return detail::point_run(FloorDiv{}, in, out[0]);
   if (const DType d = out[0].dtype(); d != f16 && d != bf16)
     return detail::point_run(TruncDiv{}, in, out[0]);
@@ -120,6 +120,7 @@ Samples<Div> Div::samples() {
              {{.rounding_mode = "floor"},
               {sample::listed({5}, {7, -7, 7, -7, -8}, i32),
                sample::listed({5}, {2, 2, -2, -1, 3}, i64)}},
+             {{.rounding_mode = "floor"}, {{{0, 2}, i32}, sample::listed({2}, {0, 3}, i32)}},
              {{.rounding_mode = "trunc"}, {sample::scaled({3, 5}, 3), far}},
              {{.rounding_mode = "trunc"},
               {sample::listed({5}, {7, -7, 7, -7, -8}, i32),
@@ -144,7 +145,7 @@ Spec Remainder::infer(Specs in) const {
 }
 
 void Remainder::cpu(Inputs in, Outputs out) const {
-  check_divisor(*this, in[1], out[0].dtype());
+  check_divisor(*this, in[1], out[0]);
   detail::point_run(*this, in, out[0]);
 }
 
@@ -158,6 +159,7 @@ Samples<Remainder> Remainder::samples() {
               {sample::scaled({3, 5}, 5), sample::filled({3, 5}, InputSpec::positive, f64, 1, 1)}},
              {{}, {{{}}, sample::positive({4})}},
              {{}, {{{0, 3}}, {{3}}}},
+             {{}, {{{0}, i64}, sample::listed({}, {0}, i64)}},
              {{},
               {sample::listed({8}, {7, -7, 7, -7, 0, 1, HUGE_VAL, 3}),
                sample::listed({8}, {2, 2, -2, -2, 3, 0, 2, HUGE_VAL})},

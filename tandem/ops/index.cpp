@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tandem/core/factory.h"
+#include "tandem/core/modes.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/div.h"
@@ -23,6 +24,18 @@ int axes_of(const Index& i) {
     case Index::Kind::tensor: return i.tensor().dtype() == boolean ? i.tensor().dim() : 1;
     default: return 0;
   }
+}
+
+/// An index tensor without axes stands for an integer.
+bool is_integer(const Tensor& t) { return t.dim() == 0 && (t.dtype() == i64 || t.dtype() == i32); }
+
+/// The axes `from` .. `from + n` moved to `to`.
+Tensor with_axes_moved(const Tensor& t, int n, int from, int to) {
+  Shape order;
+  for (int i = 0; i < t.dim(); ++i)
+    if (i < from || i >= from + n) order.push_back(i);
+  for (int i = 0; i < n; ++i) order.insert(to + i, from + i);
+  return permute(t, order);
 }
 
 /// An assigned value may have extra axes of length one in front.
@@ -70,6 +83,9 @@ Indexed::Indexed(const Tensor& x, std::span<const Index> list) : view_(x) {
         if (t.dtype() == boolean && t.dim() == 0) {
           view_ = unsqueeze(view_, axis++);
           pick(tandem::reshape(t, {1}), entry);
+        } else if (is_integer(t) && !(detail::modes & Modes::capture) && !t.is_symbolic() &&
+                   !view_.is_symbolic()) {
+          view_ = select(view_, axis, t.item<int64_t>());
         } else {
           const int covers = axes_of(i);
           pick(t, entry);
@@ -82,8 +98,43 @@ Indexed::Indexed(const Tensor& x, std::span<const Index> list) : view_(x) {
   }
 }
 
+/// Integers are taken first, as in PyTorch: index tensors that only they keep apart are neighbours,
+/// whose axes stay where they were. index() has them in front: how many, and where they belong.
+std::pair<int, int> Indexed::moved() const {
+  int whole = 0, first = -1, last = -1, first_picked = -1, last_picked = -1, axes = 0;
+  for (const Tensor& t : places_) {
+    if (!t.defined()) {
+      ++whole;
+      continue;
+    }
+    if (first < 0) first = whole;
+    last = whole;
+    if (is_integer(t)) continue;
+    if (first_picked < 0) first_picked = whole;
+    last_picked = whole;
+    axes = std::max(axes, t.dtype() == boolean ? 1 : t.dim());
+  }
+  const bool differs = first_picked > 0 && first_picked == last_picked && first != last;
+  return differs ? std::pair(axes, first_picked) : std::pair(0, 0);
+}
+
 Tensor Indexed::tensor() const {
-  return picked_ ? index(view_, Inputs(places_.data(), places_.size())) : view_;
+  if (!picked_) return view_;
+  const Tensor y = index(view_, Inputs(places_.data(), places_.size()));
+  const auto [axes, to] = moved();
+  return axes ? with_axes_moved(y, axes, 0, to) : y;
+}
+
+Indexed Indexed::part(std::span<const Index> list) const {
+  Indexed p(tensor(), list);
+  p.of_copy_ = picked_ || of_copy_;
+  return p;
+}
+
+void Indexed::check_written() const {
+  require<IndexError>(!of_copy_,
+                      "index: a write to a part of what an index tensor or a mask picked "
+                      "is lost; give all indices at once, x(rows, 0) = 1");
 }
 
 /// One mask and one value: no need to look where the mask holds.
@@ -109,6 +160,7 @@ bool Indexed::fill_masked(const Tensor& value) {
 }
 
 Indexed& Indexed::operator=(const Tensor& value) {
+  check_written();
   if (!picked_) {
     view_.copy_(without_leading_ones(value, view_.dim()));
     return *this;
@@ -121,28 +173,36 @@ Indexed& Indexed::operator=(const Tensor& value) {
     dim -= t.dtype() == boolean ? t.dim() : 1;
     most = std::max(most, t.dtype() == boolean ? 1 : t.dim());
   }
-  const Tensor v = without_leading_ones(cast(value, view_.dtype()), dim + most);
+  Tensor v = without_leading_ones(cast(value, view_.dtype()), dim + most);
+  if (const auto [axes, from] = moved(); axes && v.dim() > 0) {
+    while (v.dim() < dim + most) v = unsqueeze(v, 0);
+    v = with_axes_moved(v, axes, from, 0);
+  }
   index_put_(view_, Inputs(places_.data(), places_.size()), v);
   return *this;
 }
 
 Indexed& Indexed::operator+=(const Tensor& value) {
   if (picked_) return *this = tensor() + value;
+  check_written();
   view_ += value;
   return *this;
 }
 Indexed& Indexed::operator-=(const Tensor& value) {
   if (picked_) return *this = tensor() - value;
+  check_written();
   view_ -= value;
   return *this;
 }
 Indexed& Indexed::operator*=(const Tensor& value) {
   if (picked_) return *this = tensor() * value;
+  check_written();
   view_ *= value;
   return *this;
 }
 Indexed& Indexed::operator/=(const Tensor& value) {
   if (picked_) return *this = tensor() / value;
+  check_written();
   view_ /= value;
   return *this;
 }

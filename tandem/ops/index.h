@@ -1,4 +1,6 @@
 #pragma once
+#include <utility>
+
 #include "tandem/core/print.h"
 #include "tandem/core/tensor.h"
 #include "tandem/ops/any.h"
@@ -7,7 +9,9 @@ namespace tandem {
 
 // Python's indexing: `x[2]`, `x(all, range(0, 4, 2)) += 1`, `x(ellipsis, none)`, `x[mask] = 0`,
 // `x(0, rows) = y`. Integers, ranges, `all`, `none` and `ellipsis` make views; index tensors (i64)
-// and masks (bool) pick elements. Both mix as in PyTorch. Negative numbers count from the end.
+// and masks (bool) pick elements. Both mix as in PyTorch. An index tensor without axes is an
+// integer; in a recorded function, where it has no value, reading by it makes a copy. Negative
+// numbers count from the end.
 
 namespace detail {
 struct NewAxis {};
@@ -78,7 +82,8 @@ class TANDEM_API Indexed {
   Tensor tensor() const;
   operator Tensor() const { return tensor(); }
 
-  /// `value` is cast to the tensor's dtype and broadcast to the part.
+  /// `value` is cast to the tensor's dtype and broadcast to the part. IndexError for a part of what
+  /// an index tensor or a mask picked, x[rows][0] = 1: that is a copy, and the write would be lost.
   Indexed& operator=(const Tensor& value);
   Indexed& operator=(const Indexed& value) { return *this = value.tensor(); }
   // As in Python, a place that an index tensor names twice is changed once.
@@ -88,11 +93,11 @@ class TANDEM_API Indexed {
   Indexed& operator/=(const Tensor& value);
 
   // The part as a tensor, for what is asked most.
-  Indexed operator[](const Index& index) const { return Indexed(tensor(), {&index, 1}); }
+  Indexed operator[](const Index& index) const { return part({&index, 1}); }
   template <class... I>
   Indexed operator()(const I&... index) const {
     const Index list[] = {Index(index)...};
-    return Indexed(tensor(), list);
+    return part(list);
   }
   template <class T>
   T item(CallSite where = CallSite::current()) const {
@@ -117,10 +122,14 @@ class TANDEM_API Indexed {
 
  private:
   bool fill_masked(const Tensor& value);
+  std::pair<int, int> moved() const;
+  Indexed part(std::span<const Index> list) const;
+  void check_written() const;
 
   Tensor view_;     ///< after integers, ranges and new axes
   Tensors places_;  ///< index tensors and masks by axis of view_; undefined: the whole axis
   bool picked_ = false;
+  bool of_copy_ = false;  ///< view_ is of elements that were picked: no write reaches the tensor
 };
 
 template <class... I>

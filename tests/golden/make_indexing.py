@@ -1,7 +1,9 @@
 """Writes tests/golden/indexing.npz: what PyTorch reads and writes by index, with gradients. The
-cases of tests/indexing.cpp by name. usage: make_indexing.py"""
+cases of tests/indexing.cpp by name, then random ones. usage: make_indexing.py [COUNT [FILE]]"""
 
 import pathlib
+import random
+import sys
 
 import numpy as np
 import torch
@@ -69,4 +71,105 @@ for name, write in list(globals().items()):
     out["write_" + name[2:]] = z.detach().numpy()
     out["write_dx_" + name[2:]] = v.grad.numpy()
     out["write_dy_" + name[2:]] = (torch.zeros(4) if y.grad is None else y.grad).numpy()
-np.savez_compressed(pathlib.Path(__file__).with_name("indexing.npz"), **out)
+
+# Random mixes. Each is a row of numbers: the shape of x, the index entries (codes below), the shape
+# of the written value; and in "random_values": what is read, its gradient, and x after the write,
+# with the gradients of x and the value, every tensor behind its number of axes and its shape.
+INTEGER, RANGE, NEW_AXIS, ELLIPSIS, TENSOR, MASK, TRUTH = range(7)
+OPEN = 99
+
+
+def random_entries(rng, shape):
+    entries, codes, axis = [], [], 0
+    common = rng.choice([(), (2,), (3,), (2, 3), (2, 1)])
+    ellipsis_at = rng.randrange(8)
+    while axis < len(shape) and rng.random() < 0.9:
+        n, kind = shape[axis], rng.choice([INTEGER, RANGE, TENSOR, TENSOR, TENSOR, TENSOR, MASK,
+                                           TRUTH, NEW_AXIS, RANGE])
+        if len(entries) == ellipsis_at:
+            entries.append(Ellipsis)
+            codes.append([ELLIPSIS])
+            axis += rng.randrange(len(shape) - axis)
+            ellipsis_at = -1
+            continue
+        if kind == INTEGER:
+            i = rng.randrange(-n, n)
+            entries.append(i)
+            codes.append([INTEGER, i])
+        elif kind == RANGE:
+            a, b = rng.choice([None, 0, 1, -2]), rng.choice([None, n, -1, n - 1])
+            step = rng.choice([1, 1, 2])
+            entries.append(slice(a, b, step))
+            codes.append([RANGE, OPEN if a is None else a, OPEN if b is None else b, step])
+        elif kind == NEW_AXIS:
+            entries.append(None)
+            codes.append([NEW_AXIS])
+            continue
+        elif kind == TRUTH:
+            if rng.random() < 0.7:
+                continue
+            entries.append(rng.random() < 0.8)
+            codes.append([TRUTH, int(entries[-1])])
+            continue
+        elif kind == MASK:
+            dims = rng.choice([1, 1, 2])
+            if axis + dims > len(shape):
+                continue
+            size = shape[axis:axis + dims]
+            mask = torch.tensor([rng.random() < 0.5 for _ in range(int(np.prod(size)))])
+            entries.append(mask.reshape(size))
+            codes.append([MASK, dims, *size, *mask.long().tolist()])
+            axis += dims - 1
+        else:
+            size = rng.choice([(), (), common, common[-1:], tuple(1 for _ in common)])
+            t = torch.tensor([rng.randrange(-n, n) for _ in range(int(np.prod(size)))],
+                             dtype=torch.int64).reshape(size)
+            entries.append(t)
+            codes.append([TENSOR, len(size), *size, *t.flatten().tolist()])
+        axis += 1
+    return tuple(entries), codes
+
+
+def random_case(rng):
+    shape = [rng.randrange(2, 5) for _ in range(rng.randrange(1, 6))]
+    entries, codes = random_entries(rng, shape)
+    if len(shape) + sum(c[0] in (NEW_AXIS, TRUTH) for c in codes) > 8:
+        return None
+    x = torch.arange(1.0, np.prod(shape) + 1).reshape(shape).requires_grad_()
+    try:
+        read = x[entries]
+    except (IndexError, RuntimeError):
+        return None
+    if not entries or read.numel() > 300 or read.dim() > 8:
+        return None
+    (read * torch.arange(1.0, read.numel() + 1).reshape(read.shape)).sum().backward()
+    results = [read.detach(), x.grad]
+    cut = list(read.shape)[rng.randrange(read.dim() + 1):]
+    size = [1 if rng.random() < 0.3 else d for d in cut]
+    value = (-torch.arange(1.0, np.prod(size) + 1)).reshape(size).requires_grad_()
+    # Which of two values stays is nobody's promise.
+    unique = read.detach().unique().numel() == read.numel()
+    if unique:
+        x.grad = None
+        z = x * 1
+        z[entries] = value
+        (z * torch.arange(1.0, z.numel() + 1).reshape(z.shape)).sum().backward()
+        results += [z.detach(), x.grad, value.grad]
+    flat = [v for t in results for v in [t.dim(), *t.shape, *t.flatten().tolist()]]
+    row = [len(shape), *shape, len(codes), *[c for code in codes for c in code],
+           len(size) if unique else -1, *(size if unique else [])]
+    return row, flat
+
+
+rng = random.Random(11)
+count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+rows, values, made = [], [], 0
+while made < count:
+    case = random_case(rng)
+    if case:
+        rows += case[0]
+        values += case[1]
+        made += 1
+out["random"], out["random_values"] = np.array(rows, np.int64), np.array(values, np.int32)
+name = sys.argv[2] if len(sys.argv) > 2 else pathlib.Path(__file__).with_name("indexing.npz")
+np.savez_compressed(name, **out)
