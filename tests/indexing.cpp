@@ -272,7 +272,7 @@ TEST(Index, ATensorWithoutAxesIsAnInteger) {
   x[i][1] = 60;
   EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{1, 2, 3, 50, 60, 6}));
   // A recorded function reads it anew in each run.
-  auto f = compile([](const Tensor& x, const Tensor& i) { return Tensor(x(all, i)); });
+  auto f = compile([](const Tensor& t, const Tensor& at) { return Tensor(t(all, at)); });
   EXPECT_EQ(f(x, i).to_vector<float>(), (std::vector<float>{2, 60}));
   EXPECT_EQ(f(x, tensor<int64_t>({0}).reshape({})).to_vector<float>(), (std::vector<float>{1, 50}));
   EXPECT_EQ(f.captures(), 1);
