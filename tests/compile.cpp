@@ -300,6 +300,83 @@ TEST(Compile, GradientsAccumulateAsInEagerCode) {
   EXPECT_EQ(run(true), run(false));
 }
 
+// The gradient that a call finds, not the tensor that it was when the function was recorded.
+TEST(Compile, GradientsOfAnotherPassAreReadAnew) {
+  auto run = [](bool compiled) {
+    manual_seed(3);
+    nn::Linear net(3, 2);
+    optim::SGD opt(net.parameters(), {.lr = 0.1, .momentum = 0.9});
+    auto add = [&](const Tensor& x) { square(net(x)).sum().backward(); };
+    auto update = [&] {
+      optim::clip_grad_norm_(net.parameters(), 1.0);
+      opt.step();
+      return net.weight.grad() * 2;
+    };
+    auto fast_add = compile(add);
+    auto fast_update = compile(update);
+    std::vector<double> seen;
+    for (int i = 0; i < 8; ++i) {
+      opt.zero_grad();
+      for (int k = 0; k < 3; ++k) {
+        const Tensor x = randn({4, 3});
+        if (compiled && i % 3) fast_add(x);
+        else add(x);
+      }
+      for (double v : (compiled ? fast_update() : update()).to_vector<double>()) seen.push_back(v);
+      for (double v : net.weight.to_vector<double>()) seen.push_back(v);
+    }
+    if (compiled) {
+      EXPECT_EQ(fast_add.captures(), 2);  // without a gradient before, and with one
+      EXPECT_EQ(fast_update.captures(), 1);
+    }
+    return seen;
+  };
+  const auto fast = run(true), plain = run(false);
+  for (size_t i = 0; i < plain.size(); ++i) EXPECT_NEAR(fast[i], plain[i], 1e-5) << i;
+}
+
+TEST(Compile, AGradientThatComesOrGoesIsARecapture) {
+  nn::Linear net(3, 2);
+  optim::SGD opt(net.parameters(), {.lr = 0.1});
+  auto update = compile([&] { opt.step(); });
+  const Values before = net.weight.to_vector<double>();
+  update();
+  EXPECT_EQ(net.weight.to_vector<double>(), before);
+  net(ones({1, 3})).sum().backward();
+  update();
+  EXPECT_NEAR(net.weight.to_vector<double>()[0], before[0] - 0.1, 1e-6);
+  ASSERT_EQ(update.captures(), 2);
+  EXPECT_NE(update.reasons()[1].find("was undefined, and is not now"), std::string::npos);
+}
+
+TEST(Compile, TheStateOfAnOptimizerIsLoadedWhereItIs) {
+  auto run = [](bool compiled) {
+    manual_seed(4);
+    nn::Linear net(3, 2);
+    optim::Adam opt(net.parameters(), {.lr = 0.1});
+    auto step = [&](const Tensor& x) {
+      Tensor loss = square(net(x)).mean();
+      opt.zero_grad();
+      loss.backward();
+      opt.step();
+      return loss;
+    };
+    auto fast = compile(step, {.deterministic = true});
+    const NamedTensors fresh = opt.state_dict();
+    NamedTensors early;
+    Values seen;
+    for (int i = 0; i < 9; ++i) {
+      if (i == 2) early = opt.state_dict();
+      if (i == 5) opt.load_state_dict(early);
+      if (i == 7) opt.load_state_dict(fresh);
+      const Tensor x = randn({4, 3});
+      seen.push_back((compiled ? fast(x) : step(x)).item<double>());
+    }
+    return seen;
+  };
+  EXPECT_EQ(run(true), run(false));
+}
+
 TEST(Compile, NestedFunctionsAreInlined) {
   auto inner = compile([](const Tensor& x) { return x * 2; });
   auto outer = compile([&](const Tensor& x) { return inner(x) + 1; });

@@ -283,6 +283,46 @@ TEST(CompiledInPlace, ALeafArgumentIsNotWrittenWithAGradient) {
   EXPECT_EQ(leaf.to_vector<double>(), x34.to_vector<double>());
 }
 
+// A graph reads its arguments when the call begins; plain code would see the write.
+TEST(CompiledInPlace, WhatIsWrittenMustNotBeAnotherArgument) {
+  auto two = compile([](Tensor a, const Tensor& b) {
+    const NoGrad no_grad;
+    a += 1;
+    return b * 2;
+  });
+  const Tensor x = zeros({4});
+  EXPECT_EQ(two(x, zeros({4}))[0].item<float>(), 0);
+  EXPECT_EQ(two(slice(x, 0, 0, 2), slice(x, 0, 2, 4)).to_vector<float>(),
+            (std::vector<float>{2, 2}));
+  Tensor state = zeros({4});
+  auto outside = compile([&](const Tensor& b) {
+    const NoGrad no_grad;
+    state += 1;
+    return b * 2;
+  });
+  outside(x);
+  for (const auto& [call, what] :
+       {std::pair{+[](decltype(two)& f, const Tensor& t) { f(t, t); },
+                  "argument 1 shares memory with argument 0"},
+        std::pair{+[](decltype(two)& f, const Tensor& t) { f(t, slice(t, 0, 1, 4)); },
+                  "argument 1 shares memory with argument 0"}}) {
+    try {
+      call(two, x);
+      ADD_FAILURE() << what;
+    } catch (const ValueError& e) {
+      EXPECT_NE(std::string(e.what()).find(what), std::string::npos) << e.what();
+    }
+  }
+  try {
+    outside(state);
+    ADD_FAILURE();
+  } catch (const ValueError& e) {
+    EXPECT_NE(std::string(e.what()).find("argument 0 shares memory with a tensor from outside"),
+              std::string::npos)
+        << e.what();
+  }
+}
+
 TEST(CompiledInPlace, Errors) {
   // What a gradient reads was overwritten, through a view.
   auto stale = compile([](const Tensor& x) {

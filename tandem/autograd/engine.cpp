@@ -382,7 +382,12 @@ Tensor& Tensor::requires_grad_(bool on) {
   return *this;
 }
 
-Tensor Tensor::grad() const { return checked().extras ? impl_->extras->grad : Tensor(); }
+Tensor Tensor::grad() const {
+  checked();
+  if (detail::modes & Modes::capture) [[unlikely]]
+    detail::capturing->gradient_is_read(*this);
+  return impl_->extras ? impl_->extras->grad : Tensor();
+}
 
 void Tensor::set_grad(Tensor grad) const {
   require<ShapeError>(!grad.defined() || grad.shape() == shape(), "set_grad(): shape ",

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "tandem/core/captured.h"
+#include "tandem/core/set_data.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/backward.h"
 #include "tandem/graph/ir.h"
@@ -25,6 +26,32 @@ using graph::Graph;
 using graph::Plan;
 using graph::ValueKind;
 
+/// A gradient that the graph reads, by its leaf: each call may find another tensor there. The
+/// graph's own handle looks at it; undefined where there was none.
+struct GradientState {
+  Tensor leaf, handle;
+
+  const Tensor& now() const { return extras(*leaf.impl()).grad; }
+  void look() const {
+    if (!handle.defined()) return;
+    TensorImpl& to = *handle.impl();
+    const TensorImpl& from = *now().impl();
+    if (to.storage != from.storage || to.data != from.data) set_data(handle, now());
+  }
+};
+
+/// Whether an element of one may be an element of the other.
+bool share_memory(const Tensor& a, const Tensor& b) {
+  const TensorImpl &x = *a.impl(), &y = *b.impl();
+  if (x.storage != y.storage || !x.numel || !y.numel) return false;
+  auto end = [](const TensorImpl& t) {
+    int64_t last = 0;
+    for (int i = 0; i < t.spec.shape.size(); ++i) last += (t.spec.shape[i] - 1) * t.strides[i];
+    return t.data + (last + 1) * itemsize(t.spec.dtype);
+  };
+  return x.data < end(y) && y.data < end(x);
+}
+
 /// The graph of a capture for arguments of certain shapes, ready to run.
 struct Instance {
   std::vector<Shape> shapes;
@@ -34,6 +61,7 @@ struct Instance {
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
   std::vector<size_t> written;           ///< arguments whose new values follow these
   std::vector<bool> with_gradient;       ///< those of them that ops with a gradient wrote to
+  std::vector<GradientState> gradients;
   std::shared_ptr<BackwardInstance> backward;
   /// What a call of one thread needs.
   struct Ready {
@@ -76,6 +104,7 @@ struct Capture {
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
   std::vector<size_t> written;           ///< arguments whose new values follow these
   std::vector<bool> with_gradient;       ///< those of them that ops with a gradient wrote to
+  std::vector<GradientState> gradients;
   std::string reason;
   std::vector<std::shared_ptr<Instance>> instances;
 };
@@ -97,6 +126,7 @@ struct CompiledFunction::Impl {
   mutable std::mutex mutex;
   std::vector<std::shared_ptr<Capture>> captures;  ///< what mismatch() reads of one never changes
   std::array<std::atomic<Hot*>, hot_places> hot{};
+  std::vector<GradientState> gradients;  ///< one handle a leaf for all captures
   uint64_t calls = 0;
   std::atomic<bool> profile{false};
 
@@ -120,6 +150,7 @@ struct CompiledFunction::Impl {
     return -1;
   }
 
+  void check_memory(const Instance& i, const Leaves& in) const;
   std::string place() const { return cat(where.file, ":", where.line); }
 
   /// Whether `shape` is `pattern` with lengths for its unknown axes.
@@ -161,10 +192,16 @@ struct CompiledFunction::Impl {
     for (const auto& [flag, value] : c.graph->flags())
       if (*flag != value)
         return no("a module is in ", value ? "evaluation" : "training", " mode now");
-    for (const graph::GradientWrite& w : c.graph->gradients())
-      if (w.accumulates && !w.leaf.grad().is_same(w.before))
-        return no("the gradient that a backward pass adds to ",
-                  w.before.defined() ? "is another one now" : "was undefined, and is not now");
+    for (const GradientState& g : c.gradients) {
+      const Tensor &now = g.now(), &was = g.handle;
+      if (now.defined() != was.defined())
+        return no("a gradient that the function reads ",
+                  was.defined() ? "is undefined now" : "was undefined, and is not now");
+      if (was.defined() && !(now.impl()->spec == was.impl()->spec &&
+                             now.impl()->strides == was.impl()->strides))
+        return no("a gradient that the function reads was ", to_string(was.spec()), ", and is ",
+                  to_string(now.spec()), " now");
+    }
     for (size_t i = 0; i < c.states.size(); ++i) {
       const TensorImpl& now = *c.states[i].first.impl();
       const Spec& was = c.states[i].second;
@@ -175,6 +212,23 @@ struct CompiledFunction::Impl {
                   c.states_need_grad[i] ? "no gradient now" : "a gradient now");
     }
     return {};
+  }
+
+  /// Makes the state that is the gradient `was` of `leaf` whatever gradient it has at a call; the
+  /// handle for it.
+  Tensor follow(Capture& c, const Tensor& leaf, const Tensor& was) {
+    GradientState g{leaf, {}};
+    if (was.defined()) {
+      for (const GradientState& k : gradients)
+        if (k.leaf.is_same(leaf) && k.handle.spec() == was.spec() &&
+            k.handle.strides() == was.strides())
+          g = k;
+      if (!g.handle.defined()) gradients.push_back(g = {leaf, alias(was)});
+      for (graph::Value& v : c.graph->edit_values())
+        if (v.kind == ValueKind::state && v.tensor.is_same(was)) v.tensor = g.handle;
+    }
+    c.gradients.push_back(g);
+    return g.handle;
   }
 
   /// Records the function for arguments of these specs.
@@ -230,6 +284,9 @@ struct CompiledFunction::Impl {
     if (c->grad_mode)
       c->backward = graph::record_backward(g, {arguments.data(), arguments.size()},
                                            {results.data(), results.size()});
+    for (const graph::GradientRead& r : g.gradients_read()) follow(*c, r.leaf, r.gradient);
+    for (graph::GradientWrite& w : g.edit_gradients())
+      if (w.accumulates) w.before = follow(*c, w.leaf, w.before);
     auto assume = [&](const Tensor& t) {
       for (const auto& [known, spec] : c->states)
         if (known.is_same(t)) return;
@@ -370,11 +427,34 @@ struct CompiledFunction::Impl {
     fresh->input_gradients = c.input_gradients;
     fresh->written = c.written;
     fresh->with_gradient = c.with_gradient;
+    fresh->gradients = c.gradients;
     fresh->used = ++calls;
     c.instances.push_back(fresh);
     return fresh;
   }
 };
+
+/// A graph reads its arguments when a call begins: what it writes must be none of them.
+void CompiledFunction::Impl::check_memory(const Instance& i, const Leaves& in) const {
+  auto apart = [&](const Tensor& written, size_t other, const auto&... what) {
+    if (share_memory(written, in.tensors[other]))
+      throw ValueError(cat("compile() at ", place(), ": argument ", int64_t(other),
+                           " shares memory with ", what...,
+                           ", which the function writes to; give it a clone()"));
+  };
+  for (size_t k = 0; k < in.tensors.size(); ++k) {
+    for (size_t w : i.written)
+      if (w != k) apart(in.tensors[w], k, "argument ", int64_t(w));
+    for (const graph::Assignment& a : i.graph->assignments()) {
+      const Tensor& state = i.graph->value(a.state).tensor;
+      apart(state, k, "a tensor from outside, ", to_string(state.spec()));
+    }
+  }
+  for (size_t w : i.written)
+    for (const graph::Value& v : i.graph->values())
+      if (v.kind == ValueKind::state)
+        apart(v.tensor, w, "a tensor from outside, ", to_string(v.spec));
+}
 
 CompiledFunction::CompiledFunction(CompileOptions options, CallSite where)
     : impl_(std::make_unique<Impl>()) {
@@ -401,6 +481,9 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   std::unique_ptr<Instance::Ready> ready(instance->idle.exchange(nullptr));
   if (!ready) ready.reset(new Instance::Ready{Plan(instance->graph), {}});
   ready->plan.set_profile(impl_->profile.load(std::memory_order_relaxed));
+  for (const GradientState& g : instance->gradients) g.look();
+  if (!instance->written.empty() || !instance->graph->assignments().empty())
+    impl_->check_memory(*instance, in);
   // What is overwritten below, with the values and the history that it has now.
   Tensors before;
   for (size_t i = 0; i < instance->written.size(); ++i) {

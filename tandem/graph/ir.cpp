@@ -312,7 +312,18 @@ void Graph::gradient_changes(const Tensor& leaf, bool accumulates) {
   if (parent_ || leaf.is_symbolic()) return;
   for (const GradientWrite& g : gradients_)
     if (g.leaf.is_same(leaf)) return;
-  gradients_.push_back({leaf, leaf.grad(), -1, accumulates});
+  gradients_.push_back({leaf, detail::extras(*leaf.impl()).grad, -1, accumulates});
+}
+
+void Graph::gradient_is_read(const Tensor& leaf) {
+  if (parent_) return parent_->gradient_is_read(leaf);
+  const Tensor& now = detail::extras(*leaf.impl()).grad;
+  if (leaf.is_symbolic() || (now.defined() && now.is_symbolic())) return;
+  auto same = [&](const auto& known) { return known.leaf.is_same(leaf); };
+  if (std::any_of(gradients_.begin(), gradients_.end(), same) ||
+      std::any_of(gradients_read_.begin(), gradients_read_.end(), same))
+    return;
+  gradients_read_.push_back({leaf, now});
 }
 
 int64_t Graph::unknown_axis(int position) {

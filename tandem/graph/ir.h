@@ -49,6 +49,11 @@ struct GradientWrite {
   bool accumulates = false;  ///< what is written depends on `before`, the gradient at the start
 };
 
+/// The gradient that `leaf` had when the code looked at it, undefined for none.
+struct GradientRead {
+  Tensor leaf, gradient;
+};
+
 /// The draws of a generator where how many there are depends on values: the next key is a value.
 struct RandomStream {
   Generator* generator = nullptr;
@@ -132,6 +137,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   const std::vector<std::string>& output_names() const { return output_names_; }
   const std::vector<Assignment>& assignments() const { return assignments_; }
   const std::vector<GradientWrite>& gradients() const { return gradients_; }
+  const std::vector<GradientRead>& gradients_read() const { return gradients_read_; }
 
   /// The value that stands for `t` now. Errors: ValueError when `t` is a value of another graph.
   ValueId id_of(const Tensor& t);
@@ -148,6 +154,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   void assign(const Tensor& target, const Tensor& value) override;
   Tensor random_key(Generator& generator) override;
   void gradient_changes(const Tensor& leaf, bool accumulates = false) override;
+  void gradient_is_read(const Tensor& leaf) override;
   void depends_on(const bool& flag) override;
   std::string origin(int64_t value) const override;
   /// Recording a write changes nothing, but what the recorded tape saved before it is another value
@@ -194,6 +201,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<std::string> output_names_;
   std::vector<Assignment> assignments_;
   std::vector<GradientWrite> gradients_;
+  std::vector<GradientRead> gradients_read_;
   std::map<ValueId, Effect> effects_;
   std::vector<Tensor> recorded_writes_;
   int recording_ = 0;  ///< scopes that are open

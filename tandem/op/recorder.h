@@ -19,6 +19,8 @@ class Recorder {
   virtual Tensor random_key(Generator& generator) = 0;
   /// The gradient of `leaf` is about to be replaced or dropped, or, `accumulates`, to be added to.
   virtual void gradient_changes(const Tensor& leaf, bool accumulates = false) = 0;
+  /// The code has looked at the gradient that `leaf` has.
+  virtual void gradient_is_read(const Tensor& leaf) = 0;
   /// The code has looked at a switch: with another value it might record something else. The switch
   /// must outlive the graph.
   virtual void depends_on(const bool& flag) = 0;

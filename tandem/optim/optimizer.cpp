@@ -200,6 +200,8 @@ void Optimizer::step_group(Group& group) {
   std::vector<std::pair<Tensor, Tensor>> write_back;
   for (Slot& slot : group.slots) {
     TensorImpl& p = *slot.param.impl();
+    if (tandem::detail::capturing) [[unlikely]]
+      tandem::detail::capturing->gradient_is_read(slot.param);
     if (!p.extras || !p.extras->grad.defined()) continue;
     const Tensor& gradient = p.extras->grad;
     const TensorImpl& g = *gradient.impl();
@@ -342,15 +344,24 @@ void Optimizer::load_state_dict(const NamedTensors& state) {
     g.plan = plan(g.values(), g.flags);
     for (size_t i = 0; i < g.slots.size(); ++i) {
       Slot& s = g.slots[i];
-      s.states.clear();
-      s.step = zeros({}, f64);
-      s.counter = s.step.data<double>();
       const Tensors& values = loaded[k].slots[i];
-      if (values.empty()) continue;
-      s.step.copy_(values[0]);
-      for (size_t j = 1; j < values.size(); ++j) {
-        Tensor t = empty(s.param.shape(), state_dtype(s.param.dtype()), s.param.device());
-        s.states.push_back(t.copy_(values[j]));
+      const DType dtype = state_dtype(s.param.dtype());
+      // In place where there is something: recorded functions go on with these tensors.
+      const bool keep = s.states.size() == g.plan.states.size() &&
+                        std::all_of(s.states.begin(), s.states.end(), [&](const Tensor& t) {
+                          return t.shape() == s.param.shape() && t.dtype() == dtype;
+                        });
+      if (!s.counter) {
+        s.step = zeros({}, f64);
+        s.counter = s.step.data<double>();
+      }
+      *s.counter = values.empty() ? 0 : values[0].item<double>();
+      if (!keep) s.states.clear();
+      for (size_t j = 0; j < g.plan.states.size(); ++j) {
+        if (values.empty() && !keep) break;
+        if (!keep) s.states.push_back(empty(s.param.shape(), dtype, s.param.device()));
+        if (values.empty()) s.states[j].copy_(full({}, g.plan.fill, dtype));
+        else s.states[j].copy_(values[j + 1]);
       }
     }
   }
