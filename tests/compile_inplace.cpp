@@ -301,26 +301,17 @@ TEST(CompiledInPlace, WhatIsWrittenMustNotBeAnotherArgument) {
     return b * 2;
   });
   outside(x);
-  for (const auto& [call, what] :
-       {std::pair{+[](decltype(two)& f, const Tensor& t) { f(t, t); },
-                  "argument 1 shares memory with argument 0"},
-        std::pair{+[](decltype(two)& f, const Tensor& t) { f(t, slice(t, 0, 1, 4)); },
-                  "argument 1 shares memory with argument 0"}}) {
+  auto refused = [](auto call, std::string_view what) {
     try {
-      call(two, x);
+      call();
       ADD_FAILURE() << what;
     } catch (const ValueError& e) {
       EXPECT_NE(std::string(e.what()).find(what), std::string::npos) << e.what();
     }
-  }
-  try {
-    outside(state);
-    ADD_FAILURE();
-  } catch (const ValueError& e) {
-    EXPECT_NE(std::string(e.what()).find("argument 0 shares memory with a tensor from outside"),
-              std::string::npos)
-        << e.what();
-  }
+  };
+  refused([&] { two(x, x); }, "argument 1 shares memory with argument 0");
+  refused([&] { two(x, slice(x, 0, 1, 4)); }, "argument 1 shares memory with argument 0");
+  refused([&] { outside(state); }, "argument 0 shares memory with a tensor from outside, f32[4]");
 }
 
 TEST(CompiledInPlace, Errors) {

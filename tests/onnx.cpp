@@ -299,7 +299,7 @@ TEST(Onnx, Errors) {
   EXPECT_EQ(
       error_of<NotImplemented>(load),
       "load_graph(): Resample \"Linear/linear\" of domain \"ai.onnx\", operator set 17, cannot be "
-      "imported");
+      "imported; docs/graphs.md lists those that can");
   m.graph.nodes[0].op_type = "Gemm";
   m.graph.nodes[0].inputs[0] = "nothing";
   EXPECT_EQ(

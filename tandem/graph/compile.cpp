@@ -197,8 +197,8 @@ struct CompiledFunction::Impl {
       if (now.defined() != was.defined())
         return no("a gradient that the function reads ",
                   was.defined() ? "is undefined now" : "was undefined, and is not now");
-      if (was.defined() && !(now.impl()->spec == was.impl()->spec &&
-                             now.impl()->strides == was.impl()->strides))
+      if (was.defined() &&
+          !(now.impl()->spec == was.impl()->spec && now.impl()->strides == was.impl()->strides))
         return no("a gradient that the function reads was ", to_string(was.spec()), ", and is ",
                   to_string(now.spec()), " now");
     }

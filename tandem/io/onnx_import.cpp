@@ -98,6 +98,7 @@ const OnnxImports& onnx_imports() {
     add_recurrent_imports(table);
     add_control_imports(table);
     add_einsum_imports(table);
+    add_quantized_imports(table);
     return table;
   }();
   return all;
@@ -270,7 +271,7 @@ Tensors OnnxImporter::run_node() {
   const auto it = onnx_imports().find(node_->op_type);
   if (!own_domain(node_->domain) || it == onnx_imports().end())
     throw NotImplemented(cat("load_graph(): operator ", where(), " of operator set ", opset(),
-                             " cannot be imported"));
+                             " cannot be imported; docs/graphs.md lists those that can"));
   // What constants determine is computed at once, inside a region that is being recorded as well.
   const std::string& op = node_->op_type;
   bool known = op != "If" && op != "Loop" && op != "Scan";
@@ -371,8 +372,9 @@ void check_nodes(const onnx::Model& model, const std::vector<onnx::Node>& nodes,
                  int64_t opset, int depth) {
   Known own;
   for (const onnx::Node& n : nodes) {
+    const bool named = !n.name.empty() || n.outputs.empty();
     const std::string what = cat("load_graph(): ", n.domain, n.domain.empty() ? "" : ".", n.op_type,
-                                 " \"", n.name, "\"");
+                                 named ? " \"" : " of \"", named ? n.name : n.outputs[0], "\"");
     for (const std::string& in : n.inputs)
       require(in.empty() || known.contains(in), what, " takes \"", in,
               "\", which nothing before it gives");
@@ -384,7 +386,8 @@ void check_nodes(const onnx::Model& model, const std::vector<onnx::Node>& nodes,
       else
         require<NotImplemented>(own_domain(n.domain) && onnx_imports().contains(n.op_type), what,
                                 " of domain \"", n.domain.empty() ? "ai.onnx" : n.domain,
-                                "\", operator set ", opset, ", cannot be imported");
+                                "\", operator set ", opset,
+                                ", cannot be imported; docs/graphs.md lists those that can");
     }
     for (const Attribute& a : n.attributes)
       for (const onnx::Graph& g : a.graphs) check_graph(model, g, known, opset, depth + 1);

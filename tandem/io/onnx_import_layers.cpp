@@ -91,23 +91,47 @@ Tensor padded(const Tensor& x, const Windows& w, double value) {
   return pad(x, list, "constant", value);
 }
 
-Tensors conv(I& n) {
-  Tensor x = n.in(0);
-  const Tensor weight = n.in(1), bias = n.in_or_none(2);
+/// A convolution of space: each plane of the kernel is one of planes.
+Tensor conv3(const Tensor& x, const Tensor& weight, const Tensor& bias, const Windows& w,
+             int64_t groups) {
+  const int64_t reach = w.dilation[0] * (w.kernel[0] - 1) + 1;
+  const int64_t depth = x.size(2) < reach ? 0 : (x.size(2) - reach) / w.stride[0] + 1;
+  const Shape stride{w.stride[1], w.stride[2]}, dilation{w.dilation[1], w.dilation[2]};
+  Tensor sum;
+  for (int64_t k = 0; k < w.kernel[0]; ++k) {
+    const int64_t from = k * w.dilation[0];
+    Tensor part = slice(x, 2, from, from + depth * w.stride[0] - w.stride[0] + 1, w.stride[0]);
+    part = reshape(transpose(part, 1, 2), {x.size(0) * depth, x.size(1), x.size(3), x.size(4)});
+    const Tensor y = conv2d(part, select(weight, 2, k), {}, stride, 0, dilation, groups);
+    sum = sum.defined() ? sum + y : y;
+  }
+  sum = reshape(sum, {x.size(0), depth, sum.size(1), sum.size(2), sum.size(3)});
+  if (bias.defined()) sum = sum + reshape(bias, {bias.size(0), 1, 1});
+  return transpose(sum, 1, 2);
+}
+
+}  // namespace
+
+Tensor import_conv(I& n, Tensor x, const Tensor& weight, const Tensor& bias) {
   n.need(weight.dim() > 2, "a weight of shape ", weight.shape());
   Windows w = windows(n, {weight.shape().begin() + 2, weight.shape().end()});
   const int64_t groups = n.integer("group", 1);
-  if (!w.even()) {
+  if (w.kernel.size() > 3) n.unsupported(w.kernel.size(), " axes of space");
+  if (!w.even() || w.kernel.size() == 3) {
     x = padded(x, w, 0);
     w.before = Ints(w.kernel.size(), 0);
   }
+  if (w.kernel.size() == 3) return conv3(x, weight, bias, w, groups);
   if (w.kernel.size() == 1)
-    return {conv1d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
-                   groups)};
-  if (w.kernel.size() != 2) n.unsupported(w.kernel.size(), " axes of space");
-  return {conv2d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
-                 groups)};
+    return conv1d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
+                  groups);
+  return conv2d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
+                groups);
 }
+
+namespace {
+
+Tensors conv(I& n) { return {import_conv(n, n.in(0), n.in(1), n.in_or_none(2))}; }
 
 Tensors conv_transpose(I& n) {
   Tensor x = n.in(0), weight = n.in(1);
@@ -154,16 +178,34 @@ Tensors conv_transpose(I& n) {
   return {axes == 1 ? squeeze(y, 2) : y};
 }
 
-/// The pooling of planes, for lines by an axis of length one.
-Windows pooling(I& n, Tensor& x) {
-  Windows w = windows(n, n.list("kernel_shape").value_or(Ints()));
-  if (w.kernel.size() > 2) n.unsupported(w.kernel.size(), " axes of space");
-  if (w.kernel.size() == 1) {
-    x = unsqueeze(x, 2);
-    for (Ints* list : {&w.kernel, &w.stride, &w.dilation}) list->insert(list->begin(), 1);
-    for (Ints* list : {&w.before, &w.after}) list->insert(list->begin(), 0);
-  }
-  return w;
+/// The windows of one or two axes from `first` on; one of a single axis gets a second of length 1.
+Windows some(const Windows& w, size_t first, size_t count) {
+  Windows part;
+  auto take = [&](const Ints& from, Ints& to, int64_t other) {
+    to.assign(from.begin() + std::ptrdiff_t(first), from.begin() + std::ptrdiff_t(first + count));
+    if (count == 1) to.push_back(other);
+  };
+  take(w.kernel, part.kernel, 1);
+  take(w.stride, part.stride, 1);
+  take(w.dilation, part.dilation, 1);
+  take(w.before, part.before, 0);
+  take(w.after, part.after, 0);
+  return part;
+}
+/// Pooling by that of planes, f(x, windows): lines are planes of one column; what is pooled over
+/// planes, and then along the third axis, is pooled over space.
+template <class F>
+Tensors by_planes(I& n, F f) {
+  const Tensor x = n.in(0);
+  const Windows w = windows(n, n.list("kernel_shape").value_or(Ints()));
+  const Shape& s = x.shape();
+  if (w.kernel.size() > 3) n.unsupported(w.kernel.size(), " axes of space");
+  if (w.kernel.size() == 1) return {squeeze(f(unsqueeze(x, 3), some(w, 0, 1)), 3)};
+  if (w.kernel.size() == 2) return {f(x, w)};
+  Tensor y = f(reshape(x, {s[0], s[1] * s[2], s[3], s[4]}), some(w, 1, 2));
+  const int64_t high = y.size(2), wide = y.size(3);
+  y = f(reshape(y, {s[0], s[1], s[2], high * wide}), some(w, 0, 1));
+  return {reshape(y, {s[0], s[1], y.size(2), high, wide})};
 }
 /// A record pads at most half a window.
 bool in_record(const Windows& w) {
@@ -172,40 +214,30 @@ bool in_record(const Windows& w) {
   return w.even();
 }
 Tensors max_pool(I& n) {
-  Tensor x = n.in(0);
-  const bool line = x.dim() == 3;
-  Windows w = pooling(n, x);
   if (n.node().outputs.size() > 1 && !n.node().outputs[1].empty()) n.unsupported("Indices");
-  if (!in_record(w)) {
-    x = padded(x, w, -std::numeric_limits<double>::infinity());
-    w.before = Ints(2, 0);
-  }
-  const Tensor y = max_pool2d(x, to_shape(w.kernel), to_shape(w.stride), to_shape(w.before),
-                              to_shape(w.dilation), n.integer("ceil_mode", 0) != 0);
-  return {line ? squeeze(y, 2) : y};
+  const bool ceil = n.integer("ceil_mode", 0);
+  return by_planes(n, [&](Tensor x, Windows w) {
+    if (!in_record(w)) {
+      x = padded(x, w, -std::numeric_limits<double>::infinity());
+      w.before = Ints(2, 0);
+    }
+    return max_pool2d(x, to_shape(w.kernel), to_shape(w.stride), to_shape(w.before),
+                      to_shape(w.dilation), ceil);
+  });
 }
 Tensors average_pool(I& n) {
-  Tensor x = n.in(0);
-  const bool line = x.dim() == 3, ceil = n.integer("ceil_mode", 0);
-  const bool count_pad = n.integer("count_include_pad", 0);
-  Windows w = pooling(n, x);
-  for (int64_t d : w.dilation)
-    if (d != 1) n.unsupported("dilations");
-  const Shape kernel = to_shape(w.kernel), stride = to_shape(w.stride);
-  Tensor y;
-  if (in_record(w)) {
-    y = avg_pool2d(x, kernel, stride, to_shape(w.before), ceil, count_pad);
-  } else if (!ceil) {
+  const bool ceil = n.integer("ceil_mode", 0), count_pad = n.integer("count_include_pad", 0);
+  return by_planes(n, [&](const Tensor& x, const Windows& w) {
+    for (int64_t d : w.dilation)
+      if (d != 1) n.unsupported("dilations");
+    const Shape kernel = to_shape(w.kernel), stride = to_shape(w.stride);
+    if (in_record(w)) return avg_pool2d(x, kernel, stride, to_shape(w.before), ceil, count_pad);
+    if (ceil) n.unsupported("uneven pads with ceil_mode");
     // Sums over the padded planes, by how many elements were there.
-    y = avg_pool2d(padded(x, w, 0), kernel, stride, 0);
-    if (!count_pad) {
-      const Tensor one = padded(ones(x.shape(), x.dtype()), w, 0);
-      y = y / avg_pool2d(one, kernel, stride, 0);
-    }
-  } else {
-    n.unsupported("uneven pads with ceil_mode");
-  }
-  return {line ? squeeze(y, 2) : y};
+    const Tensor y = avg_pool2d(padded(x, w, 0), kernel, stride, 0);
+    if (count_pad) return y;
+    return y / avg_pool2d(padded(ones(x.shape(), x.dtype()), w, 0), kernel, stride, 0);
+  });
 }
 Shape space(I& n) {
   Shape axes;

@@ -146,7 +146,10 @@ Tensors selu(I& n) {
 Tensors leaky(I& n) { return {leaky_relu(n.in(0), n.real("alpha", 0.01f))}; }
 Tensors prelu(I& n) {
   const Tensor x = n.in(0), zero = full({}, 0, x.dtype());
-  return {where(x < zero, x * n.in(1), x)};
+  Tensor slope = n.in(1);
+  if (n.opset() < 7 && slope.dim() == 1 && x.dim() > 2)  // one a channel
+    slope = reshape(slope, along_axis(x.dim() - 1, 0, slope.size(0)));
+  return {where(x < zero, x * slope, x)};
 }
 Tensors thresholded(I& n) {
   const Tensor x = n.in(0);

@@ -285,13 +285,14 @@ Tensors scatter_elements(I& n) {
   if (how == "add") return {scatter_add(x, axis, index, n.in(2))};
   n.unsupported("reduction ", how);
 }
-/// The columns of a list of places [..., k], each for an axis of x.
-Tensors columns(I& n, const Tensor& x, const Tensor& index) {
+/// The columns of a list of places [..., k], each for an axis of x from `first` on.
+Tensors columns(I& n, const Tensor& x, const Tensor& index, int first = 0) {
   const int64_t k = index.dim() ? index.size(-1) : 0;
   n.need(index.dim() > 0 && k > 0 && k <= x.dim(), "indices of shape ", index.shape(),
          " for data of shape ", x.shape());
   Tensors all;
-  for (int64_t i = 0; i < k; ++i) all.push_back(places(select(index, -1, i), x.size(int(i))));
+  for (int64_t i = 0; i < k; ++i)
+    all.push_back(places(select(index, -1, i), x.size(first + int(i))));
   return all;
 }
 Shape leading(int64_t k) {
@@ -300,10 +301,15 @@ Shape leading(int64_t k) {
   return axes;
 }
 Tensors gather_nd(I& n) {
-  if (n.integer("batch_dims", 0)) n.unsupported("batch_dims");
-  const Tensor x = n.in(0);
+  const Tensor x = n.in(0), index = n.in(1);
+  const int64_t batch = n.integer("batch_dims", 0);
+  n.need(batch >= 0 && batch < index.dim() && batch + index.size(-1) <= x.dim(),
+         "batch_dims=", batch, " and indices of shape ", index.shape(), " for data of shape ",
+         x.shape());
   Tensors in{x};
-  for (const Tensor& c : columns(n, x, n.in(1))) in.push_back(c);
+  for (int i = 0; i < int(batch); ++i)
+    in.push_back(reshape(arange(x.size(i)), along_axis(index.dim() - 1, i, x.size(i))));
+  for (const Tensor& c : columns(n, x, index, int(batch))) in.push_back(c);
   return {apply(IndexRead{.axes = leading(int64_t(in.size()) - 1)}, {in.data(), in.size()})};
 }
 Tensors scatter_nd(I& n) {

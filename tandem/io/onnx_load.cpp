@@ -44,6 +44,15 @@ GraphPort port_of(const onnx::ValueInfo& v) {
   return p;
 }
 
+/// The initializers that say how a node computes: no weights, though they may be lists of floats.
+std::map<std::string, bool> settings(const onnx::Graph& g) {
+  std::map<std::string, bool> names;
+  for (const onnx::Node& n : g.nodes)
+    if (n.op_type == "Resize" || n.op_type == "Upsample")
+      for (size_t i = 1; i < n.inputs.size(); ++i) names[n.inputs[i]] = true;
+  return names;
+}
+
 /// "batch=3141667 axis1=3678943"
 std::vector<std::pair<std::string, int64_t>> parse_axes(const std::string& text) {
   std::vector<std::pair<std::string, int64_t>> all;
@@ -118,12 +127,13 @@ LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
   bool ours = false;
   for (const auto& [key, value] : model.metadata) ours = ours || key.starts_with("tandem.state.");
   std::map<std::string, bool> initial;
+  const std::map<std::string, bool> fixed = settings(g);
   for (const onnx::TensorData& t : g.initializers) {
     require(initial.emplace(t.name, true).second, "load_graph(): initializer \"", t.name,
             "\" is there twice");
     const Tensor v = t.value();
     const auto kept = metadata(model, "tandem.state." + t.name);
-    if (kept || (!ours && is_floating(v.dtype()) && v.numel() > 1)) {
+    if (kept || (!ours && is_floating(v.dtype()) && v.numel() > 1 && !fixed.contains(t.name))) {
       state.emplace_back(t.name, v);
       if (kept && !kept->empty()) next[t.name] = *kept;
     } else {

@@ -134,6 +134,22 @@ def write_helper(folder):
     numpy.savez(folder / "helper.npz", x=x, **{"out.0": 3 * x + 4, "out.1": steps})
 
 
+def write_scaled(folder):
+    """Numbers that say how a node computes may be initializers like weights are."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest",
+                          nearest_mode="floor", coordinate_transformation_mode="asymmetric")],
+        "scaled", [value("x", TensorProto.FLOAT, ["n", 1, 2, 3])],
+        [value("y", TensorProto.FLOAT, ["n", 1, 4, 9])],
+        [numpy_helper.from_array(numpy.array([1, 1, 2, 3], numpy.float32), "scales")])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / "scaled.onnx")
+    x = numpy.arange(12, dtype=numpy.float32).reshape(2, 1, 2, 3)
+    numpy.savez(folder / "scaled.npz", x=x, **{"out.0": x.repeat(2, 2).repeat(3, 3)})
+
+
 def node_tests():
     return onnx.backend.test.loader.load_model_tests(kind="node")
 
@@ -162,3 +178,4 @@ def write_node(case, folder):
 def write(folder):
     write_torch(folder)
     write_helper(folder)
+    write_scaled(folder)

@@ -156,7 +156,7 @@ def judge_node_tests(folder, score, program):
         passed += not wrong
         score.take(path.stem, wrong)
     print(f"{passed} of ONNX's node tests give the same numbers")
-    if passed < 1000:
+    if passed < 1100:
         score.take("node tests", f"only {passed} ran")
 
 

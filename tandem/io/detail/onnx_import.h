@@ -28,6 +28,7 @@ void add_layer_imports(OnnxImports& table);
 void add_recurrent_imports(OnnxImports& table);
 void add_control_imports(OnnxImports& table);
 void add_einsum_imports(OnnxImports& table);
+void add_quantized_imports(OnnxImports& table);
 /// The domain "tandem"'s own node for the gradient of a loop.
 Tensors import_loop_gradient(OnnxImporter& importer);
 /// ONNX's own operators that can be imported.
@@ -76,7 +77,7 @@ class OnnxImporter {
   std::string where() const;
   template <class... A>
   [[noreturn]] void unsupported(const A&... what) const {
-    throw NotImplemented(cat("load_graph(): ", where(), ": ", what...));
+    throw NotImplemented(cat("load_graph(): ", where(), " cannot be imported: ", what...));
   }
   /// Input `i` has no value yet.
   [[noreturn]] void needs_value(int i) const {
@@ -109,6 +110,15 @@ class OnnxImporter {
   std::vector<Scope> scopes_{1};
   const onnx::Node* node_ = nullptr;
 };
+
+/// [1, ..., length, ..., 1]
+inline Shape along_axis(int rank, int axis, int64_t length) {
+  Shape s;
+  for (int i = 0; i < rank; ++i) s.push_back(i == axis ? length : 1);
+  return s;
+}
+/// Conv with the attributes of the node at hand.
+Tensor import_conv(OnnxImporter& n, Tensor x, const Tensor& weight, const Tensor& bias);
 
 /// Checks what can be known without running: names defined once and before their use, operators
 /// that exist. Errors: ValueError, NotImplemented.
