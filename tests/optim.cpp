@@ -265,6 +265,7 @@ TEST_P(Schedule, EqualsPyTorchExactly) {
           << "epoch " << i << " group " << g;
     }
     EXPECT_EQ(s->last_epoch(), i);
+    EXPECT_EQ(s->last_lr(), (std::vector<double>{o->lr(0), o->lr(1)}));
     o->step();
     s->step();
   }

@@ -51,6 +51,7 @@ TEST(Pointwise, InPlaceFormsWriteOverAndDifferentiate) {
     const char* name;
     const Tensor& (*over)(const Tensor&);
     Tensor (*fresh)(const Tensor&);
+    double shift = 0;  // for those that take positive numbers
   };
   const Case cases[] = {
       {"relu", relu_, relu},
@@ -59,15 +60,27 @@ TEST(Pointwise, InPlaceFormsWriteOverAndDifferentiate) {
       {"silu", silu_, silu},
       {"square", square_, square},
       {"exp", exp_, exp},
+      {"expm1", expm1_, expm1},
+      {"abs", abs_, abs},
+      {"ceil", ceil_, ceil},
+      {"floor", floor_, floor},
+      {"cos", cos_, cos},
+      {"neg", neg_, neg},
+      {"reciprocal", reciprocal_, reciprocal},
+      {"sigmoid", sigmoid_, sigmoid},
+      {"log", log_, log, 5},
+      {"log1p", log1p_, log1p, 5},
+      {"sqrt", sqrt_, sqrt, 5},
+      {"rsqrt", rsqrt_, rsqrt, 5},
       {"clamp", [](const Tensor& x) -> const Tensor& { return clamp_(x, -1, 1); },
        [](const Tensor& x) { return clamp(x, -1, 1); }},
       {"leaky_relu", [](const Tensor& x) -> const Tensor& { return leaky_relu_(x); },
        [](const Tensor& x) { return leaky_relu(x); }},
   };
   for (const Case& c : cases) {
-    const Tensor want = c.fresh(leaf * 2);
+    const Tensor want = c.fresh(leaf * 2 + c.shift);
     const Tensor want_grad = grad(want.sum(), leaf);
-    Tensor x = leaf * 2;
+    Tensor x = leaf * 2 + c.shift;
     const void* memory = x.raw_data();
     c.over(x);
     EXPECT_EQ(x.raw_data(), memory) << c.name;

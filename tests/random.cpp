@@ -133,6 +133,22 @@ TEST(Random, PermutationsAndChoices) {
   EXPECT_EQ(two, (std::vector<int64_t>{1, 2}));
 }
 
+TEST(Random, LikeAnotherTensorAndOverOne) {
+  manual_seed(4);
+  const Tensor like = randint_like(zeros({500, 2}, i32), -2, 3);
+  EXPECT_EQ(like.spec(), (Spec{{500, 2}, i32, {}}));
+  const auto drawn = like.to_vector<int32_t>();
+  const auto [least, most] = std::minmax_element(drawn.begin(), drawn.end());
+  EXPECT_EQ(*least, -2);
+  EXPECT_EQ(*most, 2);
+  const Tensor t = full({40000}, 7.0);
+  bernoulli_(t, 0.25);
+  const auto v = t.to_vector<float>();
+  const auto hits = std::count(v.begin(), v.end(), 1.f);
+  EXPECT_EQ(hits + std::count(v.begin(), v.end(), 0.f), 40000);
+  EXPECT_NEAR(double(hits) / 40000, 0.25, 0.01);
+}
+
 TEST(Random, DropoutKeepsTheMeanAndItsGradientTheMask) {
   manual_seed(3);
   Tensor x = full({100000}, 2.0);

@@ -12,6 +12,7 @@
 #include "tandem/ops/minmax.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
+#include "tandem/ops/sort.h"
 #include "tandem/ops/sum.h"
 #include "tandem/ops/var.h"
 
@@ -102,6 +103,12 @@ TEST(Reduce, NanComesThrough) {
     for (float v : columns) bad += std::isnan(v);
     EXPECT_EQ(bad, 1);
   }
+}
+
+TEST(Sort, TheOrderOfElements) {
+  const Tensor x = reshape(tensor({3.f, 1.f, 2.f, 5.f, 0.f, 4.f}), {2, 3});
+  EXPECT_EQ(argsort(x).to_vector<int64_t>(), (std::vector<int64_t>{1, 2, 0, 1, 2, 0}));
+  EXPECT_EQ(argsort(x, 0, true).to_vector<int64_t>(), (std::vector<int64_t>{1, 0, 1, 0, 1, 0}));
 }
 
 }  // namespace

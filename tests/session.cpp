@@ -162,6 +162,25 @@ TEST(Session, ErrorsShowUnknownLengthsAsSuch) {
             "add(): shapes [?, 3] and [5] do not broadcast");
 }
 
+TEST(Session, WhatAValueDependsOnHappensWithIt) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor x = placeholder("x", {2}), runs = variable("runs", zeros({}));
+  const Tensor alone = x * 2, counted = with_dependencies({assign_add(runs, ones({}))}, alone);
+  Session s(g);
+  s.run(global_variables_initializer());
+  const Tensor in = tensor({1.f, 4.f});
+  const std::vector<float> want{2, 8};
+  EXPECT_EQ(s.run(alone, {{x, in}}).to_vector<float>(), want);
+  EXPECT_EQ(s.run(runs).item<float>(), 0);
+  for (int i = 1; i <= 2; ++i) {
+    EXPECT_EQ(s.run(counted, {{x, in}}).to_vector<float>(), want);
+    EXPECT_EQ(s.run(runs).item<float>(), float(i));
+  }
+  EXPECT_EQ(s.run(counted + 1.0, {{x, in}}).to_vector<float>(), (std::vector<float>{3, 9}));
+  EXPECT_EQ(s.run(runs).item<float>(), 3);
+}
+
 TEST(Session, StateDict) {
   const auto g = Graph::make();
   const GraphScope scope(g);

@@ -12,6 +12,7 @@
 #include "tandem/ops/cast.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
 #include "tandem/ops/sum.h"
 #include "tests/support/errors.h"
 
@@ -200,6 +201,17 @@ TEST(Views, ShareMemory) {
     EXPECT_LT(data, first + 24 * 4);
   }
   EXPECT_NE(t.transpose(0, 2).reshape({24}).raw_data(), t.raw_data());
+}
+
+TEST(Views, AxesMovedAndTakenApart) {
+  const Tensor t = cast(arange(24), f32).reshape({2, 3, 4});
+  const Tensor moved = movedim(t, 0, -1);
+  EXPECT_EQ(moved.shape(), (Shape{3, 4, 2}));
+  EXPECT_EQ(moved.select(0, 1).select(0, 2).to_vector<float>(), (std::vector<float>{6, 18}));
+  EXPECT_EQ(movedim(t, 2, 0).shape(), (Shape{4, 2, 3}));
+  const Tensors rows = unbind(t, 1);
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[2].to_vector<float>(), (std::vector<float>{8, 9, 10, 11, 20, 21, 22, 23}));
 }
 
 TEST(Views, VersionsAreShared) {

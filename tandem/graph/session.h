@@ -54,6 +54,9 @@ inline Tensor group(std::initializer_list<Tensor> ops) {
 }
 /// `value` for whose sake `first` happens as well.
 TANDEM_API Tensor with_dependencies(std::span<const Tensor> first, const Tensor& value);
+inline Tensor with_dependencies(std::initializer_list<Tensor> first, const Tensor& value) {
+  return with_dependencies(std::span<const Tensor>(first.begin(), first.size()), value);
+}
 /// d(loss)/d(variable) for each; zero-filled where the loss does not depend on it.
 TANDEM_API std::vector<Tensor> gradients(const Tensor& loss, std::span<const Tensor> variables);
 inline std::vector<Tensor> gradients(const Tensor& loss, std::initializer_list<Tensor> list) {

@@ -63,7 +63,7 @@ struct Plan {
 using Plans = std::unordered_map<Key, Plan, KeyHash>;
 
 // More shapes than this in one process come from inputs whose size keeps changing: start afresh.
-constexpr size_t kMostShapes = 1024;
+constexpr size_t most_shapes = 1024;
 
 Plans& plans() {
   static thread_local Plans mine;
@@ -234,7 +234,7 @@ void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperand
   const auto found = mine.find(key);
   if (found != mine.end()) return run(key, found->second, operands);
 
-  if (mine.size() >= kMostShapes) mine.clear();
+  if (mine.size() >= most_shapes) mine.clear();
   Plan plan;
   const Candidates tries = candidates(key);
   if (tries.count == 1 || !key.autotune) {
@@ -260,7 +260,7 @@ void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperand
   plan = measure(key, tries, operands);
   {
     const std::lock_guard<std::mutex> lock(shared.mutex);
-    if (shared.made.size() >= kMostShapes) shared.made.clear();
+    if (shared.made.size() >= most_shapes) shared.made.clear();
     shared.made.emplace(key, plan.algorithm);
   }
   run(key, mine.emplace(key, std::move(plan)).first->second, operands);

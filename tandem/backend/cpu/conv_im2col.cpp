@@ -10,7 +10,7 @@ namespace tandem::cpu::im2col {
 namespace {
 
 // Unfolded windows of one block stay in the second-level cache.
-constexpr int64_t kBlockBytes = 512 << 10;
+constexpr int64_t block_bytes = 512 << 10;
 
 int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
@@ -33,7 +33,7 @@ struct Group {
         pointwise(s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_h == 0 &&
                   s.pad_w == 0) {
     const int64_t row = std::max<int64_t>(1, taps * out_w * element);
-    if (!pointwise) block = std::clamp<int64_t>(kBlockBytes / row, 1, out_h);
+    if (!pointwise) block = std::clamp<int64_t>(block_bytes / row, 1, out_h);
   }
 
   size_t cols_bytes(size_t element) const {

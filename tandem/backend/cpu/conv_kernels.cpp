@@ -8,7 +8,7 @@ namespace {
 
 namespace baseline {
 using S = VecBase<float>;
-constexpr int kChannels = 4, kDyRows = 3, kTaps = 3;
+constexpr int max_channels = 4, max_dy_rows = 3, max_taps = 3;
 #include "tandem/backend/cpu/conv_kernels.inl"
 }  // namespace baseline
 
@@ -16,7 +16,7 @@ constexpr int kChannels = 4, kDyRows = 3, kTaps = 3;
 TANDEM_BEGIN_TARGET(TANDEM_AVX2_FEATURES)
 namespace avx2 {
 using S = VecAvx2<float>;
-constexpr int kChannels = 6, kDyRows = 3, kTaps = 3;
+constexpr int max_channels = 6, max_dy_rows = 3, max_taps = 3;
 #include "tandem/backend/cpu/conv_kernels.inl"
 }  // namespace avx2
 TANDEM_END_TARGET
@@ -24,7 +24,7 @@ TANDEM_END_TARGET
 TANDEM_BEGIN_TARGET(TANDEM_AVX512_FEATURES)
 namespace avx512 {
 using S = VecAvx512<float>;
-constexpr int kChannels = 12, kDyRows = 4, kTaps = 6;
+constexpr int max_channels = 12, max_dy_rows = 4, max_taps = 6;
 #include "tandem/backend/cpu/conv_kernels.inl"
 }  // namespace avx512
 TANDEM_END_TARGET

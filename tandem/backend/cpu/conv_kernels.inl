@@ -1,5 +1,5 @@
 // Included once per instruction set, inside its namespace and target region. `S` is the vector of
-// that set; kChannels, kDyRows and kTaps are the register tiles.
+// that set; max_channels, max_dy_rows and max_taps are the register tiles.
 
 template <int M, int N>
 void row_tile(int64_t taps, const float* w, const float* x, const int64_t* off, int64_t cols,
@@ -45,9 +45,9 @@ void row_of(int64_t cols, int64_t taps, const float* w, const float* x, const in
 void row(int64_t rows, int64_t cols, int64_t taps, const float* w, const float* x,
          const int64_t* off, const float* bias, float* y, int64_t ldy) {
   switch (rows) {
-#define TANDEM_ROWS(M)                                                            \
-  case M:                                                                         \
-    if constexpr (M <= kChannels) row_of<M>(cols, taps, w, x, off, bias, y, ldy); \
+#define TANDEM_ROWS(M)                                                               \
+  case M:                                                                            \
+    if constexpr (M <= max_channels) row_of<M>(cols, taps, w, x, off, bias, y, ldy); \
     break;
     TANDEM_ROWS(1)
     TANDEM_ROWS(2)
@@ -162,7 +162,7 @@ void weights_of(int64_t taps, int64_t rows, int64_t cols, const float* dy, int64
   switch (taps) {
 #define TANDEM_TAPS(N)                                                        \
   case N:                                                                     \
-    if constexpr (M <= kDyRows && N <= kTaps) {                               \
+    if constexpr (M <= max_dy_rows && N <= max_taps) {                        \
       weight_tile<M, N>(rows, cols, dy, ldy, dy_step, x, off, step, dw, ldw); \
     }                                                                         \
     break;
@@ -188,4 +188,4 @@ void weights(int64_t channels, int64_t taps, int64_t rows, int64_t cols, const f
   }
 }
 
-constexpr ConvKernels table{kChannels, kDyRows, kTaps, row, plane, weights};
+constexpr ConvKernels table{max_channels, max_dy_rows, max_taps, row, plane, weights};

@@ -11,11 +11,11 @@
 namespace tandem::cpu::winograd {
 namespace {
 
-constexpr int64_t kTile = 4;           // outputs of a tile along one axis
-constexpr int64_t kCoefficients = 36;  // of a tile
+constexpr int64_t tile_side = 4;           // outputs of a tile along one axis
+constexpr int64_t tile_coefficients = 36;  // of a tile
 // Coefficients of both sides that are held at once: beside those of the filters, which must stay in
 // the cache too; or with sums that are only passed through, the fewer times the longer the blocks.
-constexpr int64_t kBlockBytes = 384 << 10, kLongBlockBytes = 768 << 10;
+constexpr int64_t block_bytes = 384 << 10, long_block_bytes = 768 << 10;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -31,15 +31,15 @@ struct Plan {
   int64_t blocks;
   int64_t pitch_c, pitch_oc;  // of a block's coefficients
 
-  explicit Plan(const ConvShape& s, int64_t block_bytes = kBlockBytes) {
+  explicit Plan(const ConvShape& s, int64_t bytes = block_bytes) {
     const int64_t width = winograd_kernels().width;
     c = ceil_div(s.c, width) * width;
     oc = ceil_div(s.oc, width) * width;
-    down = ceil_div(s.out_h(), kTile);
-    across = ceil_div(s.out_w(), kTile);
+    down = ceil_div(s.out_h(), tile_side);
+    across = ceil_div(s.out_w(), tile_side);
     rows = s.n * down;
-    const int64_t row_bytes = across * kCoefficients * (c + oc) * int64_t{sizeof(float)};
-    per_block = std::clamp<int64_t>(block_bytes / row_bytes, 1, std::max<int64_t>(1, 64 / across));
+    const int64_t row_bytes = across * tile_coefficients * (c + oc) * int64_t{sizeof(float)};
+    per_block = std::clamp<int64_t>(bytes / row_bytes, 1, std::max<int64_t>(1, 64 / across));
     per_block = std::min(per_block, rows);
     blocks = ceil_div(rows, per_block);
     pitch_c = pitch_of(per_block * across * c);
@@ -59,7 +59,7 @@ struct Plan {
     return p;
   }
 
-  int64_t coefficients() const { return kCoefficients * (pitch_c + pitch_oc); }
+  int64_t coefficients() const { return tile_coefficients * (pitch_c + pitch_oc); }
   int64_t segment() const { return std::min(per_block, down); }  // most rows within one image
   int64_t first(int64_t block) const { return block * per_block; }
   int64_t count(int64_t block) const { return std::min(per_block, rows - first(block)); }
@@ -106,7 +106,7 @@ struct Filters {
 
   Filters(int64_t k, int64_t n) : sums(k), columns(n), nr(gemm_kernels<float>().nr) {}
 
-  int64_t size() const { return kCoefficients * sums * columns; }
+  int64_t size() const { return tile_coefficients * sums * columns; }
   int64_t width(int64_t column) const { return std::min(nr, columns - column); }
 
   // From filters whose 9 elements lie together, filter (k, n) at w + k * step_k + n * step_n.
@@ -159,10 +159,10 @@ void transform_source(const ConvShape& s, const Plan& plan, const Segment& g, co
                       Window& window, float* v) {
   const WinogradKernels& kernels = winograd_kernels();
   for (int64_t c = 0; c < s.c; c += kernels.width) {
-    window.fill(x + (g.image * s.c + c) * s.h * s.w, s.c - c, g.row * kTile - s.pad_h,
-                g.rows * kTile + 2);
+    window.fill(x + (g.image * s.c + c) * s.h * s.w, s.c - c, g.row * tile_side - s.pad_h,
+                g.rows * tile_side + 2);
     for (int64_t r = 0; r < g.rows; ++r) {
-      kernels.source(plan.across, window.pixels() + r * kTile * window.row(), window.row(),
+      kernels.source(plan.across, window.pixels() + r * tile_side * window.row(), window.row(),
                      v + (g.at + r) * plan.across * plan.c + c, plan.c, plan.pitch_c);
     }
   }
@@ -173,10 +173,10 @@ void transform_gradient(const ConvShape& s, const Plan& plan, const Segment& g, 
                         Window& window, float* m) {
   const WinogradKernels& kernels = winograd_kernels();
   for (int64_t o = 0; o < s.oc; o += kernels.width) {
-    window.fill(dy + (g.image * s.oc + o) * s.out_h() * s.out_w(), s.oc - o, g.row * kTile,
-                g.rows * kTile);
+    window.fill(dy + (g.image * s.oc + o) * s.out_h() * s.out_w(), s.oc - o, g.row * tile_side,
+                g.rows * tile_side);
     for (int64_t r = 0; r < g.rows; ++r) {
-      kernels.gradient(plan.across, window.pixels() + r * kTile * window.row(), window.row(),
+      kernels.gradient(plan.across, window.pixels() + r * tile_side * window.row(), window.row(),
                        m + (g.at + r) * plan.across * plan.oc + o, plan.oc, plan.pitch_oc);
     }
   }
@@ -186,14 +186,14 @@ void transform_gradient(const ConvShape& s, const Plan& plan, const Segment& g, 
 void transform_result(const ConvShape& s, const Plan& plan, const Segment& g, const float* m,
                       const float* bias, float* pixels, float* y) {
   const WinogradKernels& kernels = winograd_kernels();
-  const int64_t out_h = s.out_h(), out_w = s.out_w(), top = g.row * kTile;
-  const int64_t rows = std::min(g.rows * kTile, out_h - top);
+  const int64_t out_h = s.out_h(), out_w = s.out_w(), top = g.row * tile_side;
+  const int64_t rows = std::min(g.rows * tile_side, out_h - top);
   for (int64_t o = 0; o < s.oc; o += kernels.width) {
     for (int64_t r = 0; r < g.rows; ++r) {
       kernels.result(plan.across, m + (g.at + r) * plan.across * plan.oc + o, plan.oc,
                      plan.pitch_oc, bias == nullptr ? nullptr : bias + o,
-                     pixels + r * kTile * out_w * kernels.width, std::min(kTile, rows - r * kTile),
-                     out_w);
+                     pixels + r * tile_side * out_w * kernels.width,
+                     std::min(tile_side, rows - r * tile_side), out_w);
     }
     kernels.to_planes(rows * out_w, std::min(kernels.width, s.oc - o), pixels,
                       y + ((g.image * s.oc + o) * out_h + top) * out_w, out_h * out_w);
@@ -201,7 +201,7 @@ void transform_result(const ConvShape& s, const Plan& plan, const Segment& g, co
 }
 
 Window source_window(const ConvShape& s, const Plan& plan) {
-  return {s.h, s.w, s.pad_w, plan.segment() * kTile + 2, kTile * plan.across + 2};
+  return {s.h, s.w, s.pad_w, plan.segment() * tile_side + 2, tile_side * plan.across + 2};
 }
 
 // y[n, oc, ...] from x[n, c, ...] and the coefficients of the filters.
@@ -209,14 +209,14 @@ void convolve(const ConvShape& s, const Plan& plan, const Filters& filters, cons
               const float* coefficients, const float* bias, float* y) {
   parallel_for(plan.blocks, 1, [&](int64_t begin, int64_t end) {
     Window window = source_window(s, plan);
-    const Scratch in(bytes(kCoefficients * plan.pitch_c));
-    const Scratch out(bytes(kCoefficients * plan.pitch_oc));
-    const Scratch pixels(bytes(plan.segment() * kTile * s.out_w() * winograd_kernels().width));
+    const Scratch in(bytes(tile_coefficients * plan.pitch_c));
+    const Scratch out(bytes(tile_coefficients * plan.pitch_oc));
+    const Scratch pixels(bytes(plan.segment() * tile_side * s.out_w() * winograd_kernels().width));
     float *v = in.as<float>(), *m = out.as<float>();
     for (int64_t block = begin; block < end; ++block) {
       for_each_segment(plan, block,
                        [&](const Segment& g) { transform_source(s, plan, g, x, window, v); });
-      for (int64_t i = 0; i < kCoefficients; ++i) {
+      for (int64_t i = 0; i < tile_coefficients; ++i) {
         filters.multiply(i, coefficients, plan.count(block) * plan.across, v + i * plan.pitch_c,
                          plan.c, m + i * plan.pitch_oc);
       }
@@ -245,10 +245,10 @@ void weights_of_few_tiles(const ConvShape& s, const float* x, const float* dy, f
   const int64_t tiles = plan.rows * plan.across;
   const Scratch coefficients(bytes(plan.coefficients()));
   float* const v = coefficients.as<float>();
-  float* const m = v + kCoefficients * plan.pitch_c;
+  float* const m = v + tile_coefficients * plan.pitch_c;
   parallel_for(s.n, 1, [&](int64_t begin, int64_t end) {
     Window source = source_window(s, plan);
-    Window gradient(s.out_h(), s.out_w(), 0, plan.segment() * kTile, kTile * plan.across);
+    Window gradient(s.out_h(), s.out_w(), 0, plan.segment() * tile_side, tile_side * plan.across);
     for (int64_t image = begin; image < end; ++image) {
       const Segment g{image, 0, plan.down, image * plan.down};
       transform_source(s, plan, g, x, source, v);
@@ -258,13 +258,13 @@ void weights_of_few_tiles(const ConvShape& s, const float* x, const float* dy, f
   const int64_t c_blocks = ceil_div(s.c, most_c), oc_blocks = ceil_div(s.oc, most_oc);
   parallel_for(c_blocks * oc_blocks, 1, [&](int64_t begin, int64_t end) {
     const int64_t width = winograd_kernels().width, position = most_c * most_oc;
-    const Scratch memory(bytes(kCoefficients * position + 9 * most_oc));
-    float *sums = memory.as<float>(), *nine = sums + kCoefficients * position;
+    const Scratch memory(bytes(tile_coefficients * position + 9 * most_oc));
+    float *sums = memory.as<float>(), *nine = sums + tile_coefficients * position;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t o = task / c_blocks * most_oc, filters = std::min(most_oc, s.oc - o);
       const int64_t c = task % c_blocks * most_c, channels = std::min(most_c, s.c - c);
       const int64_t ld = ceil_div(filters, width) * width;
-      for (int64_t i = 0; i < kCoefficients; ++i) {
+      for (int64_t i = 0; i < tile_coefficients; ++i) {
         for (int64_t t = 0; t < tiles; t += most_tiles) {
           gemm.direct(channels, ld, std::min(most_tiles, tiles - t),
                       v + i * plan.pitch_c + t * plan.c + c, 1, plan.c,
@@ -319,17 +319,17 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
   constexpr int64_t most_parts = 16;
   constexpr int64_t most_bytes = 64 << 20;
   const GemmKernels<float>& gemm = gemm_kernels<float>();
-  const Plan plan(s, kLongBlockBytes);
-  const int64_t position = s.c * plan.oc, size = kCoefficients * position;
+  const Plan plan(s, long_block_bytes);
+  const int64_t position = s.c * plan.oc, size = tile_coefficients * position;
   const int64_t affordable = most_bytes / (size * int64_t{sizeof(float)});
   const int64_t parts = std::min(plan.blocks, std::clamp<int64_t>(affordable, 1, most_parts));
   const Scratch partial(bytes(parts * size));
   float* const sums = partial.as<float>();
   parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
     Window source = source_window(s, plan);
-    Window gradient(s.out_h(), s.out_w(), 0, plan.segment() * kTile, kTile * plan.across);
-    const Scratch in(bytes(kCoefficients * plan.pitch_c));
-    const Scratch out(bytes(kCoefficients * plan.pitch_oc));
+    Window gradient(s.out_h(), s.out_w(), 0, plan.segment() * tile_side, tile_side * plan.across);
+    const Scratch in(bytes(tile_coefficients * plan.pitch_c));
+    const Scratch out(bytes(tile_coefficients * plan.pitch_oc));
     float *v = in.as<float>(), *m = out.as<float>();
     for (int64_t part = begin; part < end; ++part) {
       Epilogue<float> add{1.0f, 0.0f, nullptr};
@@ -340,7 +340,7 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
           transform_gradient(s, plan, g, dy, gradient, m);
         });
         const int64_t tiles = plan.count(block) * plan.across;
-        for (int64_t i = 0; i < kCoefficients; ++i) {
+        for (int64_t i = 0; i < tile_coefficients; ++i) {
           gemm.direct(s.c, plan.oc, tiles, v + i * plan.pitch_c, 1, plan.c, m + i * plan.pitch_oc,
                       plan.oc, add, sums + part * size + i * position, plan.oc);
         }
@@ -351,7 +351,7 @@ void backward_weights(const ConvShape& s, const float* x, const float* dy, float
   parallel_for(s.c, std::max<int64_t>(1, 4096 / plan.oc), [&](int64_t begin, int64_t end) {
     const Scratch nine(bytes(9 * plan.oc));
     for (int64_t c = begin; c < end; ++c) {
-      for (int64_t i = 0; i < kCoefficients; ++i) {
+      for (int64_t i = 0; i < tile_coefficients; ++i) {
         float* total = sums + i * position + c * plan.oc;
         for (int64_t part = 1; part < parts; ++part) {
           const float* more = total + part * size;

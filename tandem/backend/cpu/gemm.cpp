@@ -15,11 +15,11 @@ namespace tandem::cpu {
 namespace {
 
 // Below this many multiply-adds a library call costs more than the product itself.
-constexpr double kSmallMacs = 20000;
+constexpr double small_macs = 20000;
 // A fork and cold operands cost more than a second thread gains.
-constexpr double kForkMacs = 160000;
+constexpr double fork_macs = 160000;
 // A second thread pays from here on.
-constexpr double kParallelMacs = 60000;
+constexpr double parallel_macs = 60000;
 
 template <class T>
 struct Product {
@@ -305,7 +305,7 @@ bool strips_are_better(const Product<float>& g) {
 // bias) and is added to.
 bool large_product(const Product<float>& g) {
   std::optional<SingleThread> alone;
-  if (g.macs() < kForkMacs) alone.emplace();
+  if (g.macs() < fork_macs) alone.emplace();
   if (strips_are_better(g)) {
     strip_product(g.m, g.n, g.k, g.a, g.trans_a ? 1 : g.lda, g.trans_a ? g.lda : 1, g.b, g.ldb, g.c,
                   g.ldc, g.done);
@@ -352,8 +352,8 @@ template <class T>
 void product(const Product<T>& g) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0 || g.e.alpha == T{0}) scale_only(g);
-  else if (g.n == 1 || (g.m == 1 && (g.trans_b || g.macs() >= kSmallMacs))) vector_product(g);
-  else if (g.macs() < kSmallMacs) small_product(g);
+  else if (g.n == 1 || (g.m == 1 && (g.trans_b || g.macs() >= small_macs))) vector_product(g);
+  else if (g.macs() < small_macs) small_product(g);
   else if (large_product(g)) return;
   if (g.done.fn == nullptr) return;
   parallel_for(g.m, std::max<int64_t>(1, 16384 / g.n),
@@ -372,8 +372,8 @@ void batched(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, in
     }
   };
   // One product a thread saves a fork a product; few big ones are better shared inside.
-  if (batch < 2 * num_threads() && macs >= kParallelMacs) return some(0, batch);
-  const auto grain = static_cast<int64_t>(kParallelMacs / std::max(1.0, macs));
+  if (batch < 2 * num_threads() && macs >= parallel_macs) return some(0, batch);
+  const auto grain = static_cast<int64_t>(parallel_macs / std::max(1.0, macs));
   parallel_for(batch, std::max<int64_t>(1, grain), some);
 }
 

@@ -9,8 +9,8 @@
 namespace tandem::cpu {
 namespace {
 
-constexpr int64_t kColumns = 256;
-constexpr int64_t kDepth = 64;
+constexpr int64_t block_columns = 256;
+constexpr int64_t block_depth = 64;
 
 // Sums are unsigned, where wrapping is defined; conversions back keep the low bits.
 template <class T>
@@ -88,14 +88,14 @@ void integer_product(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k
   const double work = static_cast<double>(n) * static_cast<double>(std::max<int64_t>(k, 1));
   const auto grain = static_cast<int64_t>(60000 / work);
   parallel_for(m, std::max<int64_t>(1, grain), [&](int64_t begin, int64_t end) {
-    S sum[kColumns];
-    for (int64_t j = 0; j < n; j += kColumns) {
-      const int64_t cols = std::min(kColumns, n - j);
+    S sum[block_columns];
+    for (int64_t j = 0; j < n; j += block_columns) {
+      const int64_t cols = std::min(block_columns, n - j);
       for (int64_t i = begin; i < end; ++i) {
         std::fill_n(sum, cols, S{0});
-        for (int64_t p = 0; p < k; p += kDepth) {
-          kernel(cols, std::min(kDepth, k - p), a + i * row + p * inc, inc, b + p * ldb + j, ldb,
-                 sum);
+        for (int64_t p = 0; p < k; p += block_depth) {
+          kernel(cols, std::min(block_depth, k - p), a + i * row + p * inc, inc, b + p * ldb + j,
+                 ldb, sum);
         }
         T* out = c + i * ldc + j;
         for (int64_t q = 0; q < cols; ++q) {

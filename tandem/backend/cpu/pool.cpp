@@ -18,7 +18,7 @@ namespace {
 template <class T>
 using Index = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
 
-constexpr int64_t kLanes = 16;
+constexpr int64_t vector_lanes = 16;
 
 // A row of the input, cut into S parts: with as many as windows step columns, one element of every
 // window is one run of memory. What lies outside of the input is -inf: no window takes it.
@@ -70,19 +70,19 @@ struct MaxKernels {
               Index<T>*) = nullptr;
 };
 
-#define TANDEM_MAX_KERNELS(suffix, target)                                                    \
-  template <int S, class T>                                                                   \
-  target void split_##suffix(const T* x, int64_t w, int64_t pad, int64_t length, T* to) {     \
-    split_body<S>(x, w, pad, length, to);                                                     \
-  }                                                                                           \
-  template <int KH, int KW, int S, int P, class T>                                            \
-  target void max_##suffix(int64_t n, const T* const* rows, int64_t length, int64_t w,        \
-                           int64_t corner, const Index<T>* first, int64_t first_row, T* y,    \
-                           Index<T>* index) {                                                 \
-    const T* copy[KH];                                                                        \
-    std::copy_n(rows, KH, copy);                                                              \
-    max_body<KH, KW, S, P>(n / kLanes * kLanes, copy, length, w, corner, first, first_row, y, \
-                           index);                                                            \
+#define TANDEM_MAX_KERNELS(suffix, target)                                                  \
+  template <int S, class T>                                                                 \
+  target void split_##suffix(const T* x, int64_t w, int64_t pad, int64_t length, T* to) {   \
+    split_body<S>(x, w, pad, length, to);                                                   \
+  }                                                                                         \
+  template <int KH, int KW, int S, int P, class T>                                          \
+  target void max_##suffix(int64_t n, const T* const* rows, int64_t length, int64_t w,      \
+                           int64_t corner, const Index<T>* first, int64_t first_row, T* y,  \
+                           Index<T>* index) {                                               \
+    const T* copy[KH];                                                                      \
+    std::copy_n(rows, KH, copy);                                                            \
+    max_body<KH, KW, S, P>(n / vector_lanes * vector_lanes, copy, length, w, corner, first, \
+                           first_row, y, index);                                            \
   }
 TANDEM_MAX_KERNELS(baseline, )
 #if TANDEM_X86
@@ -150,7 +150,7 @@ class MaxRows {
       : s_(s),
         kernels_(kernels),
         end_of_x_(end_of_x),
-        whole_((s.out_w + kLanes - 1) / kLanes * kLanes),
+        whole_((s.out_w + vector_lanes - 1) / vector_lanes * vector_lanes),
         reach_((whole_ - 1) * s.stride_w + s.kw),
         length_((reach_ + kernels.parts - 1) / kernels.parts),
         plain_(kernels.parts == 1 && s.pad_w == 0 && (s.out_w - 1) * s.stride_w + s.kw <= s.w),
@@ -165,7 +165,7 @@ class MaxRows {
     int64_t next = -s_.pad_h;
     for (int64_t i = 0; i < s_.out_h; ++i, y += s_.out_w) {
       const int64_t top = i * s_.stride_h - s_.pad_h;
-      const T* rows[kMostRows];
+      const T* rows[most_rows];
       for (int64_t r = 0; r < s_.kh; ++r) {
         const int64_t at = top + r;
         const bool inside = at >= 0 && at < s_.h;
@@ -186,7 +186,7 @@ class MaxRows {
   }
 
  private:
-  static constexpr int64_t kMostRows = 3;
+  static constexpr int64_t most_rows = 3;
 
   T* most() const { return results_.as<T>(); }
   Index<T>* at() const { return reinterpret_cast<Index<T>*>(most() + whole_); }

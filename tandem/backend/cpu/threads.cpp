@@ -21,8 +21,8 @@
 namespace tandem::cpu {
 namespace {
 
-constexpr int kMaxThreads = 1024;
-constexpr int kChunksPerThread = 8;
+constexpr int max_threads = 1024;
+constexpr int chunks_per_thread = 8;
 
 // "4" or OpenMP's nested form "4,2"; 0 when the variable is missing or is not a number.
 int from_environment(const char* name) {
@@ -31,7 +31,7 @@ int from_environment(const char* name) {
   char* end = nullptr;
   const long value = std::strtol(text, &end, 10);
   if (end == text || (*end != '\0' && *end != ',') || value < 1) return 0;
-  return static_cast<int>(std::min<long>(value, kMaxThreads));
+  return static_cast<int>(std::min<long>(value, max_threads));
 }
 
 #ifdef __linux__
@@ -85,9 +85,9 @@ int physical_cores() {
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (CPU_ISSET(cpu, &allowed) && first_allowed_sibling(cpu, allowed)) ++cores;
   }
-  return std::clamp(cores, 1, kMaxThreads);
+  return std::clamp(cores, 1, max_threads);
 #else
-  return std::min(logical, kMaxThreads);
+  return std::min(logical, max_threads);
 #endif
 }
 
@@ -110,7 +110,7 @@ int num_threads() noexcept {
 }
 
 void set_num_threads(int n) noexcept {
-  g_threads.store(std::clamp(n, 0, kMaxThreads), std::memory_order_relaxed);
+  g_threads.store(std::clamp(n, 0, max_threads), std::memory_order_relaxed);
 }
 
 namespace detail {
@@ -128,8 +128,9 @@ struct alignas(64) Share {
 // op is in its own cache for the next; who is done takes chunks from the others.
 void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* body) {
   const int threads = num_threads();
-  const int64_t wanted = int64_t{kChunksPerThread} * threads;
-  const int64_t chunk = std::max({(n + wanted - 1) / wanted, grain / kChunksPerThread, int64_t{1}});
+  const int64_t wanted = int64_t{chunks_per_thread} * threads;
+  const int64_t chunk =
+      std::max({(n + wanted - 1) / wanted, grain / chunks_per_thread, int64_t{1}});
   const int64_t chunks = (n + chunk - 1) / chunk;
   constexpr int most = 64;
   const int shares = std::min(threads, most);
