@@ -133,7 +133,7 @@ struct Batches {
 }  // namespace
 
 void finish_rows(const Tensor& out, const cpu::RowsDone& done) {
-  const int64_t n = std::max<int64_t>(out.shape().back(), 1);
+  const int64_t n = out.dim() > 0 ? std::max<int64_t>(out.shape().back(), 1) : 1;
   finish_rows(out.numel() / n, n, done);
 }
 

@@ -19,18 +19,19 @@ template <class O>
 Shape resolve(const O& op, Shape shape, const Shape& from) {
   int unknown = -1;
   int64_t known = 1;
+  bool overflow = false;
   for (int i = 0; i < shape.size(); ++i) {
     if (shape[i] == -1) {
       check<ShapeError>(unknown < 0, op, "only one size can be -1");
       unknown = i;
     } else {
       check<ShapeError>(shape[i] >= 0, op, "negative size ", shape[i]);
-      known *= shape[i];
+      overflow |= __builtin_mul_overflow(known, shape[i], &known);
     }
   }
   const int64_t n = from.numel();
-  if (unknown >= 0 && known > 0 && n % known == 0) shape[unknown] = n / known;
-  const bool fits = unknown < 0 ? known == n : known > 0 && n % known == 0;
+  if (unknown >= 0 && !overflow && known > 0 && n % known == 0) shape[unknown] = n / known;
+  const bool fits = !overflow && (unknown < 0 ? known == n : known > 0 && n % known == 0);
   check<ShapeError>(fits, op, "shape ", from, " of ", n, " elements does not fit");
   return shape;
 }
@@ -90,7 +91,11 @@ Samples<Reshape> Reshape::samples() {
              {{{2, 3, 2, 1}}, {{{6, 1, 2}}}}},
       .errors = {
           {{{5, 2}}, {{{3, 4}}}, "reshape(shape=[5, 2]): shape [3, 4] of 12 elements does not fit"},
-          {{{-1, -1}}, {{{4}}}, "reshape(shape=[-1, -1]): only one size can be -1"}}};
+          {{{-1, -1}}, {{{4}}}, "reshape(shape=[-1, -1]): only one size can be -1"},
+          // The product is 4 modulo 2^64.
+          {{{4, 4611686018427387905}},
+           {{{4}}},
+           "reshape(shape=[4, 4611686018427387905]): shape [4] of 4 elements does not fit"}}};
 }
 
 namespace {
@@ -98,11 +103,13 @@ namespace {
 Shape expanded(const Expand& op, const Shape& from) {
   Shape to = op.shape;
   const int extra = to.size() - from.size();
+  int64_t count = 1;
   bool fits = extra >= 0;
   for (int i = 0; fits && i < to.size(); ++i) {
     const int64_t old = i < extra ? 1 : from[i - extra];
     if (to[i] == -1 && i >= extra) to[i] = old;
-    fits = to[i] >= 0 && (old == 1 || old == to[i]);
+    fits = to[i] >= 0 && (old == 1 || old == to[i]) &&
+           !__builtin_mul_overflow(count, to[i], &count);
   }
   check<ShapeError>(fits, op, "shape ", from, " cannot be expanded");
   return to;
@@ -130,7 +137,10 @@ Samples<Expand> Expand::samples() {
              {{{2, 3, -1}}, {{{3, 4}}}},
              {{{4}}, {{{}}}},
              {{{0, 3}}, {{{1, 3}}}}},
-      .errors = {{{{4, 5}}, {{{3, 5}}}, "expand(shape=[4, 5]): shape [3, 5] cannot be expanded"}}};
+      .errors = {{{{4, 5}}, {{{3, 5}}}, "expand(shape=[4, 5]): shape [3, 5] cannot be expanded"},
+                 {{{4, 4611686018427387905}},
+                  {{{1}}},
+                  "expand(shape=[4, 4611686018427387905]): shape [1] cannot be expanded"}}};
 }
 
 namespace {
