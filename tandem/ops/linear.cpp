@@ -45,6 +45,11 @@ void Linear::cpu(Inputs in, Outputs out) const { cpu(in, out, {}); }
 void Linear::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
   if (out[0].numel() == 0) return;
   const Tensor& w = in[1];
+  if (w.dim() == 1 && done.fn != nullptr) {
+    // The product makes a column; the rows to tell of are those of the result's last axis.
+    cpu(in, out, {});
+    return detail::finish_rows(out[0], done);
+  }
   const bool has_bias = in.size() > 2 && in[2].defined();
   const int64_t k = w.shape().back(), n = w.dim() == 2 ? w.shape()[0] : 1;
   const int64_t ws = w.dim() == 2 ? w.strides()[0] : k, wc = w.strides()[w.dim() - 1];
