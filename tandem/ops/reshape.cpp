@@ -108,8 +108,8 @@ Shape expanded(const Expand& op, const Shape& from) {
   for (int i = 0; fits && i < to.size(); ++i) {
     const int64_t old = i < extra ? 1 : from[i - extra];
     if (to[i] == -1 && i >= extra) to[i] = old;
-    fits = to[i] >= 0 && (old == 1 || old == to[i]) &&
-           !__builtin_mul_overflow(count, to[i], &count);
+    fits =
+        to[i] >= 0 && (old == 1 || old == to[i]) && !__builtin_mul_overflow(count, to[i], &count);
   }
   check<ShapeError>(fits, op, "shape ", from, " cannot be expanded");
   return to;
