@@ -298,6 +298,52 @@ void advance_streams(Graph& parent, const Generators& all, Tensors& results) {
   results.resize(own);
 }
 
+/// The tensors from around the regions that one of them writes.
+std::vector<Tensor> written_by(const Graph& a, const Graph& b) {
+  std::vector<Tensor> all = a.written();
+  for (const Tensor& t : b.written()) {
+    auto same = [&](const Tensor& have) {
+      return have.raw_data() == t.raw_data() && have.spec() == t.spec() &&
+             have.strides() == t.strides();
+    };
+    if (std::none_of(all.begin(), all.end(), same)) all.push_back(t);
+  }
+  return all;
+}
+/// What they hold in the end becomes the last results of the region.
+void give_written(Graph& region, const std::vector<Tensor>& written) {
+  for (size_t k = 0; k < written.size(); ++k)
+    region.add_output(cat("written", k), region.last_value(written[k]));
+  region.edit_assignments().clear();
+}
+/// What a node takes of a tensor that it is going to write: the tape must not wait for the value
+/// that the tensor has later.
+Tensor before_write(Graph& parent, const Tensor& t, const std::vector<Tensor>& written) {
+  const bool replaced = std::any_of(written.begin(), written.end(), [&](const Tensor& w) {
+    return w.is_same(t) && !t.requires_grad();
+  });
+  return replaced ? parent.handle(parent.id_of(t)) : t;
+}
+/// The last results are written to the tensors; by `effects`, when another one is fetched.
+void take_written(Graph& parent, const std::vector<Tensor>& written, bool effects,
+                  Tensors& results) {
+  const size_t own = results.size() - written.size();
+  const bool on_fetch = effects && !parent.is_region();
+  std::vector<Assignment> all;
+  for (size_t k = 0; k < written.size(); ++k) {
+    if (on_fetch) all.push_back({parent.capture(written[k]), parent.id_of(results[own + k])});
+    else parent.assign(written[k], results[own + k]);
+  }
+  results.resize(own);
+  if (effects && parent.is_region()) parent.set_effects();
+  if (!on_fetch) return;
+  for (Tensor& t : results) {
+    const ValueId id = parent.id_of(t);
+    const Tensor effect = parent.effect({.assignments = all, .also = {}, .value = id});
+    detail::bind_symbolic(t, parent.shared_from_this(), parent.id_of(effect));
+  }
+}
+
 }  // namespace
 
 bool has_regions(const OpInfo& info) { return info.infer == infer_regions; }
@@ -353,17 +399,60 @@ Tensors run_cond(const Tensor& condition, Region& yes, Region& no) {
   graph::add_generators(*a, generators);
   graph::add_generators(*b, generators);
   const Tensors keys = graph::stream_keys(*parent, generators);
+  const std::vector<Tensor> written = graph::written_by(*a, *b);
   Tensors in{condition};
   for (const auto& region : {a, b}) {
     graph::open_streams(*region, generators, 0, true);
+    graph::give_written(*region, written);
     for (const Tensor& t : keys) in.push_back(t);
-    for (const Tensor& t : region->outer()) in.push_back(t);
+    for (const Tensor& t : region->outer()) in.push_back(graph::before_write(*parent, t, written));
     region->forget_outer();
   }
   Tensors results = graph::record(graph::make_node(false, a, b), in);
+  graph::take_written(*parent, written, a->has_effects() || b->has_effects(), results);
   graph::advance_streams(*parent, generators, results);
   return results;
 }
+
+namespace {
+
+/// A condition that draws random numbers or writes: what it says is a variable, asked for ahead of
+/// the loop and at the end of each step, as often as in plain code.
+Tensors while_condition_acts(Graph& parent, Region& condition, Region& body, Tensors variables,
+                             LoopOptions options) {
+  const int64_t most = options.maximum_iterations;
+  if (most == 0) return variables;
+  const CaptureScope scope(parent);
+  const size_t n = variables.size();
+  auto holds = [&](const Tensors& v) {
+    const Tensor c = condition.run(v)[0];
+    require<ShapeError>(c.numel() == 1, "while_loop(): the condition has shape ", c.shape(),
+                        ", it needs one element");
+    return c.reshape({}).to(boolean);
+  };
+  variables.push_back(holds(variables));
+  variables.push_back(full({}, 1, i64));  // the number of the step
+  auto going = [&](const Tensors& v) { return v[n]; };
+  auto step = [&](const Tensors& v) {
+    Tensors own(v.begin(), v.begin() + std::ptrdiff_t(n));
+    Tensors next = body.run(own);
+    require(next.size() == n, "while_loop(): the body gives ", next.size(), " variables for ", n);
+    own = next;
+    next.push_back(most < 0 ? holds(own)
+                            : cond(
+                                  v[n + 1] < Tensor(most), [&] { return holds(own); },
+                                  [] { return zeros({}, boolean); }));
+    next.push_back(v[n + 1] + Tensor(int64_t(1)));
+    return next;
+  };
+  RegionOf<decltype(going)> c(going);
+  RegionOf<decltype(step)> b(step);
+  Tensors results = run_while(c, b, std::move(variables), {});
+  results.resize(n);
+  return results;
+}
+
+}  // namespace
 
 Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOptions options) {
   Graph* parent = modes & Modes::capture ? graph::as_graph(capturing) : nullptr;
@@ -387,15 +476,24 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
   const auto c = graph::trace(*parent, condition, variables);
   require(b->outputs().size() == variables.size(), "while_loop(): the body gives ",
           b->outputs().size(), " variables for ", variables.size());
-  require<NotImplemented>(c->streams().empty(),
-                          "while_loop(): random numbers in the condition of a recorded loop; draw "
-                          "them in the body, as a variable");
+  if (!c->streams().empty() || !c->written().empty())
+    return while_condition_acts(*parent, condition, body, std::move(variables), options);
   graph::Generators generators;
   graph::add_generators(*b, generators);
   graph::open_streams(*b, generators, variables.size(), true);
   graph::open_streams(*c, generators, variables.size(), false);
   Tensors in =
       graph::joined({variables.data(), variables.size()}, graph::stream_keys(*parent, generators));
+  const std::vector<Tensor> written = b->written();
+  graph::give_written(*b, written);
+  for (const Tensor& t : written) {
+    for (const auto& region : {b, c}) {
+      const graph::ValueId id = region->take_outer(t);
+      auto& inputs = region->edit_inputs();
+      inputs.insert(inputs.begin() + std::ptrdiff_t(in.size()), id);
+    }
+    in.push_back(graph::before_write(*parent, t, written));
+  }
   const auto node = graph::make_node(true, b, c);
   node->variables = int64_t(in.size());
   node->maximum = options.maximum_iterations;
@@ -404,6 +502,7 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
     region->forget_outer();
   }
   Tensors results = graph::record(node, in);
+  graph::take_written(*parent, written, b->has_effects(), results);
   graph::advance_streams(*parent, generators, results);
   return results;
 }

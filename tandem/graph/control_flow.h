@@ -52,8 +52,8 @@ TANDEM_API Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const T
 }  // namespace detail
 
 // The same calls run directly in eager code, where `condition` has a value, and become one node
-// with regions in a graph. Regions may use any tensor around them; they have gradients. Writing to
-// a tensor from outside within a region is an error.
+// with regions in a graph. Regions may use any tensor around them; they have gradients. What they
+// write to tensors from outside the graph is read after the node without gradient: return it.
 
 /// `yes()` if the one-element `condition` holds, else `no()`; each gives a Tensor, or a list of
 /// them. Errors: ShapeError when the condition has several elements, or, in a graph, the branches

@@ -187,26 +187,72 @@ std::shared_ptr<Graph> Graph::make_region(Recorder& parent, bool draws) {
   return g;
 }
 
+/// The same value: one handle, two handles to one memory, or to one value of a graph.
+static bool same_outside(const Tensor& a, const Tensor& b) {
+  if (a.is_same(b)) return true;
+  if (a.is_symbolic() != b.is_symbolic()) return false;
+  if (!a.is_symbolic())
+    return a.raw_data() == b.raw_data() && a.spec() == b.spec() && a.strides() == b.strides() &&
+           a.requires_grad() == b.requires_grad() && a.impl()->storage == b.impl()->storage;
+  const TensorExtras &x = *a.impl()->extras, &y = *b.impl()->extras;
+  return x.recorder == y.recorder && x.value == y.value;
+}
+
+/// Two regions of one memory, of which one is written.
+static void check_apart(const Tensor& written, const Tensor& other) {
+  require<NotImplemented>(other.is_symbolic() || other.impl()->storage != written.impl()->storage,
+                          "cond() and while_loop(): an in-place write to a ",
+                          tandem::to_string(written.spec()),
+                          " from outside the branch, whose memory is also used as ",
+                          tandem::to_string(other.spec()), " through another handle; use one");
+}
+
 ValueId Graph::from_outside(const Tensor& t) {
-  auto same = [&](const Tensor& have) {
-    if (have.is_same(t)) return true;
-    if (!t.is_symbolic() || !have.is_symbolic()) return false;
-    const TensorExtras &a = *t.impl()->extras, &b = *have.impl()->extras;
-    return a.recorder == b.recorder && a.value == b.value;
-  };
   for (size_t i = 0; i < outer_.size(); ++i)
-    if (same(outer_[i])) return outer_ids_[i];
+    if (same_outside(outer_[i], t)) return outer_ids_[i];
+  if (!t.is_symbolic())
+    for (const Tensor& w : written()) check_apart(w, t);
   outer_.push_back(t);
   inputs_.push_back(add_value(t.spec(), cat("outer", outer_.size() - 1), ValueKind::input));
   outer_ids_.push_back(inputs_.back());
   return inputs_.back();
 }
 
+std::vector<Tensor> Graph::written() const {
+  std::vector<Tensor> all;
+  for (const Assignment& a : assignments_)
+    for (size_t i = 0; i < outer_.size(); ++i)
+      if (outer_ids_[i] == a.state) all.push_back(outer_[i]);
+  return all;
+}
+
+ValueId Graph::last_value(const Tensor& outside) {
+  const ValueId id = from_outside(outside);
+  for (const Assignment& a : assignments_)
+    if (a.state == id) return a.value;
+  return id;
+}
+
+ValueId Graph::take_outer(const Tensor& outside) {
+  const ValueId id = from_outside(outside);
+  for (size_t i = 0; i < outer_.size(); ++i)
+    if (outer_ids_[i] != id) check_apart(outside, outer_[i]);
+  const auto at = std::find(outer_ids_.begin(), outer_ids_.end(), id) - outer_ids_.begin();
+  outer_.erase(outer_.begin() + at);
+  outer_ids_.erase(outer_ids_.begin() + at);
+  std::erase(inputs_, id);
+  return id;
+}
+
 void Graph::assign(const Tensor& target, const Tensor& to) {
-  require<NotImplemented>(!parent_, "cond() and while_loop(): an in-place write to a ",
-                          tandem::to_string(target.spec()),
-                          " from outside the branch; give the new value as a result");
   const ValueId state = capture(target), value = id_of(to);
+  if (parent_) {
+    for (size_t i = 0; i < outer_.size(); ++i)
+      if (outer_ids_[i] != state) check_apart(target, outer_[i]);
+    std::erase_if(assignments_, [&](const Assignment& a) { return a.state == state; });
+    assignments_.push_back({state, value});
+    return;
+  }
   Storage& memory = *target.impl()->storage;
   memory.version += recorded_write;
   memory.writer = "a recorded function";

@@ -82,6 +82,16 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// keys of its own.
   static std::shared_ptr<Graph> make_region(Recorder& parent, bool draws = false);
   const std::vector<Tensor>& outer() const { return outer_; }
+  bool is_region() const { return parent_; }
+  /// A region: the tensors around it that it writes. The node gives their new values as results.
+  std::vector<Tensor> written() const;
+  /// What a tensor from outside is at the end of the region.
+  ValueId last_value(const Tensor& outside);
+  /// Its value at the begin, no longer one of `outer()`: the node has another place for it.
+  ValueId take_outer(const Tensor& outside);
+  /// The region was given to `assign()`: the writes are those of the node's results, when fetched.
+  void set_effects() { effects_inside_ = true; }
+  bool has_effects() const { return effects_inside_; }
   /// Once the node is recorded: the handles would keep the parent alive, and it the region.
   void forget_outer() { outer_.clear(); }
 
@@ -215,7 +225,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   bool same_kernels_ = false;
   // Regions only.
   Recorder* parent_ = nullptr;
-  bool draws_ = false;
+  bool draws_ = false, effects_inside_ = false;
   std::vector<Tensor> outer_;
   std::vector<ValueId> outer_ids_;
   ValueId from_outside(const Tensor& t);

@@ -22,14 +22,21 @@ using graph::Value;
 using graph::ValueId;
 using graph::ValueKind;
 
-/// The graph of this thread's GraphScope.
+/// The graph of this thread's GraphScope, or the region of it that is being recorded.
 Graph& current(std::string_view caller) {
   auto* g = dynamic_cast<Graph*>(detail::capturing);
   require(g, caller, "(): needs a GraphScope");
   return *g;
 }
+Graph& outside_regions(std::string_view caller) {
+  Graph& g = current(caller);
+  require<NotImplemented>(!g.is_region(), caller,
+                          "(): cannot stand inside cond() and while_loop(); make it outside");
+  return g;
+}
 
 Graph& graph_of(const Tensor& t, std::string_view caller) {
+  if (auto* g = dynamic_cast<Graph*>(detail::capturing); g && g->is_region()) return *g;
   if (t.defined() && t.is_symbolic())
     if (auto* g = dynamic_cast<Graph*>(t.impl()->extras->recorder.get())) return *g;
   return current(caller);
@@ -38,7 +45,7 @@ Graph& graph_of(const Tensor& t, std::string_view caller) {
 }  // namespace
 
 Tensor placeholder(std::string name, const Shape& shape, DType dtype) {
-  Graph& g = current("placeholder");
+  Graph& g = outside_regions("placeholder");
   Shape known = shape;
   for (int i = 0; i < known.size(); ++i) {
     int64_t& d = known[i];
@@ -50,7 +57,7 @@ Tensor placeholder(std::string name, const Shape& shape, DType dtype) {
 }
 
 Tensor variable(std::string name, const Tensor& initial, bool trainable) {
-  Graph& g = current("variable");
+  Graph& g = outside_regions("variable");
   for (const Value& v : g.values())
     require(v.name != name, "variable(): the name \"", name, "\" is taken");
   Tensor handle;
@@ -82,6 +89,11 @@ Tensor assign(const Tensor& variable, const Tensor& value) {
   require<DTypeError>(value.dtype() == variable.dtype(), "assign(): ", value.dtype(),
                       " for a variable of ", variable.dtype());
   const ValueId to = g.id_of(value);
+  if (g.is_region()) {
+    g.assign(variable, value);
+    g.set_effects();
+    return g.handle(to);
+  }
   return g.effect({.assignments = {{g.capture(variable), to}}, .also = {}, .value = to});
 }
 Tensor assign_add(const Tensor& variable, const Tensor& value) {
@@ -95,6 +107,8 @@ Tensor assign_sub(const Tensor& variable, const Tensor& value) {
 
 Tensor group(std::span<const Tensor> ops) {
   Graph& g = current("group");
+  // In a region they happen with its results.
+  if (g.is_region()) return zeros({0});
   Effect e;
   for (const Tensor& t : ops) e.also.push_back(g.id_of(t));
   return g.effect(std::move(e));
@@ -102,6 +116,7 @@ Tensor group(std::span<const Tensor> ops) {
 
 Tensor with_dependencies(std::span<const Tensor> first, const Tensor& value) {
   Graph& g = current("with_dependencies");
+  if (g.is_region()) return value;
   Effect e;
   for (const Tensor& t : first) e.also.push_back(g.id_of(t));
   e.value = g.id_of(value);
@@ -117,7 +132,7 @@ std::vector<Tensor> gradients(const Tensor& loss, std::span<const Tensor> variab
 }
 
 Tensor global_variables_initializer() {
-  Graph& g = current("global_variables_initializer");
+  Graph& g = outside_regions("global_variables_initializer");
   Effect e;
   for (const auto& v : g.variables()) e.assignments.push_back({v.state, v.initial});
   return g.effect(std::move(e));
@@ -126,7 +141,7 @@ Tensor global_variables_initializer() {
 namespace detail {
 
 EffectScope::EffectScope()
-    : graph_(std::static_pointer_cast<Graph>(current("minimize").shared_from_this())) {}
+    : graph_(std::static_pointer_cast<Graph>(outside_regions("minimize").shared_from_this())) {}
 
 Tensor EffectScope::finish() {
   graph_->take_gradients();
