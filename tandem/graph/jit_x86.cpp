@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 
 namespace tandem::graph {
@@ -48,8 +49,12 @@ class Generator : public Xbyak::CodeGenerator {
   void constants() {
     align(64);
     for (size_t id = 0; id < code_.size(); ++id) {
-      if (code_[id].code != Code::constant || !label_used_[id]) continue;
+      if (!label_used_[id]) continue;
       L(labels_[id]);
+      if (code_[id].code == Code::table) {
+        for (int i = 0; i < (wide_ ? 16 : 32); ++i) dd(std::bit_cast<uint32_t>(code_[id].data[i]));
+        continue;
+      }
       for (int i = 0; i < (wide_ ? 1 : 8); ++i) dd(code_[id].bits);
     }
   }
@@ -83,7 +88,8 @@ class Generator : public Xbyak::CodeGenerator {
   const Instruction& at(int id) const { return code_[size_t(id)]; }
   bool invariant(int id) const {
     const Instruction& i = at(id);
-    return i.code == Code::constant || (i.code == Code::input && in_[i.bits].number);
+    return i.code == Code::constant || i.code == Code::table ||
+           (i.code == Code::input && in_[i.bits].number);
   }
   int end() const { return int(code_.size()); }
 
@@ -123,25 +129,28 @@ class Generator : public Xbyak::CodeGenerator {
   Xbyak::Xmm v(int index) const {
     return wide_ ? Xbyak::Xmm(Xbyak::Zmm(index)) : Xbyak::Xmm(Xbyak::Ymm(index));
   }
+  Xbyak::Label& label(int id) {
+    label_used_[size_t(id)] = 1;
+    return labels_[size_t(id)];
+  }
   Xbyak::Address memory_of_invariant(int id) {
     const Instruction& i = at(id);
+    if (i.code == Code::table) return ptr[rip + label(id)];
     if (i.code == Code::constant) {
-      label_used_[size_t(id)] = 1;
-      return wide_ ? ptr_b[rip + labels_[size_t(id)]] : ptr[rip + labels_[size_t(id)]];
+      return wide_ ? ptr_b[rip + label(id)] : ptr[rip + label(id)];
     }
     const int offset = int(i.bits) * 32;
     return wide_ ? ptr_b[rsi + offset] : ptr[rsi + offset];
   }
   void load_invariant(const Xbyak::Xmm& to, int id) {
-    if (!wide_) return vmovups(to, memory_of_invariant(id));
     const Instruction& i = at(id);
+    if (!wide_ || i.code == Code::table) return vmovups(to, memory_of_invariant(id));
     if (i.code != Code::constant) return vbroadcastss(to, ptr[rsi + int(i.bits) * 32]);
     if (i.bits == 0) {
       const Xbyak::Xmm low(to.getIdx());
       if (to.getIdx() < 16) return vxorps(low, low, low);
     }
-    label_used_[size_t(id)] = 1;
-    vbroadcastss(to, ptr[rip + labels_[size_t(id)]]);
+    vbroadcastss(to, ptr[rip + label(id)]);
   }
   Xbyak::Reg64 pointer(int array) {
     const Xbyak::Reg64 regs[pointers] = {r8, r9, r10, rbx, r12, r13, r14, r15};
@@ -230,7 +239,8 @@ class Generator : public Xbyak::CodeGenerator {
   void choose_kept(int spare) {
     std::vector<std::pair<int, int>> by_use;
     for (int id = 0; id < end(); ++id)
-      if (live_[size_t(id)] && invariant(id) && !uses_[size_t(id)].empty())
+      if (live_[size_t(id)] && invariant(id) && !uses_[size_t(id)].empty() &&
+          (wide_ || at(id).code != Code::table))
         by_use.emplace_back(-int(uses_[size_t(id)].size()), id);
     std::sort(by_use.begin(), by_use.end());
     for (const auto& [count, id] : by_use) {
@@ -309,6 +319,7 @@ class Generator : public Xbyak::CodeGenerator {
       case Code::fms:
       case Code::fnma: fused(id, i, read); break;
       case Code::select: select(id, i, read); break;
+      case Code::look_up: look_up(id, i, read); break;
       default: plain(id, i, read); break;
     }
     busy_.clear();
@@ -418,6 +429,23 @@ class Generator : public Xbyak::CodeGenerator {
     const Xbyak::Xmm to = v(take(id, id));
     if (wide_) vblendmps(to | k1, otherwise, chosen.operand());
     else vblendvps(to, otherwise, chosen.operand(), v(0));
+  }
+  void look_up(int id, const Instruction& i, const std::vector<int>& read) {
+    const Xbyak::Xmm index = in_register(i.a, 0);
+    if (wide_) {
+      const Xbyak::Xmm low = in_register(i.b, 1);
+      const Place high = place(i.c);
+      release_dead(read, id);
+      const Xbyak::Xmm to = v(take(id, id));
+      if (to.getIdx() != index.getIdx()) vmovaps(to, index);
+      return vpermi2ps(to, low, high.operand());
+    }
+    vpslld(v(0), index, 27);
+    vpsrld(v(0), v(0), 27);
+    vpcmpeqd(v(1), v(1), v(1));
+    release_dead(read, id);
+    lea(r11, ptr[rip + label(i.b)]);  // the whole table: there, low and high are one
+    vgatherdps(v(take(id, id)), ptr[r11 + v(0) * 4], v(1));
   }
   /// Into k1 and up, or scratch registers 0 and 1.
   void mask(int id, bool negated, int depth) {

@@ -181,6 +181,12 @@ int emit_number(float x) {
   return writer->add({.code = Code::constant, .bits = std::bit_cast<uint32_t>(x)});
 }
 
+int emit_look_up(const float* table, int index) {
+  const int low = writer->add({.code = Code::table, .data = table});
+  const int high = writer->add({.code = Code::table, .data = table + 16});
+  return emit(Code::look_up, index, low, high);
+}
+
 bool decide(int mask) {
   Writer& w = *writer;
   if (w.failed) return false;

@@ -17,6 +17,7 @@ namespace tandem::lanes {
 enum class Code : uint8_t {
   input,     ///< operand `bits` of the program
   constant,  ///< the bits of a number
+  table,     ///< the 16 floats from `data` on
   add,
   sub,
   mul,
@@ -46,7 +47,8 @@ enum class Code : uint8_t {
   mask_and,
   mask_or,
   mask_not,
-  select  ///< mask a ? b : c
+  select,   ///< mask a ? b : c
+  look_up,  ///< by the lowest five bits of a in the tables b and c, which lie one behind the other
 };
 constexpr bool is_mask(Code c) { return c >= Code::less && c <= Code::mask_not; }
 
@@ -54,6 +56,7 @@ struct Instruction {
   Code code;
   uint32_t bits = 0;
   int a = -1, b = -1, c = -1;
+  const float* data = nullptr;
   bool operator==(const Instruction&) const = default;
 };
 
@@ -67,6 +70,7 @@ struct Program {
 
 TANDEM_API int emit(Code code, int a, int b = -1, int c = -1, uint32_t bits = 0);
 TANDEM_API int emit_number(float x);
+TANDEM_API int emit_look_up(const float* table, int index);
 /// The direction that a branch on the mask takes in this run of the functor; the others follow in
 /// further runs, whose results are joined by `select`.
 TANDEM_API bool decide(int mask);
@@ -142,6 +146,8 @@ inline I32 as_unsigned(I32 x) { return x; }
 inline F32 to_float(I32 x) { return F32::of(emit(Code::to_float, x.id)); }
 inline F32 select(Mask m, F32 a, F32 b) { return F32::of(emit(Code::select, m.id, a.id, b.id)); }
 inline I32 select(Mask m, I32 a, I32 b) { return I32::of(emit(Code::select, m.id, a.id, b.id)); }
+/// table[i & 31]; the table stays where it is.
+inline F32 look_up(const float* table, I32 i) { return F32::of(emit_look_up(table, i.id)); }
 inline Mask both(Mask a, Mask b) { return a & b; }
 inline F32 abs(F32 x) { return F32::of(emit(Code::bit_and, x.id, I32(0x7fffffff).id)); }
 inline F32 copysign(F32 x, F32 sign) {

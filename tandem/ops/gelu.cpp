@@ -1,8 +1,10 @@
 #include "tandem/ops/gelu.h"
 
 #include "tandem/op/kernel.h"
+#include "tandem/op/vector16.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/exp.h"
+#include "tandem/ops/gelu_table.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/pow.h"
 #include "tandem/ops/tanh.h"
@@ -34,6 +36,67 @@ struct GeluErfGrad {
     return dy * (n.cdf + x * n.density);
   }
 };
+
+#if TANDEM_VECTOR16
+
+// table(a), where `clamped` is a at most 7.75: from 7.625 on the polynomial is 0.
+template <class F>
+TANDEM_FN F by_table(const float (&table)[5][32], const F& a, const F& clamped) {
+  using detail::look_up, lanes::look_up, detail::to_bits, lanes::to_bits;
+  constexpr float magic = 0x1.8p21f;  // rounds to quarters, whose number the lowest bits hold
+  const F shifted = clamped + magic;
+  const F d = a - (shifted - magic);
+  const auto i = to_bits(shifted);
+  F p = look_up(table[4], i);
+  p = p * d + look_up(table[3], i);
+  p = p * d + look_up(table[2], i);
+  p = p * d + look_up(table[1], i);
+  return p * d + look_up(table[0], i);
+}
+
+// max(x, 0) - |x| Phi(-|x|): absolute errors up to 8.2e-8 times max(1, |x|), relative ones on
+// [-3, inf) up to 7.3e-7.
+struct GeluByTable {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(const A& x) const {
+    using detail::abs, lanes::abs, detail::select, lanes::select;
+    const A a = abs(x), clamped = select(a > 7.75f, 7.75f, a);
+    // Not max(x, 0): -inf gives NaN, as -inf * 0 does.
+    const A positive = x - select(x < 0.0f, x, 0.0f);
+    return positive + by_table(detail::gelu_table, clamped, clamped);
+  }
+};
+
+// Errors up to 1.5e-7. Infinities give NaN, as inf * 0 does: they are infinitely far from the last
+// interval.
+struct GeluGradByTable {
+  static constexpr Result result = Result::floating;
+  template <class A>
+  TANDEM_FN A point(const A& dy, const A& x) const {
+    using detail::abs, lanes::abs, detail::select, lanes::select;
+    const A a = abs(x), clamped = select(a > 7.75f, 7.75f, a);
+    const A h = by_table(detail::gelu_grad_table, a, clamped);
+    return dy * select(x > 0.0f, 1.0f - h, h);
+  }
+};
+#else
+struct GeluByTable;
+struct GeluGradByTable;
+#endif
+
+// By tables, which takes half the time, where permutations of whole registers look them up.
+template <class Plain, class ByTable>
+void run(Inputs in, Tensor& out) {
+#if TANDEM_VECTOR16
+  static constexpr detail::PointKernel wide{detail::vector16_kernel<ByTable>,
+                                            detail::point_kernel<Plain, double>, nullptr, false,
+                                            detail::point_trace<ByTable>};
+  const ByTable by_table;
+  if (detail::isa == Isa::avx512) return detail::point_launch(wide, &by_table, in, out);
+#endif
+  detail::point_run(Plain{}, in, out);
+}
 
 // (1 + tanh(z)) / 2 = sigmoid(2 z), which does not cancel for negative z.
 struct GeluTanh {
@@ -77,7 +140,7 @@ Tensor second_derivative(const Tensor& x, bool exact) {
 Spec Gelu::infer(Specs in) const { return gelu_infer(*this, in); }
 
 void Gelu::cpu(Inputs in, Outputs out) const {
-  if (approximate == "none") detail::point_run(GeluErf{}, in, out[0]);
+  if (approximate == "none") run<GeluErf, GeluByTable>(in, out[0]);
   else detail::point_run(GeluTanh{}, in, out[0]);
 }
 
@@ -103,7 +166,7 @@ Samples<Gelu> Gelu::samples() {
 Spec GeluGrad::infer(Specs in) const { return gelu_infer(*this, in); }
 
 void GeluGrad::cpu(Inputs in, Outputs out) const {
-  if (approximate == "none") detail::point_run(GeluErfGrad{}, in, out[0]);
+  if (approximate == "none") run<GeluErfGrad, GeluGradByTable>(in, out[0]);
   else detail::point_run(GeluTanhGrad{}, in, out[0]);
 }
 
