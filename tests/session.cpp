@@ -294,5 +294,133 @@ TEST(Session, AWriteOutsideOfAnEffectStaysOneForTheGraph) {
   EXPECT_THROW(gradients(recorded, {a}), GradientError);
 }
 
+TEST(Session, FeedsAreCheckedByEveryRun) {
+  const auto g = Graph::make();
+  Tensor x, y;
+  {
+    const GraphScope scope(g);
+    x = placeholder("x", {-1});
+    y = x * 2;
+  }
+  const Tensor X = ones({2});
+  Session s(g);
+  EXPECT_EQ(s.run(y, {{x, X}}).to_vector<float>(), (std::vector<float>{2, 2}));
+  const GraphScope scope(g);
+  // The plan for this shape is there already.
+  EXPECT_NE(error_of<ValueError>([&] {
+              s.run(y, {{x, ones({2})}});
+            }).find("is symbolic"),
+            std::string::npos);
+  EXPECT_EQ(error_of<ValueError>([&] {
+              s.run(y, {{x, X}, {x, X}});
+            }),
+            "Session::run(): \"x\" is fed twice");
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(error_of<ValueError>([&] {
+                s.run(y, {{x, X}, {X, X}});
+              }),
+              "Session::run(): a f32[2] is fed that is no value of the graph");
+  EXPECT_EQ(error_of<ValueError>([&] {
+              s.run(Tensor(), {{x, X}});
+            }),
+            "Session::run(): a fetch is undefined");
+  EXPECT_EQ(error_of<ValueError>([&] {
+              s.run(y, {{x, Tensor()}});
+            }),
+            "Session::run(): a feed is undefined");
+}
+
+/// As tf.gradients: often, of anything, of gradients; several elements count as their sum.
+TEST(Session, GradientsAsOftenAsOneLikes) {
+  const auto g = Graph::make();
+  Tensor x, w, first, second, third, mixed, dx, of_several;
+  {
+    const GraphScope scope(g);
+    x = placeholder("x", {-1});
+    EXPECT_NE(error_of<GradientError>([&] {
+                gradients(x * 2, {x});
+              }).find("a f32[?], does not require a gradient; call requires_grad_()"),
+              std::string::npos);
+    x.requires_grad_();
+    w = variable("w", full({}, 3));
+    const Tensor y = w * x * x * x, loss = sum(y);
+    first = gradients(loss, {x})[0];
+    dx = gradients(loss, {w})[0];
+    second = gradients(first, {x})[0];
+    third = gradients(second, {x})[0];
+    mixed = gradients(first, {w})[0];
+    of_several = gradients(y, {w})[0];
+  }
+  Session s(g);
+  {
+    const GraphScope scope(g);
+    s.run(global_variables_initializer());
+  }
+  for (const std::vector<float>& v : {std::vector<float>{1, 2}, {3, -1, 2}, {0.5f}}) {
+    std::vector<float> d1, d2, d3;
+    float cubes = 0, squares = 0;
+    for (float a : v) {
+      d1.push_back(9 * a * a);
+      d2.push_back(18 * a);
+      d3.push_back(18);
+      cubes += a * a * a;
+      squares += 3 * a * a;
+    }
+    const std::vector<Tensor> fetches{first, second, third, dx, mixed, of_several};
+    const std::vector<Feed> feeds{{x, tensor(std::span<const float>(v), {int64_t(v.size())})}};
+    const auto out = s.run(fetches, feeds);
+    EXPECT_EQ(out[0].to_vector<float>(), d1);
+    EXPECT_EQ(out[1].to_vector<float>(), d2);
+    EXPECT_EQ(out[2].to_vector<float>(), d3);
+    EXPECT_EQ(out[3].item<float>(), cubes);
+    EXPECT_EQ(out[4].item<float>(), squares);
+    EXPECT_EQ(out[5].item<float>(), cubes);
+  }
+}
+
+/// Two optimizers that each train a part on one loss, after its gradients were asked for.
+TEST(Session, SeveralMinimizesOfOneLoss) {
+  auto nets = [] {
+    manual_seed(5);
+    return std::pair{nn::Linear(3, 4), nn::Linear(4, 1)};
+  };
+  const Tensor X = rand({6, 3}), Y = rand({6, 1});
+  auto [a1, b1] = nets();
+  auto [a2, b2] = nets();
+  optim::SGD sgd1(a1, {.lr = 0.1}), sgd2(a2, {.lr = 0.1});
+  optim::Adam adam1(b1, {.lr = 0.01}), adam2(b2, {.lr = 0.01});
+  const auto g = Graph::make();
+  Tensor x, y, loss, norm, train_a, train_b;
+  {
+    const GraphScope scope(g);
+    x = placeholder("x", {-1, 3});
+    y = placeholder("y", {-1, 1});
+    loss = mse_loss(b2(tanh(a2(x))), y);
+    norm = sum(square(gradients(loss, {a2.weight})[0]));
+    train_a = minimize(sgd2, loss);
+    train_b = minimize(adam2, loss);
+  }
+  Session s(g);
+  for (int i = 0; i < 10; ++i) {
+    const Tensor want = mse_loss(b1(tanh(a1(X))), Y);
+    sgd1.zero_grad();
+    adam1.zero_grad();
+    want.backward();
+    const double size = sum(square(a1.weight.grad())).item<double>();
+    if (i % 3 != 0) sgd1.step();
+    if (i % 3 != 1) adam1.step();
+    std::vector<Tensor> fetches{loss, norm};
+    if (i % 3 != 0) fetches.push_back(train_a);
+    if (i % 3 != 1) fetches.push_back(train_b);
+    const std::vector<Feed> feeds{{x, X}, {y, Y}};
+    const auto out = s.run(fetches, feeds);
+    EXPECT_NEAR(out[0].item<double>(), want.item<double>(), 1e-6) << i;
+    EXPECT_NEAR(out[1].item<double>(), size, 1e-5) << i;
+    for (const auto& [p, q] : {std::pair{a1.weight, a2.weight}, {b1.weight, b2.weight}})
+      for (size_t k = 0; k < size_t(p.numel()); ++k)
+        EXPECT_NEAR(p.to_vector<double>()[k], q.to_vector<double>()[k], 1e-6) << i;
+  }
+}
+
 }  // namespace
 }  // namespace tandem

@@ -10,6 +10,7 @@
 #include "tandem/graph/specialise.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
+#include "tandem/ops/sum.h"
 
 namespace tandem {
 namespace {
@@ -40,6 +41,21 @@ Graph& graph_of(const Tensor& t, std::string_view caller) {
   if (t.defined() && t.is_symbolic())
     if (auto* g = dynamic_cast<Graph*>(t.impl()->extras->recorder.get())) return *g;
   return current(caller);
+}
+
+/// Whether a variable or tensor from outside is part of the graph.
+bool is_used(Graph& g, ValueId id) {
+  for (const Graph::Variable& v : g.variables())
+    if (v.state == id) return true;
+  for (const graph::Node& n : g.nodes())
+    if (std::find(n.inputs.begin(), n.inputs.end(), id) != n.inputs.end()) return true;
+  for (ValueId v = 0; v < ValueId(g.values().size()); ++v)
+    if (const Effect* e = g.find_effect(v)) {
+      const auto is = [&](const Assignment& a) { return a.state == id || a.value == id; };
+      if (e->value == id || std::any_of(e->assignments.begin(), e->assignments.end(), is))
+        return true;
+    }
+  return false;
 }
 
 }  // namespace
@@ -124,7 +140,16 @@ Tensor with_dependencies(std::span<const Tensor> first, const Tensor& value) {
 }
 
 std::vector<Tensor> gradients(const Tensor& loss, std::span<const Tensor> variables) {
-  const Tensors found = grad({&loss, 1}, variables, {}, {.allow_unused = true});
+  Graph& g = current("gradients");
+  for (size_t i = 0; i < variables.size(); ++i)
+    require<GradientError>(
+        variables[i].requires_grad(), "gradients(): variable ", int64_t(i), ", a ",
+        graph::to_string(variables[i].spec(), g.axes()),
+        ", does not require a gradient; call requires_grad_() on it before it is used");
+  const Tensor total = loss.numel() == 1 ? loss : sum(loss);
+  // The graph is there to be added to: further gradients, a minimize(), gradients of these.
+  const Tensors found = grad({&total, 1}, variables, {},
+                             {.retain_graph = true, .create_graph = true, .allow_unused = true});
   std::vector<Tensor> all;
   for (size_t i = 0; i < variables.size(); ++i)
     all.push_back(found[i].defined() ? found[i] : zeros_like(variables[i]));
@@ -320,26 +345,33 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
 
 Session::Impl::Program& Session::Impl::find(std::span<const Tensor> fetches,
                                             std::span<const Feed> feeds) {
+  for (const Tensor& t : fetches) require(t.defined(), "Session::run(): a fetch is undefined");
+  for (const Feed& f : feeds)
+    require(f.value.defined() && f.with.defined(), "Session::run(): a feed is undefined");
   auto same = [&](const Program& p) {
     if (p.fetches.size() != fetches.size() || p.feeds.size() != feeds.size()) return false;
     for (size_t i = 0; i < fetches.size(); ++i)
       if (p.fetches[i] != graph->id_of(fetches[i])) return false;
     for (size_t i = 0; i < feeds.size(); ++i)
       if (p.feeds[i] != graph->id_of(feeds[i].value) || !(p.shapes[i] == feeds[i].with.shape()) ||
-          graph->value(p.feeds[i]).spec.dtype != feeds[i].with.dtype())
+          graph->value(p.feeds[i]).spec.dtype != feeds[i].with.dtype() ||
+          feeds[i].with.is_symbolic())
         return false;
     return true;
   };
   for (const auto& p : programs)
     if (same(*p)) return *p;
   std::vector<ValueId> out, in;
-  for (const Tensor& t : fetches) {
-    require(t.defined(), "Session::run(): a fetch is undefined");
-    out.push_back(graph->id_of(t));
-  }
+  for (const Tensor& t : fetches) out.push_back(graph->id_of(t));
   for (const Feed& f : feeds) {
-    require(f.value.defined() && f.with.defined(), "Session::run(): a feed is undefined");
-    in.push_back(graph->id_of(f.value));
+    const ValueId id = graph->id_of(f.value);
+    require(f.value.is_symbolic() || is_used(*graph, id), "Session::run(): a ",
+            to_string(f.value.spec()), " is fed that is no value of the graph");
+    const Value& v = graph->value(id);
+    require(std::find(in.begin(), in.end(), id) == in.end(),
+            "Session::run(): ", v.name.empty() ? cat("value ", id) : cat("\"", v.name, "\""),
+            " is fed twice");
+    in.push_back(id);
   }
   know_variables();
   constexpr size_t most = 64;

@@ -57,7 +57,10 @@ TANDEM_API Tensor with_dependencies(std::span<const Tensor> first, const Tensor&
 inline Tensor with_dependencies(std::initializer_list<Tensor> first, const Tensor& value) {
   return with_dependencies(std::span<const Tensor>(first.begin(), first.size()), value);
 }
-/// d(loss)/d(variable) for each; zero-filled where the loss does not depend on it.
+/// d(loss)/d(variable) for each; zero-filled where the loss does not depend on it. A loss of
+/// several elements counts as its sum (TensorFlow's rule). The results have gradients themselves.
+/// Errors: GradientError for what requires no gradient; a placeholder does after
+/// `requires_grad_()`.
 TANDEM_API std::vector<Tensor> gradients(const Tensor& loss, std::span<const Tensor> variables);
 inline std::vector<Tensor> gradients(const Tensor& loss, std::initializer_list<Tensor> list) {
   return gradients(loss, std::span<const Tensor>(list.begin(), list.size()));
@@ -84,7 +87,7 @@ template <class Optimizer>
 Tensor minimize(Optimizer& optimizer, const Tensor& loss) {
   detail::EffectScope scope;
   optimizer.zero_grad();
-  loss.backward();
+  loss.backward({}, true);  // others may still want gradients of what it is made of
   optimizer.step();
   return scope.finish();
 }
