@@ -49,6 +49,26 @@ TEST(SinkRelu, NotWhereTheReluOrThePlacesAreReadElsewhere) {
   }
 }
 
+TEST(SumBeforeUnpooling, OverWholePlanesOnly) {
+  auto expect = [](const std::string& before, const std::string& after) {
+    testing::expect_pass(sum_before_unpooling, before, after, {});
+  };
+  const std::string head = R"(graph(%d: f32[2, 3, 4, 4], %i: i64[2, 3, 4, 4])
+  %2: f32[2, 3, 8, 8] = max_pool2d_grad(%d, %i, size=[8, 8])
+)";
+  const std::string tail = "  return %2, %3\n";
+  auto whole = [&](const char* of, const char* shape, const char* attributes) {
+    return head + "  %3: f32" + shape + " = sum(%" + of + ", " + attributes + ")\n" + tail;
+  };
+  for (const auto& [shape, attributes] : {std::pair{"[3]", "axes=[0, 2, 3], keepdim=false"},
+                                          {"[2, 3]", "axes=[-2, -1], keepdim=false"},
+                                          {"[2, 3, 1, 1]", "axes=[2, 3], keepdim=true"},
+                                          {"[]", "axes=[], keepdim=false"}})
+    expect(whole("2", shape, attributes), whole("d", shape, attributes));
+  const std::string one = whole("2", "[8]", "axes=[0, 1, 2], keepdim=false");
+  expect(one, one);
+}
+
 /// Values and gradients of overlapping windows, with ties, NaN and infinities in them.
 Tensors values(bool compiled, const Tensor& x, int64_t kernel, int64_t stride, int64_t padding,
                std::string* explain = nullptr) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "tandem/backend/cpu/conv.h"
 #include "tandem/graph/compile.h"
 #include "tandem/graph/fused_product.h"
 #include "tandem/graph/ir.h"
@@ -76,7 +77,15 @@ struct Case {
   Tensors (*f)(const Tensors&);
 };
 
+/// Convolutions choose by a rule, so that the kernels named are those that run.
+struct NoAutotune {
+  const bool before = cpu::conv_autotune();
+  NoAutotune() { cpu::set_conv_autotune(false); }
+  ~NoAutotune() { cpu::set_conv_autotune(before); }
+};
+
 TEST(FuseProducts, BitForBit) {
+  const NoAutotune by_rule;
   auto layer = [](const Tensors& x) -> Tensors {
     return {gelu(linear(x[0], x[1], x[2])) * 0.5 + 1.0};
   };
@@ -94,7 +103,28 @@ TEST(FuseProducts, BitForBit) {
     silu(matmul(relu(matmul(x[0], w)), v)).sum().backward();
     return {w.grad(), v.grad()};
   };
+  auto conv = [](const Tensors& x) -> Tensors { return {relu(conv2d(x[0], x[1], x[2], 1, 1))}; };
+  auto grouped = [](const Tensors& x) -> Tensors {
+    return {gelu(conv2d(x[0], x[1], x[2], 1, 1, 1, x[0].size(1))) + 1.0};
+  };
+  auto conv_step = [](const Tensors& x) -> Tensors {
+    Tensor w = x[1], v = x[2];
+    w.requires_grad_();
+    v.requires_grad_();
+    silu(conv2d(relu(conv2d(x[0], w)), v)).sum().backward();
+    return {w.grad(), v.grad()};
+  };
   const Case cases[] = {
+      {"convolution of few channels", {f({3, 2, 9, 11}), f({5, 2, 3, 3}), f({5})}, conv},
+      {"bands of an image", {f({1, 3, 90, 70}), f({20, 3, 3, 3}), f({20})}, conv},
+      {"Winograd", {f({8, 32, 26, 27}), f({33, 32, 3, 3}), f({33})}, conv},
+      {"oneDNN", {f({2, 32, 20, 20}), f({48, 32, 5, 5}), f({48})}, conv},
+      {"one by one", {f({2, 24, 20, 20}), f({30, 24, 1, 1}), f({30})}, conv},
+      {"depthwise", {f({2, 24, 20, 20}), f({24, 1, 3, 3}), f({24})}, grouped},
+      {"convolution in f64", {f({2, 3, 9, 8}, f64), f({4, 3, 3, 3}, f64), f({4}, f64)}, conv},
+      {"gradients of convolutions",
+       {f({8, 3, 28, 28}), f({32, 3, 3, 3}), f({40, 32, 3, 3})},
+       conv_step},
       {"tiny", {f({3, 5}), f({4, 5}), f({4})}, layer},
       {"one row", {f({1, 50}), f({70, 50}), f({70})}, layer},
       {"one column", {f({40, 50}), f({1, 50}), f({1})}, layer},

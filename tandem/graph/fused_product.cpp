@@ -5,6 +5,7 @@
 #include "tandem/core/factory.h"
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/fused_record.h"
+#include "tandem/ops/conv.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/matmul.h"
 
@@ -146,16 +147,34 @@ constinit const auto rows = for_outputs<FusedPoint::max_outputs + 1>(make_row())
 
 }  // namespace
 
-bool gives_rows(const OpInfo& info) {
-  return &info == &op_info<Linear>() || &info == &op_info<LinearGrad>() ||
-         &info == &op_info<Matmul>();
+namespace {
+
+using RunRows = void (*)(const void* op, Inputs in, Outputs out, const cpu::RowsDone& done);
+
+template <class O>
+void run_rows_of(const void* op, Inputs in, Outputs out, const cpu::RowsDone& done) {
+  static_cast<const O*>(op)->cpu(in, out, done);
 }
+/// Of the records among O; null for others.
+template <class... O>
+RunRows find_among(const OpInfo& info) {
+  RunRows found = nullptr;
+  ((&info == &op_info<O>() ? void(found = run_rows_of<O>) : void()), ...);
+  return found;
+}
+RunRows find_run_rows(const OpInfo& info) {
+  return find_among<Linear, Matmul, Conv2d, Conv2dInputGrad, LinearGrad>(info);
+}
+
+}  // namespace
+
+bool is_product(const OpInfo& info) { return gives_rows(info) && &info != &op_info<LinearGrad>(); }
+
+bool gives_rows(const OpInfo& info) { return find_run_rows(info) != nullptr; }
 
 void run_rows(const OpInfo& info, const void* op, Inputs in, Outputs out,
               const cpu::RowsDone& done) {
-  if (&info == &op_info<Linear>()) static_cast<const Linear*>(op)->cpu(in, out, done);
-  else if (&info == &op_info<LinearGrad>()) static_cast<const LinearGrad*>(op)->cpu(in, out, done);
-  else static_cast<const Matmul*>(op)->cpu(in, out, done);
+  find_run_rows(info)(op, in, out, done);
 }
 
 const OpInfo& fused_product_info(int outputs) { return rows[size_t(outputs) - 1]; }

@@ -1,12 +1,12 @@
 #pragma once
 #include <memory>
 
-#include "tandem/backend/cpu/gemm.h"
+#include "tandem/backend/cpu/rows_done.h"
 #include "tandem/op/op.h"
 
 namespace tandem::graph {
 
-/// A product and the elementwise records behind it, which run on its rows as soon as they are
+/// A product or convolution and the elementwise records behind it, which run on its rows as soon as they are
 /// final: linear + relu, or the gradient's product + relu_grad. The records' own kernels compute
 /// both, so the numbers are those of the separate nodes, bit for bit when `same_kernel`; else the
 /// product may take a kernel that gives rows early and rounds its sums in another order.
@@ -22,7 +22,9 @@ struct FusedProduct {
   bool keeps, same_kernel;
 };
 
-/// Whether a record tells when rows of its first result are final: linear, linear_grad, matmul.
+/// Records that a fused_product may hold: linear, matmul, conv2d, conv2d_input_grad.
+bool is_product(const OpInfo& info);
+/// Whether a record tells when rows of its first result are final: those and linear_grad.
 TANDEM_API bool gives_rows(const OpInfo& info);
 /// Runs such a record.
 TANDEM_API void run_rows(const OpInfo& info, const void* op, Inputs in, Outputs out,

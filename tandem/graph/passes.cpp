@@ -177,6 +177,7 @@ void optimize(Graph& g, bool deterministic) {
   if (!deterministic) checked(fuse_patterns);
   if (!deterministic) checked(lower_batch_norm);
   if (!deterministic) checked(sink_relu);
+  if (!deterministic) checked(sum_before_unpooling);
   if (!deterministic) checked(join_scattered);
   checked(fuse_batch_norm);
   checked(fuse_points);

@@ -33,6 +33,9 @@ TANDEM_API void fuse_batch_norm(Graph& graph);
 /// there is less to do. Exact but for the sign of zeros; the places of maxima below zero, whose
 /// gradients are zero, may be others.
 TANDEM_API void sink_relu(Graph& graph);
+/// A sum over the planes that max pooling's gradient fills is that of what it puts there: a quarter
+/// of the elements or less, for the gradient of a convolution's bias. Not exact: another order.
+TANDEM_API void sum_before_unpooling(Graph& graph);
 /// A sum of parts that lie beside each other in zeros, as the gradients of a split tensor are,
 /// becomes one `cat`. Exact but for the sign of zeros.
 TANDEM_API void join_scattered(Graph& graph);
@@ -48,9 +51,9 @@ TANDEM_API void fuse_points(Graph& graph);
 /// keeps no scores, where nothing else reads them (a gradient does); nll_loss of log_softmax and
 /// their gradients become cross_entropy and its. Not exact: other roundings.
 TANDEM_API void fuse_patterns(Graph& graph);
-/// A linear or matmul node and the elementwise node that is the first to read it become one, which
-/// works on rows of the product while they are in a cache (see FusedProduct). Exact when
-/// `deterministic`; else the product's sums may be rounded in another order.
+/// A linear, matmul, conv2d or conv2d_input_grad node and the elementwise node that is the first to
+/// read it become one, which works on rows of the product while they are in a cache (see
+/// FusedProduct). Exact when `deterministic`; else a product's sums may be rounded in another order.
 TANDEM_API void fuse_products(Graph& graph, bool deterministic);
 /// Records that work on the last axes (softmax, layer_norm, their gradients, sums, means, ...) and
 /// the elementwise nodes and dropouts before and behind them become one node, which works on some

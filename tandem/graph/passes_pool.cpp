@@ -4,6 +4,7 @@
 #include "tandem/graph/rewrite.h"
 #include "tandem/ops/pool.h"
 #include "tandem/ops/relu.h"
+#include "tandem/ops/sum.h"
 
 namespace tandem::graph {
 
@@ -62,6 +63,22 @@ void sink_relu(Graph& g) {
     std::move(behind[k].begin(), behind[k].end(), std::back_inserter(all));
   }
   nodes = std::move(all);
+}
+
+void sum_before_unpooling(Graph& g) {
+  const std::vector<int> made = makers(g);
+  std::vector<Node>& nodes = g.edit_nodes();
+  for (Node& n : nodes) {
+    const Sum* s = as<Sum>(n);
+    const int from = s ? made[size_t(n.inputs[0])] : -1;
+    if (from < 0 || !as<MaxPool2dGrad>(nodes[size_t(from)])) continue;
+    const int axes = g.value(n.inputs[0]).spec.shape.size();
+    auto sums_over = [&](int64_t axis) {
+      return s->axes.empty() || std::any_of(s->axes.begin(), s->axes.end(),
+                                            [&](int64_t a) { return (a + axes) % axes == axis; });
+    };
+    if (sums_over(axes - 1) && sums_over(axes - 2)) n.inputs[0] = nodes[size_t(from)].inputs[0];
+  }
 }
 
 }  // namespace tandem::graph

@@ -4,8 +4,6 @@
 #include "tandem/graph/fused_product.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/rewrite.h"
-#include "tandem/ops/linear.h"
-#include "tandem/ops/matmul.h"
 
 namespace tandem::graph {
 namespace {
@@ -54,7 +52,7 @@ void fuse_products(Graph& g, bool deterministic) {
       if (from < 0 || gone[size_t(from)] || uses.readers[size_t(x)][0] != int(k)) continue;
       const Node& product = nodes[size_t(from)];
       const Spec& spec = g.value(x).spec;
-      if ((!as<Linear>(product) && !as<Matmul>(product)) ||
+      if (!is_product(*product.info) ||
           (spec.dtype != f32 && spec.dtype != f64) || spec.shape.empty() ||
           spec.device.type != DeviceType::cpu ||
           std::count(n.inputs.begin(), n.inputs.end(), x) != 1)

@@ -7,6 +7,7 @@
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/flip.h"
+#include "tandem/ops/matmul_kernel.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/sum.h"
@@ -117,30 +118,36 @@ ConvShape conv_shape(const O& op, const Shape& x, const Shape& w, int axes) {
 /// Sums run in f64 for f64 and integers, else in f32.
 DType compute_type(DType d) { return d == f64 || is_integral(d) ? f64 : f32; }
 
-/// Calls f<T>(result) with memory of the compute type and moves the result to `out`.
+/// Calls f<T>(result, done) with memory of the compute type and moves the result to `out`.
 template <class F>
-void compute_into(const Tensor& out, F&& f) {
+void compute_into(const Tensor& out, const cpu::RowsDone& done, F&& f) {
   const DType d = compute_type(out.dtype());
-  const Tensor to = out.dtype() == d ? out : empty(out.shape(), d);
-  if (d == f64) f.template operator()<double>(to.data<double>());
-  else f.template operator()<float>(to.data<float>());
-  if (to.is_same(out)) return;
-  if (!is_integral(out.dtype())) return detail::copy_data(out, to);
-  const Tensor whole = empty(out.shape(), i64);  // from here small integers wrap around
-  detail::copy_data(whole, to);
-  detail::copy_data(out, whole);
+  const bool moves = out.dtype() != d;
+  const Tensor to = moves ? empty(out.shape(), d) : out;
+  const cpu::RowsDone inner = moves ? cpu::RowsDone{} : done;
+  if (d == f64) f.template operator()<double>(to.data<double>(), inner);
+  else f.template operator()<float>(to.data<float>(), inner);
+  if (!moves) return;
+  if (is_integral(out.dtype())) {
+    const Tensor whole = empty(out.shape(), i64);  // from here small integers wrap around
+    detail::copy_data(whole, to);
+    detail::copy_data(out, whole);
+  } else {
+    detail::copy_data(out, to);
+  }
+  detail::finish_rows(out, done);
 }
 
 template <class O>
-void conv_cpu(const O& op, Inputs in, Outputs out, int axes) {
+void conv_cpu(const O& op, Inputs in, Outputs out, int axes, const cpu::RowsDone& done = {}) {
   if (out[0].numel() == 0) return;
   const ConvShape s = conv_shape(op, in[0].shape(), in[1].shape(), axes);
-  compute_into(out[0], [&]<class T>(T* y) {
+  compute_into(out[0], done, [&]<class T>(T* y, const cpu::RowsDone& told) {
     const DType d = dtype_of<T>;
     const Tensor x = detail::as_contiguous(in[0], d), w = detail::as_contiguous(in[1], d);
     const bool has_bias = in.size() > 2 && in[2].defined();
     const Tensor b = has_bias ? detail::as_contiguous(in[2], d) : Tensor();
-    cpu::conv_forward(s, x.data<T>(), w.data<T>(), has_bias ? b.data<T>() : nullptr, y);
+    cpu::conv_forward(s, x.data<T>(), w.data<T>(), has_bias ? b.data<T>() : nullptr, y, told);
   });
 }
 
@@ -186,6 +193,9 @@ bool gives(const O& op, const Shape& size, const Shape& kernel, const Shape& dy)
 
 Spec Conv2d::infer(Specs in) const { return conv_infer(*this, in, 2); }
 void Conv2d::cpu(Inputs in, Outputs out) const { conv_cpu(*this, in, out, 2); }
+void Conv2d::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
+  conv_cpu(*this, in, out, 2, done);
+}
 Tensors Conv2d::vjp(const Saved& s, const Tensor& dy) const {
   Tensor dx, dw, db;
   if (s.needs(0)) dx = input_grad(*this, dy, s.in(1), spatial(s.shape(0)));
@@ -249,14 +259,15 @@ Spec Conv2dInputGrad::infer(Specs in) const {
   return out;
 }
 
-void Conv2dInputGrad::cpu(Inputs in, Outputs out) const {
+void Conv2dInputGrad::cpu(Inputs in, Outputs out) const { cpu(in, out, {}); }
+
+void Conv2dInputGrad::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
   if (out[0].numel() == 0) return;
-  if (in[0].numel() == 0) return fill_zero(out[0]);
   const ConvShape s = conv_shape(*this, out[0].shape(), in[1].shape(), 2);
-  compute_into(out[0], [&]<class T>(T* dx) {
+  compute_into(out[0], done, [&]<class T>(T* dx, const cpu::RowsDone& told) {
     const Tensor dy = detail::as_contiguous(in[0], dtype_of<T>);
     const Tensor w = detail::as_contiguous(in[1], dtype_of<T>);
-    cpu::conv_backward_data(s, dy.data<T>(), w.data<T>(), dx);
+    cpu::conv_backward_data(s, dy.data<T>(), w.data<T>(), dx, told);
   });
 }
 
@@ -297,7 +308,7 @@ void Conv2dWeightGrad::cpu(Inputs in, Outputs out) const {
   if (out[0].numel() == 0) return;
   if (in[1].numel() == 0) return fill_zero(out[0]);
   const ConvShape s = conv_shape(*this, in[0].shape(), out[0].shape(), 2);
-  compute_into(out[0], [&]<class T>(T* dw) {
+  compute_into(out[0], {}, [&]<class T>(T* dw, const cpu::RowsDone&) {
     const Tensor x = detail::as_contiguous(in[0], dtype_of<T>);
     const Tensor dy = detail::as_contiguous(in[1], dtype_of<T>);
     cpu::conv_backward_weights(s, x.data<T>(), dy.data<T>(), dw, nullptr);
@@ -408,7 +419,7 @@ void ConvTranspose2d::cpu(Inputs in, Outputs out) const {
     detail::copy_data(detail::alias(padded, from.shape(), padded.strides(), 0), from);
     from = padded;
   }
-  compute_into(out[0], [&]<class T>(T* y) {
+  compute_into(out[0], {}, [&]<class T>(T* y, const cpu::RowsDone&) {
     const Tensor x = detail::as_contiguous(from, dtype_of<T>);
     const Tensor w = detail::as_contiguous(in[1], dtype_of<T>);
     if (x.numel() > 0) cpu::conv_backward_data(s, x.data<T>(), w.data<T>(), y);

@@ -3,6 +3,10 @@
 
 namespace tandem {
 
+namespace cpu {
+struct RowsDone;
+}
+
 /// One number for every spatial axis, or one for each: 2, or {2, 1}.
 struct PerAxis : Shape {
   PerAxis(int64_t n) : Shape{n} {}
@@ -25,6 +29,8 @@ struct Conv2d {
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
+  /// Tells of rows of the result's last axis when they are final.
+  void cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const;
   Tensors vjp(const Saved& s, const Tensor& dy) const;
   static Samples<Conv2d> samples();
 };
@@ -44,6 +50,8 @@ struct Conv2dInputGrad {
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
+  /// Tells of rows of the result's last axis when they are final.
+  void cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const;
   Tensors vjp(const Saved& s, const Tensor& g) const;
   static Samples<Conv2dInputGrad> samples();
 };

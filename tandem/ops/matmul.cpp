@@ -48,12 +48,6 @@ Factor as_factor(const Tensor& t) {
   return {as_contiguous(t), false, std::max<int64_t>(t.shape().back(), 1)};
 }
 
-void finish_rows(int64_t rows, int64_t n, const cpu::RowsDone& done) {
-  if (done.fn)
-    cpu::parallel_for(rows, std::max<int64_t>(1, 16384 / n),
-                      [&](int64_t begin, int64_t end) { done.fn(done.self, begin, end); });
-}
-
 struct Batch {
   int64_t count = 1, x = 0, y = 0, out = 0;  ///< products, and the elements between two of them
 };
@@ -86,7 +80,7 @@ void product(const Factor& x, const Factor& y, int64_t m, int64_t n, int64_t k, 
       cpu::gemm_batched<T>(x.trans, y.trans, b.count, m, n, k, T(alpha), xp, x.ld, b.x, yp, y.ld,
                            b.y, T(beta), op, ldo, b.out);
   }
-  finish_rows(b.count * m, n, done);
+  cpu::finish_rows(b.count * m, n, done);
 }
 
 void run(DType d, const Factor& x, const Factor& y, int64_t m, int64_t n, int64_t k, double alpha,
@@ -134,7 +128,7 @@ struct Batches {
 
 void finish_rows(const Tensor& out, const cpu::RowsDone& done) {
   const int64_t n = out.dim() > 0 ? std::max<int64_t>(out.shape().back(), 1) : 1;
-  finish_rows(out.numel() / n, n, done);
+  cpu::finish_rows(out.numel() / n, n, done);
 }
 
 void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double alpha, double beta,

@@ -165,44 +165,51 @@ bool prepare(const Key& key, Algorithm algorithm, Plan& plan) {
   return plan.onednn != nullptr;
 }
 
-void run_own(const Key& key, Algorithm algorithm, const ConvOperands& o) {
+// True when the algorithm told of the rows itself.
+bool run_own(const Key& key, Algorithm algorithm, const ConvOperands& o, const RowsDone& done) {
   const ConvShape& s = key.shape;
   if (key.pass == ConvPass::forward) {
-    if (algorithm == Algorithm::depthwise) {
-      return direct::depthwise_forward(s, o.a, o.b, o.bias, o.out);
+    switch (algorithm) {
+      case Algorithm::direct: return direct::forward(s, o.a, o.b, o.bias, o.out, done), true;
+      case Algorithm::winograd: return winograd::forward(s, o.a, o.b, o.bias, o.out, done), true;
+      case Algorithm::depthwise: direct::depthwise_forward(s, o.a, o.b, o.bias, o.out); break;
+      default: im2col::forward(s, o.a, o.b, o.bias, o.out); break;
     }
-    if (algorithm == Algorithm::direct) return direct::forward(s, o.a, o.b, o.bias, o.out);
-    if (algorithm == Algorithm::winograd) return winograd::forward(s, o.a, o.b, o.bias, o.out);
-    return im2col::forward(s, o.a, o.b, o.bias, o.out);
+    return false;
   }
   if (key.pass == ConvPass::backward_data) {
-    if (algorithm == Algorithm::depthwise) {
-      return direct::depthwise_backward_data(s, o.a, o.b, o.out);
+    switch (algorithm) {
+      case Algorithm::direct: return direct::backward_data(s, o.a, o.b, o.out, done), true;
+      case Algorithm::winograd: return winograd::backward_data(s, o.a, o.b, o.out, done), true;
+      case Algorithm::depthwise: direct::depthwise_backward_data(s, o.a, o.b, o.out); break;
+      default: im2col::backward_data(s, o.a, o.b, o.out); break;
     }
-    if (algorithm == Algorithm::direct) return direct::backward_data(s, o.a, o.b, o.out);
-    if (algorithm == Algorithm::winograd) return winograd::backward_data(s, o.a, o.b, o.out);
-    return im2col::backward_data(s, o.a, o.b, o.out);
+    return false;
   }
-  if (algorithm == Algorithm::depthwise) {
-    direct::depthwise_backward_weights(s, o.a, o.b, o.out);
-  } else if (algorithm == Algorithm::direct) {
-    direct::backward_weights(s, o.a, o.b, o.out);
-  } else if (algorithm == Algorithm::winograd) {
-    winograd::backward_weights(s, o.a, o.b, o.out);
-  } else {
-    im2col::backward_weights(s, o.a, o.b, o.out);
+  switch (algorithm) {
+    case Algorithm::depthwise: direct::depthwise_backward_weights(s, o.a, o.b, o.out); break;
+    case Algorithm::direct: direct::backward_weights(s, o.a, o.b, o.out); break;
+    case Algorithm::winograd: winograd::backward_weights(s, o.a, o.b, o.out); break;
+    default: im2col::backward_weights(s, o.a, o.b, o.out); break;
   }
   if (o.bias_grad != nullptr) im2col::bias_gradient(s, o.b, o.bias_grad);
+  return false;
 }
 
-void run(const Key& key, Plan& plan, const ConvOperands& operands) {
-  if (plan.onednn) return plan.onednn->run(operands);
-  run_own(key, plan.algorithm, operands);
+void finish(const ConvShape& s, ConvPass pass, const RowsDone& done) {
+  if (pass == ConvPass::forward) finish_rows(s.n * s.oc * s.out_h(), s.out_w(), done);
+  else finish_rows(s.n * s.c * s.h, s.w, done);
+}
+
+void run(const Key& key, Plan& plan, const ConvOperands& operands, const RowsDone& done) {
+  if (plan.onednn) plan.onednn->run(operands);
+  else if (run_own(key, plan.algorithm, operands, done)) return;
+  finish(key.shape, key.pass, done);
 }
 
 double seconds(const Key& key, Plan& plan, const ConvOperands& operands) {
   const Clock::time_point start = Clock::now();
-  run(key, plan, operands);
+  run(key, plan, operands, {});
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
@@ -228,11 +235,12 @@ Plan measure(const Key& key, const Candidates& tries, const ConvOperands& operan
   return best;  // im2col when nothing else exists: the caller runs it
 }
 
-void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperands& operands) {
+void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperands& operands,
+             const RowsDone& done) {
   const Key key{shape, pass, bias, conv_autotune(), conv_winograd(), usable_threads()};
   Plans& mine = plans();
   const auto found = mine.find(key);
-  if (found != mine.end()) return run(key, found->second, operands);
+  if (found != mine.end()) return run(key, found->second, operands, done);
 
   if (mine.size() >= most_shapes) mine.clear();
   Plan plan;
@@ -242,7 +250,7 @@ void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperand
       if (prepare(key, tries.list[i], plan)) break;
       plan = Plan{};
     }
-    return run(key, mine.emplace(key, std::move(plan)).first->second, operands);
+    return run(key, mine.emplace(key, std::move(plan)).first->second, operands, done);
   }
 
   Decisions& shared = decisions();
@@ -255,7 +263,7 @@ void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperand
   }
   if (known) {
     if (!prepare(key, plan.algorithm, plan)) plan = Plan{};
-    return run(key, mine.emplace(key, std::move(plan)).first->second, operands);
+    return run(key, mine.emplace(key, std::move(plan)).first->second, operands, done);
   }
   plan = measure(key, tries, operands);
   {
@@ -263,7 +271,7 @@ void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperand
     if (shared.made.size() >= most_shapes) shared.made.clear();
     shared.made.emplace(key, plan.algorithm);
   }
-  run(key, mine.emplace(key, std::move(plan)).first->second, operands);
+  run(key, mine.emplace(key, std::move(plan)).first->second, operands, done);
 }
 
 int64_t input_size(const ConvShape& s) { return s.n * s.c * s.h * s.w; }
@@ -295,23 +303,28 @@ bool empty_backward(const ConvShape& s, int64_t size, T* out) {
 }  // namespace
 
 void conv_forward(const ConvShape& shape, const float* x, const float* w, const float* bias,
-                  float* y) {
-  if (empty_forward(shape, bias, y)) return;
-  execute(ConvPass::forward, shape, bias != nullptr, {x, w, y, bias});
+                  float* y, const RowsDone& done) {
+  if (empty_forward(shape, bias, y)) return finish(shape, ConvPass::forward, done);
+  execute(ConvPass::forward, shape, bias != nullptr, {x, w, y, bias}, done);
 }
 
 void conv_forward(const ConvShape& shape, const double* x, const double* w, const double* bias,
-                  double* y) {
+                  double* y, const RowsDone& done) {
   if (!empty_forward(shape, bias, y)) im2col::forward(shape, x, w, bias, y);
+  finish(shape, ConvPass::forward, done);
 }
 
-void conv_backward_data(const ConvShape& shape, const float* dy, const float* w, float* dx) {
-  if (empty_backward(shape, input_size(shape), dx)) return;
-  execute(ConvPass::backward_data, shape, false, {dy, w, dx});
+void conv_backward_data(const ConvShape& shape, const float* dy, const float* w, float* dx,
+                        const RowsDone& done) {
+  if (empty_backward(shape, input_size(shape), dx))
+    return finish(shape, ConvPass::backward_data, done);
+  execute(ConvPass::backward_data, shape, false, {dy, w, dx}, done);
 }
 
-void conv_backward_data(const ConvShape& shape, const double* dy, const double* w, double* dx) {
+void conv_backward_data(const ConvShape& shape, const double* dy, const double* w, double* dx,
+                        const RowsDone& done) {
   if (!empty_backward(shape, input_size(shape), dx)) im2col::backward_data(shape, dy, w, dx);
+  finish(shape, ConvPass::backward_data, done);
 }
 
 void conv_backward_weights(const ConvShape& shape, const float* x, const float* dy, float* dw,
@@ -320,7 +333,7 @@ void conv_backward_weights(const ConvShape& shape, const float* x, const float* 
     if (db != nullptr) im2col::bias_gradient(shape, dy, db);
     return;
   }
-  execute(ConvPass::backward_weights, shape, db != nullptr, {x, dy, dw, nullptr, db});
+  execute(ConvPass::backward_weights, shape, db != nullptr, {x, dy, dw, nullptr, db}, {});
 }
 
 void conv_backward_weights(const ConvShape& shape, const double* x, const double* dy, double* dw,

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "tandem/backend/cpu/rows_done.h"
 #include "tandem/core/export.h"
 
 namespace tandem::cpu {
@@ -25,17 +26,17 @@ struct ConvShape {
 ///
 /// f32 picks among oneDNN (plain, channels-last, blocked, Winograd) and kernels of our own. The
 /// first call with a shape measures the candidates with the caller's buffers and keeps the winner
-/// for the life of the process.
+/// for the life of the process. Rows are those of y's last axis.
 TANDEM_API void conv_forward(const ConvShape& shape, const float* x, const float* w,
-                             const float* bias, float* y);
+                             const float* bias, float* y, const RowsDone& done = {});
 TANDEM_API void conv_forward(const ConvShape& shape, const double* x, const double* w,
-                             const double* bias, double* y);
+                             const double* bias, double* y, const RowsDone& done = {});
 
-/// dx = gradient of sum(y * dy) with respect to x.
+/// dx = gradient of sum(y * dy) with respect to x. Rows are those of its last axis.
 TANDEM_API void conv_backward_data(const ConvShape& shape, const float* dy, const float* w,
-                                   float* dx);
+                                   float* dx, const RowsDone& done = {});
 TANDEM_API void conv_backward_data(const ConvShape& shape, const double* dy, const double* w,
-                                   double* dx);
+                                   double* dx, const RowsDone& done = {});
 
 /// dw and db = gradients of sum(y * dy) with respect to w and bias; db may be null.
 TANDEM_API void conv_backward_weights(const ConvShape& shape, const float* x, const float* dy,

@@ -157,7 +157,8 @@ ConvShape transposed(const ConvShape& s) {
   return t;
 }
 
-void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y) {
+void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y,
+             const RowsDone& done) {
   const ConvKernels& kernels = conv_kernels();
   const int64_t taps = s.c * s.kh * s.kw;
   const int64_t out_w = s.out_w(), out_h = s.out_h();
@@ -190,12 +191,15 @@ void forward(const ConvShape& s, const float* x, const float* w, const float* bi
                       y + ((image * s.oc + o) * out_h + r) * out_w, out_h * out_w);
         }
       }
+      for (int64_t o = image * s.oc; o < (image + 1) * s.oc; ++o)
+        done(o * out_h + first, o * out_h + last);
     }
   });
 }
 
-void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx) {
-  forward(transposed(s), dy, flipped(s, w).data(), nullptr, dx);
+void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx,
+                   const RowsDone& done) {
+  forward(transposed(s), dy, flipped(s, w).data(), nullptr, dx, done);
 }
 
 void backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw) {

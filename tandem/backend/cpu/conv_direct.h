@@ -18,8 +18,10 @@ bool few_inputs(const ConvShape& s);
 bool has_transpose(const ConvShape& s);
 ConvShape transposed(const ConvShape& s);
 
-void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y);
-void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx);
+void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y,
+             const RowsDone& done = {});
+void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx,
+                   const RowsDone& done = {});
 void backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw);
 
 void depthwise_forward(const ConvShape& s, const float* x, const float* w, const float* bias,

@@ -184,7 +184,7 @@ void transform_gradient(const ConvShape& s, const Plan& plan, const Segment& g, 
 
 // A segment of y from its coefficients; `pixels` has room for one vector of channels.
 void transform_result(const ConvShape& s, const Plan& plan, const Segment& g, const float* m,
-                      const float* bias, float* pixels, float* y) {
+                      const float* bias, float* pixels, float* y, const RowsDone& done) {
   const WinogradKernels& kernels = winograd_kernels();
   const int64_t out_h = s.out_h(), out_w = s.out_w(), top = g.row * tile_side;
   const int64_t rows = std::min(g.rows * tile_side, out_h - top);
@@ -195,8 +195,10 @@ void transform_result(const ConvShape& s, const Plan& plan, const Segment& g, co
                      pixels + r * tile_side * out_w * kernels.width,
                      std::min(tile_side, rows - r * tile_side), out_w);
     }
-    kernels.to_planes(rows * out_w, std::min(kernels.width, s.oc - o), pixels,
-                      y + ((g.image * s.oc + o) * out_h + top) * out_w, out_h * out_w);
+    const int64_t first = (g.image * s.oc + o) * out_h + top;  // row of y
+    const int64_t channels = std::min(kernels.width, s.oc - o);
+    kernels.to_planes(rows * out_w, channels, pixels, y + first * out_w, out_h * out_w);
+    for (int64_t c = 0; c < channels; ++c) done(first + c * out_h, first + c * out_h + rows);
   }
 }
 
@@ -206,7 +208,7 @@ Window source_window(const ConvShape& s, const Plan& plan) {
 
 // y[n, oc, ...] from x[n, c, ...] and the coefficients of the filters.
 void convolve(const ConvShape& s, const Plan& plan, const Filters& filters, const float* x,
-              const float* coefficients, const float* bias, float* y) {
+              const float* coefficients, const float* bias, float* y, const RowsDone& done) {
   parallel_for(plan.blocks, 1, [&](int64_t begin, int64_t end) {
     Window window = source_window(s, plan);
     const Scratch in(bytes(tile_coefficients * plan.pitch_c));
@@ -221,7 +223,7 @@ void convolve(const ConvShape& s, const Plan& plan, const Filters& filters, cons
                          plan.c, m + i * plan.pitch_oc);
       }
       for_each_segment(plan, block, [&](const Segment& g) {
-        transform_result(s, plan, g, m, bias, pixels.as<float>(), y);
+        transform_result(s, plan, g, m, bias, pixels.as<float>(), y, done);
       });
     }
   });
@@ -286,7 +288,8 @@ bool applies(const ConvShape& s) {
          s.dil_w == 1 && s.groups == 1 && s.pad_h <= 2 && s.pad_w <= 2;
 }
 
-void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y) {
+void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y,
+             const RowsDone& done) {
   const Plan plan(s);
   const Filters filters(s.c, plan.oc);
   const Scratch coefficients(bytes(filters.size()));
@@ -296,16 +299,17 @@ void forward(const ConvShape& s, const float* x, const float* w, const float* bi
     std::fill(std::copy_n(bias, s.oc, whole.as<float>()), whole.as<float>() + plan.oc, 0.0f);
     bias = whole.as<float>();
   }
-  convolve(s, plan, filters, x, coefficients.as<float>(), bias, y);
+  convolve(s, plan, filters, x, coefficients.as<float>(), bias, y, done);
 }
 
-void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx) {
+void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx,
+                   const RowsDone& done) {
   const ConvShape t = direct::transposed(s);
   const Plan plan(t);
   const Filters filters(t.c, plan.oc);
   const Scratch coefficients(bytes(filters.size()));
   filters.fill(w, 9 * t.oc, t.oc, 9, true, coefficients.as<float>());
-  convolve(t, plan, filters, dy, coefficients.as<float>(), nullptr, dx);
+  convolve(t, plan, filters, dy, coefficients.as<float>(), nullptr, dx, done);
 }
 
 bool few_tiles(const ConvShape& s) {

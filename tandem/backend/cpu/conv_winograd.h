@@ -13,8 +13,10 @@ bool applies(const ConvShape& s);
 /// any number of filters.
 bool few_tiles(const ConvShape& s);
 
-void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y);
-void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx);
+void forward(const ConvShape& s, const float* x, const float* w, const float* bias, float* y,
+             const RowsDone& done = {});
+void backward_data(const ConvShape& s, const float* dy, const float* w, float* dx,
+                   const RowsDone& done = {});
 void backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw);
 
 }  // namespace tandem::cpu::winograd

@@ -4,18 +4,10 @@
 
 #include <cstdint>
 
+#include "tandem/backend/cpu/rows_done.h"
 #include "tandem/core/export.h"
 
 namespace tandem::cpu {
-
-/// What is done with rows [begin, end) of C when they are final: on the thread that computed them,
-/// where it can be, while they are in its cache. Threads call it at once; a row comes once.
-struct RowsDone {
-  void (*fn)(const void* self, int64_t begin, int64_t end) = nullptr;
-  const void* self = nullptr;
-  /// The product takes the kernel that it would take without this, so that its bits are the same.
-  bool same_kernel = false;
-};
 
 /// C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C. beta == 0 never reads C; k == 0 gives beta C.
 /// Large products of f32 run in oneDNN, all else in kernels of our own.
