@@ -16,6 +16,7 @@
 #include "tandem/ops/cast.h"
 #include "tandem/ops/index.h"
 #include "tandem/ops/index_put.h"
+#include "tandem/ops/inplace.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
@@ -303,6 +304,12 @@ TEST(InPlaceSymbolic, AnOverwrittenValueIsNotMistakenForTheSavedOne) {
 }
 
 // --- A write that fails changes nothing ---------------------------------------------------------
+
+TEST(InPlaceValues, HalvesAreRoundedToEven) {
+  const Tensor x = tensor({0.5f, 1.5f, -2.5f, 2.4f}), view = x[range(1, 4)];
+  round_(view);
+  EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{0.5f, 2, -2, 2}));
+}
 
 TEST(InPlaceFailures, AViewOfForeignStridedMemory) {
   Doubles memory{1, 2, 3, 4, 5, 6};

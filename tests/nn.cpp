@@ -193,6 +193,7 @@ TEST(Layers, Norms) {
   check("batch_norm2d_untracked", nn::BatchNorm2d(3, {.track_running_stats = false}), false);
   check("layer_norm", nn::LayerNorm(5));
   check("layer_norm_nobias", nn::LayerNorm({3, 5}, {.eps = 1e-3, .bias = false}));
+  check("layer_norm_plain", nn::LayerNorm(5, {.elementwise_affine = false}));
   check("group_norm", nn::GroupNorm(2, 6));
 }
 

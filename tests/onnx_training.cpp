@@ -285,5 +285,17 @@ TEST(OnnxTraining, DamagedFiles) {
             std::string::npos);
 }
 
+TEST(OnnxTraining, AGroupIsNoValue) {
+  const TemporaryFolder folder;
+  const auto graph = Graph::make();
+  const GraphScope scope(graph);
+  const Tensor v = variable("v", zeros({})), x = placeholder("x", {0});
+  const Tensor y = x + group({assign_add(v, full({}, 1))});
+  EXPECT_EQ(error_of<ValueError>([&] {
+              save(*graph, folder / "group.onnx", {.outputs = {{"y", y}}});
+            }),
+            "save(): a group of effects is used as a value");
+}
+
 }  // namespace
 }  // namespace tandem

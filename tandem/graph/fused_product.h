@@ -6,10 +6,10 @@
 
 namespace tandem::graph {
 
-/// A product or convolution and the elementwise records behind it, which run on its rows as soon as they are
-/// final: linear + relu, or the gradient's product + relu_grad. The records' own kernels compute
-/// both, so the numbers are those of the separate nodes, bit for bit when `same_kernel`; else the
-/// product may take a kernel that gives rows early and rounds its sums in another order.
+/// A product or convolution and the elementwise records behind it, which run on its rows as soon as
+/// they are final: linear + relu, or the gradient's product + relu_grad. The records' own kernels
+/// compute both, so the numbers are those of the separate nodes, bit for bit when `same_kernel`;
+/// else the product may take a kernel that gives rows early and rounds its sums in another order.
 ///
 /// Inputs: the product's, then those of the program but its input `at`, which is the product's
 /// result. Outputs: that result, when `keeps` says that others need it, then the program's.

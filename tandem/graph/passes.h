@@ -53,7 +53,8 @@ TANDEM_API void fuse_points(Graph& graph);
 TANDEM_API void fuse_patterns(Graph& graph);
 /// A linear, matmul, conv2d or conv2d_input_grad node and the elementwise node that is the first to
 /// read it become one, which works on rows of the product while they are in a cache (see
-/// FusedProduct). Exact when `deterministic`; else a product's sums may be rounded in another order.
+/// FusedProduct). Exact when `deterministic`; else a product's sums may be rounded in another
+/// order.
 TANDEM_API void fuse_products(Graph& graph, bool deterministic);
 /// Records that work on the last axes (softmax, layer_norm, their gradients, sums, means, ...) and
 /// the elementwise nodes and dropouts before and behind them become one node, which works on some

@@ -52,9 +52,8 @@ void fuse_products(Graph& g, bool deterministic) {
       if (from < 0 || gone[size_t(from)] || uses.readers[size_t(x)][0] != int(k)) continue;
       const Node& product = nodes[size_t(from)];
       const Spec& spec = g.value(x).spec;
-      if (!is_product(*product.info) ||
-          (spec.dtype != f32 && spec.dtype != f64) || spec.shape.empty() ||
-          spec.device.type != DeviceType::cpu ||
+      if (!is_product(*product.info) || (spec.dtype != f32 && spec.dtype != f64) ||
+          spec.shape.empty() || spec.device.type != DeviceType::cpu ||
           std::count(n.inputs.begin(), n.inputs.end(), x) != 1)
         continue;
       const std::shared_ptr<void> points = as_program(g, n, is_view);

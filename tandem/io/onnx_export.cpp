@@ -151,7 +151,10 @@ void OnnxExporter::find_roots(const SaveGraphOptions& options) {
   }
   for (graph::Node& n : g.edit_nodes())
     for (ValueId& id : n.inputs)
-      if (id >= 0 && seen[size_t(id)]) id = operand(id);
+      if (id >= 0 && seen[size_t(id)]) {
+        id = operand(id);
+        require(id >= 0, "save(): a group of effects is used as a value");
+      }
   for (graph::Assignment& a : assignments) a.value = operand(a.value);
   g.edit_outputs().clear();
   for (const auto& [name, id] : wanted)

@@ -35,11 +35,6 @@ TANDEM_API int record_point(lanes::Program& program, const OpInfo& info, const v
                             std::span<const int> in, std::span<const DType> dtypes, DType result);
 TANDEM_API Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result);
 
-template <class T>
-struct Any {
-  template <class A>
-  operator A() const;
-};
 template <class O, class T>
 constexpr int point_arity() {
   if constexpr (requires(const O& o, T a) { o.point(a); }) return 1;

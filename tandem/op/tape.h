@@ -76,8 +76,7 @@ struct Node {
   mutable std::atomic<uint32_t> refs{1};
   int32_t n_in = 0;
   uint16_t n_out = 0, n_saved = 0;
-  bool released = false;  ///< saved tensors were given back by backward()
-  bool has_gradient = false;
+  bool released = false;            ///< saved tensors were given back by backward()
   std::atomic<bool> locked{false};  ///< held while `leaf` is looked at, or `saved` is given back
   uint32_t bytes = 0;
   const OpInfo* info = nullptr;

@@ -1,14 +1,9 @@
 #pragma once
 #include <cstdint>
-#include <type_traits>
 
 #include "tandem/op/simd.h"
 
 namespace tandem {
-
-/// The type that sums are kept in.
-template <class T>
-using acc_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // A program that includes this without OpenMP's simd mode reads the pragmas as unknown.
 #pragma GCC diagnostic push

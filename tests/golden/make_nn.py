@@ -195,6 +195,7 @@ def attention():
     pad = torch.tensor([[False, False, False, True], [False, False, False, False]])
     call = lambda m, x: m(x, src_mask=later, src_key_padding_mask=pad)
     case("encoder_options", module, random(2, 4, 6), call=call)
+    case("layer_norm_plain", nn.LayerNorm(5, elementwise_affine=False), random(2, 3, 5))
 
 
 def main():
