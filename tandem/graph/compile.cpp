@@ -436,24 +436,25 @@ struct CompiledFunction::Impl {
 
 /// A graph reads its arguments when a call begins: what it writes must be none of them.
 void CompiledFunction::Impl::check_memory(const Instance& i, const Leaves& in) const {
-  auto apart = [&](const Tensor& written, size_t other, const auto&... what) {
-    if (share_memory(written, in.tensors[other]))
-      throw ValueError(cat("compile() at ", place(), ": argument ", int64_t(other),
-                           " shares memory with ", what...,
-                           ", which the function writes to; give it a clone()"));
+  auto refuse = [&](size_t other, const std::string& what) {
+    throw ValueError(cat("compile() at ", place(), ": argument ", int64_t(other),
+                         " shares memory with ", what,
+                         ", which the function writes to; give it a clone()"));
+  };
+  auto apart_from_state = [&](const Tensor& state, size_t k) {
+    if (share_memory(state, in.tensors[k]))
+      refuse(k, cat("a tensor from outside, ", to_string(state.spec())));
   };
   for (size_t k = 0; k < in.tensors.size(); ++k) {
     for (size_t w : i.written)
-      if (w != k) apart(in.tensors[w], k, "argument ", int64_t(w));
-    for (const graph::Assignment& a : i.graph->assignments()) {
-      const Tensor& state = i.graph->value(a.state).tensor;
-      apart(state, k, "a tensor from outside, ", to_string(state.spec()));
-    }
+      if (w != k && share_memory(in.tensors[w], in.tensors[k]))
+        refuse(k, cat("argument ", int64_t(w)));
+    for (const graph::Assignment& a : i.graph->assignments())
+      apart_from_state(i.graph->value(a.state).tensor, k);
   }
   for (size_t w : i.written)
     for (const graph::Value& v : i.graph->values())
-      if (v.kind == ValueKind::state)
-        apart(v.tensor, w, "a tensor from outside, ", to_string(v.spec));
+      if (v.kind == ValueKind::state) apart_from_state(v.tensor, w);
 }
 
 CompiledFunction::CompiledFunction(CompileOptions options, CallSite where)
