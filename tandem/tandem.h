@@ -97,6 +97,7 @@
 #include "tandem/ops/pow.h"
 #include "tandem/ops/prod.h"
 #include "tandem/ops/random.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reciprocal.h"
 #include "tandem/ops/recurrent.h"
 #include "tandem/ops/relu.h"

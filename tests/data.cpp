@@ -13,6 +13,7 @@
 #include "tandem/data/transforms.h"
 #include "tandem/op/copy.h"
 #include "tandem/ops/index.h"
+#include "tandem/ops/range.h"
 #include "tests/support/errors.h"
 
 namespace {
@@ -250,7 +251,7 @@ TEST(Loader, OddSamplesAndOwnCollate) {
   }
   const auto longest = [](std::vector<Tensor>& samples) {
     int64_t n = 0;
-    for (const Tensor& s : samples) n = std::max(n, s.numel());
+    for (const Tensor& s : samples) n = std::max<int64_t>(n, s.numel());
     return n;
   };
   DataLoader own(Ragged{}, {.batch_size = 4, .threads = 2}, longest);

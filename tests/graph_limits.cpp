@@ -68,27 +68,6 @@ TEST(GraphLimits, AWriteInABranchToAValueOfTheFunction) {
             "the new value as a result");
 }
 
-TEST(GraphLimits, UnknownLengths) {
-  const auto g = Graph::make();
-  for (int i = 0; i < 8; ++i) g->new_axis();
-  EXPECT_EQ(error_of<NotImplemented>([&] { g->new_axis(); }),
-            "graph: more than 8 axes of unknown length; give some of them their length");
-  const auto h = Graph::make();
-  Tensor x, y;
-  {
-    const GraphScope scope(h);
-    x = placeholder("x", {-1});
-    y = x + arange(0, x.size(0), 1, f32);
-  }
-  Session s(h);
-  const std::string text = error_of<NotImplemented>([&] { s.run(y, {{x, ones({3})}}); });
-  EXPECT_EQ(text.find("graph: a constant of shape ["), 0u) << text;
-  EXPECT_NE(text.find(" was made from an axis of unknown length; make it of tensors that have that "
-                      "length, or give the axis its length"),
-            std::string::npos)
-      << text;
-}
-
 TEST(GraphLimits, HigherDerivativesOfAFunctionThatOverwritesWhatItRead) {
   Tensor w = ones({3});
   auto f = compile([&](const Tensor& x) {

@@ -13,6 +13,7 @@
 #include "tandem/ops/index.h"
 #include "tandem/ops/index_put.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tests/support/errors.h"
 

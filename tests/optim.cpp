@@ -6,6 +6,7 @@
 #include "tandem/optim/clip.h"
 #include "tandem/optim/rmsprop.h"
 #include "tandem/optim/schedule.h"
+#include "tandem/ops/range.h"
 #include "tandem/optim/sgd.h"
 
 #include <gtest/gtest.h>

@@ -11,6 +11,7 @@
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/sum.h"

@@ -13,6 +13,10 @@ namespace tandem::detail {
 Tensor captured_key(Generator& generator);
 /// `value` as that shape, which may have an axis of unknown length.
 Tensor captured_full(const Shape& shape, const Tensor& value);
+/// A number that depends on unknown lengths as a value of the graph that has them.
+Tensor captured_number(const Scalar& number);
+/// The code under capture has looked at a length of a symbolic tensor.
+void length_is_read(const Tensor& t, const CallSite& where);
 /// Where a symbolic tensor comes from, for error texts: " of relu() in module Net.act".
 std::string symbolic_origin(const Tensor& t);
 

@@ -48,6 +48,11 @@ class TANDEM_API ValueError : public Error {
  public:
   using Error::Error;
 };
+/// A plain number, or a choice, was made of a length that is not known while a graph is built.
+class TANDEM_API LengthError : public Error {
+ public:
+  using Error::Error;
+};
 /// A misuse of gradients: no graph, freed buffers, a saved value that was overwritten.
 class TANDEM_API GradientError : public Error {
  public:

@@ -1,7 +1,6 @@
 #include "tandem/core/factory.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "tandem/core/captured.h"
@@ -35,7 +34,9 @@ Tensor captured_full(const Shape& shape, const Tensor& value);
 
 Tensor full(const Shape& shape, Scalar value, DType dtype, Device device) {
   if ((detail::modes & Modes::capture) && !shape.empty())
-    return detail::captured_full(shape, full({}, value, dtype, device));
+    return detail::captured_full(shape, value.is_known() ? full({}, value, dtype, device)
+                                                         : Tensor(value).to(dtype));
+  if (!value.is_known()) return Tensor(value).to(dtype);
   return filled(empty(shape, dtype, device), [&]<class T>(Tensor& t) { fill<T>(t, value); });
 }
 
@@ -56,45 +57,5 @@ Tensor full_like(const Tensor& t, Scalar value) {
 }
 Tensor zeros_like(const Tensor& t) { return zeros(t.shape(), t.dtype(), t.device()); }
 Tensor ones_like(const Tensor& t) { return full_like(t, 1); }
-
-Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype) {
-  const bool whole = start.kind() != f64 && end.kind() != f64 && step.kind() != f64;
-  const double a = start.to_double(), b = end.to_double(), s = step.to_double();
-  require(s != 0 && std::isfinite(a) && std::isfinite(b) && (b - a) / s >= 0, "arange(start=", a,
-          ", end=", b, ", step=", s, "): step must lead from start to end");
-  const int64_t n =
-      whole ? (end.to_int() - start.to_int() + step.to_int() - (s > 0 ? 1 : -1)) / step.to_int()
-            : int64_t(std::ceil((b - a) / s));
-  return filled(empty({n}, dtype.value_or(whole ? i64 : f32)), [&]<class T>(Tensor& t) {
-    T* p = static_cast<T*>(t.raw_data());
-    for (int64_t i = 0; i < n; ++i) {
-      if constexpr (std::is_integral_v<T>)
-        p[i] = whole ? T(start.to_int() + i * step.to_int()) : T(a + double(i) * s);
-      else p[i] = T(a + double(i) * s);
-    }
-  });
-}
-
-Tensor arange(Scalar end) { return arange(end.kind() == f64 ? Scalar(0.0) : Scalar(0), end); }
-
-Tensor linspace(double start, double end, int64_t steps, DType dtype) {
-  require(steps >= 0, "linspace(steps=", steps, "): steps must not be negative");
-  const double d = steps > 1 ? (end - start) / double(steps - 1) : 0;
-  return filled(empty({steps}, dtype), [&]<class T>(Tensor& t) {
-    T* p = static_cast<T*>(t.raw_data());
-    // Counted from both ends, so that the last value is exactly `end`.
-    for (int64_t i = 0; i < steps; ++i)
-      p[i] = T(i < (steps + 1) / 2 ? start + d * double(i) : end - d * double(steps - 1 - i));
-  });
-}
-
-Tensor eye(int64_t n, int64_t m, DType dtype) {
-  const int64_t cols = m < 0 ? n : m;
-  return filled(empty({n, cols}, dtype), [&]<class T>(Tensor& t) {
-    fill<T>(t, 0);
-    for (int64_t i = 0; i < std::min(n, cols); ++i)
-      static_cast<T*>(t.raw_data())[i * cols + i] = T(1);
-  });
-}
 
 }  // namespace tandem

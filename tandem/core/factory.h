@@ -15,15 +15,6 @@ TANDEM_API Tensor full_like(const Tensor& t, Scalar value);
 TANDEM_API Tensor zeros_like(const Tensor& t);
 TANDEM_API Tensor ones_like(const Tensor& t);
 
-/// start, start + step, ... below `end`. Integer arguments give i64 unless `dtype` is given.
-TANDEM_API Tensor arange(Scalar start, Scalar end, Scalar step = 1,
-                         std::optional<DType> dtype = {});
-TANDEM_API Tensor arange(Scalar end);
-/// `steps` values from `start` to `end`, both included.
-TANDEM_API Tensor linspace(double start, double end, int64_t steps, DType dtype = f32);
-/// The identity matrix [n, m] (m < 0: n).
-TANDEM_API Tensor eye(int64_t n, int64_t m = -1, DType dtype = f32);
-
 /// A copy of the values, as the given shape. Errors: ShapeError when the sizes differ.
 template <class T>
 Tensor tensor(std::span<const T> values, const Shape& shape) {

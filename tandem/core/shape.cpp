@@ -4,6 +4,11 @@
 
 namespace tandem {
 
+Shape::Shape(const Length* v, size_t n) {
+  if (n > size_t(max_dims)) too_many(int64_t(n));
+  for (size_t i = 0; i < n; ++i) v_[i] = v[i];
+  n_ = uint8_t(n);
+}
 Shape::Shape(const int64_t* v, size_t n) {
   if (n > size_t(max_dims)) too_many(int64_t(n));
   for (size_t i = 0; i < n; ++i) v_[i] = v[i];
@@ -14,22 +19,25 @@ void Shape::too_many(int64_t n) {
   throw ShapeError(cat("shape: ", n, " dimensions, at most ", max_dims, " are supported"));
 }
 
+/// Of an axis without elements too.
+static Length at_least_one(Length n) { return max(n, 1); }
+
 Strides contiguous_strides(const Shape& shape) {
   Strides s = shape;
-  int64_t step = 1;
+  Length step = 1;
   for (int i = shape.size() - 1; i >= 0; --i) {
     s[i] = step;
-    step *= shape[i] > 0 ? shape[i] : 1;
+    if (i > 0) step *= at_least_one(shape[i]);
   }
   return s;
 }
 
 bool is_contiguous(const Shape& shape, const Strides& strides) {
-  int64_t step = 1;
+  Length step = 1;
   for (int i = shape.size() - 1; i >= 0; --i) {
-    if (shape[i] == 0) return true;
-    if (shape[i] != 1 && strides[i] != step) return false;
-    step *= shape[i];
+    if (detail::must_equal(shape[i], 0)) return true;
+    if (!detail::must_equal(shape[i], 1) && !detail::must_equal(strides[i], step)) return false;
+    if (i > 0) step *= at_least_one(shape[i]);
   }
   return true;
 }
@@ -40,9 +48,11 @@ bool broadcast(const Shape& a, const Shape& b, Shape& out) {
   const int shift = big.size() - small.size();
   out = big;
   for (int i = 0; i < small.size(); ++i) {
-    const int64_t x = big[i + shift], y = small[i];
-    if (x != y && x != 1 && y != 1) return false;
-    out[i + shift] = x == 1 ? y : x;
+    const Length x = big[i + shift], y = small[i];
+    if (x.bits() == y.bits()) continue;
+    const Length both = detail::broadcast_length(x, y);
+    if (both.is_known() && both < 0) return false;
+    out[i + shift] = both;
   }
   return true;
 }
@@ -50,7 +60,8 @@ bool broadcast(const Shape& a, const Shape& b, Shape& out) {
 Strides broadcast_strides(const Shape& from, const Strides& strides, const Shape& to) {
   Strides s = Shape::filled(to.size(), 0);
   const int shift = to.size() - from.size();
-  for (int i = 0; i < from.size(); ++i) s[i + shift] = from[i] == 1 ? 0 : strides[i];
+  for (int i = 0; i < from.size(); ++i)
+    s[i + shift] = detail::must_equal(from[i], 1) ? Length(0) : strides[i];
   return s;
 }
 
@@ -58,7 +69,7 @@ std::string to_string(const Shape& shape) {
   std::string s = "[";
   for (int i = 0; i < shape.size(); ++i) {
     if (i) s += ", ";
-    s += std::to_string(shape[i]);
+    s += to_string(shape[i]);
   }
   return s + "]";
 }

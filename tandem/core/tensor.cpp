@@ -5,6 +5,7 @@
 
 #include "tandem/core/allocator.h"
 #include "tandem/core/captured.h"
+#include "tandem/core/length_table.h"
 #include "tandem/core/modes.h"
 #include "tandem/core/set_data.h"
 #include "tandem/core/tensor_extras.h"
@@ -71,7 +72,8 @@ namespace {
   int64_t step = 1;
   for (int i = spec.shape.size() - 1; i >= 0; --i) {
     impl->strides[i] = step;
-    step *= spec.shape[i] > 0 ? spec.shape[i] : 1;
+    const int64_t d = spec.shape[i];
+    step *= d > 0 ? d : 1;
   }
   return Tensor::adopt(impl);
 }
@@ -194,11 +196,18 @@ void Tensor::throw_undefined() {
   throw ValueError("tensor: the handle is undefined (default-constructed)");
 }
 
-int64_t Tensor::size(int axis) const {
+Length Tensor::size(int axis, CallSite where) const {
   const int n = dim();
   require<IndexError>(axis >= -n && axis < n, "size(axis=", axis, "): axis ", axis,
                       " is out of range [", -n, ", ", n - 1, "] for shape ", shape());
-  return shape()[axis < 0 ? axis + n : axis];
+  const Length d = shape()[axis < 0 ? axis + n : axis];
+  return impl_->has(TensorImpl::symbolic) ? read_length(d, where) : d;
+}
+
+Length Tensor::read_length(Length n, const CallSite& where) const {
+  if (n.is_known()) detail::length_is_read(*this, where);
+  else detail::LengthTable::of(n)->note_read(n, where);
+  return n;
 }
 
 void* Tensor::typed_data(DType dtype) const {
@@ -242,6 +251,7 @@ Scalar Tensor::item_scalar(CallSite where) const {
 }
 
 Tensor Tensor::from_number(Scalar number) {
+  if (!number.is_known()) return detail::captured_number(number);
   Tensor t = empty({}, number.kind());
   visit(number.kind(), [&]<class T>() {
     if constexpr (std::is_same_v<T, double>)

@@ -56,7 +56,7 @@ struct TensorImpl {
   uint8_t flags = contiguous;
   uint16_t output_nr = 0;     ///< which output of `node` this is
   uint32_t view_version = 0;  ///< views: the storage version that `node` speaks of
-  int64_t numel = 1;
+  Length numel = 1;
   char* data = nullptr;
   Storage* storage = nullptr;
   Node* node = nullptr;        ///< what computed it, when a gradient is wanted
@@ -103,6 +103,8 @@ class TANDEM_API Tensor {
   template <class T>
   requires std::is_arithmetic_v<T> Tensor(T number) : Tensor(from_number(Scalar(number))) {}
   Tensor(Scalar number) : Tensor(from_number(number)) {}
+  Tensor(Length number) : Tensor(Scalar(number)) {}
+  Tensor(Number number) : Tensor(Scalar(number)) {}
   /// Takes over one reference.
   static Tensor adopt(TensorImpl* impl) {
     Tensor t;
@@ -121,9 +123,14 @@ class TANDEM_API Tensor {
   Device device() const { return checked().spec.device; }
   const Strides& strides() const { return checked().strides; }
   int dim() const { return checked().spec.shape.size(); }
-  int64_t numel() const { return checked().numel; }
-  /// Length along `axis` (negative counts from the end); IndexError when out of range.
-  int64_t size(int axis) const;
+  /// How many elements.
+  Length numel(CallSite where = CallSite::current()) const {
+    const TensorImpl& t = checked();
+    return t.has(TensorImpl::symbolic) ? read_length(t.numel, where) : t.numel;
+  }
+  /// Length along `axis` (negative counts from the end); IndexError when out of range. In a graph
+  /// under construction it may be an expression of unknown lengths, see Length.
+  Length size(int axis, CallSite where = CallSite::current()) const;
   bool is_contiguous() const { return checked().has(TensorImpl::contiguous); }
   bool is_symbolic() const { return checked().has(TensorImpl::symbolic); }
   /// True when both handles name the same object.
@@ -224,8 +231,8 @@ class TANDEM_API Tensor {
   Tensor squeeze(int axis) const;
   Tensor unsqueeze(int axis) const;
   Tensor expand(const Shape& shape) const;
-  Tensor select(int axis, int64_t index) const;
-  Tensor narrow(int axis, int64_t start, int64_t length) const;
+  Tensor select(int axis, Length index) const;
+  Tensor narrow(int axis, Length start, Length length) const;
   /// Reads and writes by index: `x[2]`, `x[mask] = 0`, `x(all, range(0, 4, 2)) += 1`.
   Indexed operator[](const Index& index) const;
   template <class... I>
@@ -239,6 +246,7 @@ class TANDEM_API Tensor {
   }
   [[noreturn]] static void throw_undefined();
   static Tensor from_number(Scalar number);
+  Length read_length(Length n, const CallSite& where) const;
   void* typed_data(DType dtype) const;
 
   TensorImpl* impl_;

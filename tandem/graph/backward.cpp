@@ -283,13 +283,8 @@ std::shared_ptr<const Backward> record_backward(Graph& g, Inputs arguments, Inpu
 }
 
 BackwardInstance::BackwardInstance(std::shared_ptr<const Backward> what,
-                                   std::shared_ptr<const Graph> function,
-                                   std::span<const AxisLength> lengths, bool deterministic)
-    : what_(std::move(what)),
-      function_(std::move(function)),
-      lengths_(lengths.begin(), lengths.end()),
-      recorded_(specialise(*what_->graph, lengths)),
-      ready_(recorded_->clone()) {
+                                   std::shared_ptr<const Graph> function, bool deterministic)
+    : what_(std::move(what)), function_(std::move(function)), ready_(what_->graph->clone()) {
   optimize(*ready_, deterministic);
 }
 
@@ -331,7 +326,7 @@ Tensors BackwardInstance::repeat(const Saved& saved) {
   {
     const std::lock_guard lock(mutex_);
     if (!again_) {
-      auto g = specialise(*function_, lengths_);
+      auto g = function_->clone();
       g->edit_outputs() = what_->values;
       g->edit_assignments().clear();
       g->edit_gradients().clear();
@@ -368,7 +363,7 @@ void BackwardInstance::gradients(const Saved& saved, const Tensors& dy, Tensors&
   Tensors in(dy), out;
   if (recorded) {
     for (const Tensor& t : repeat(saved)) in.push_back(t);
-    out = recorded_->run({in.data(), in.size()});
+    out = what_->graph->run({in.data(), in.size()});
   } else {
     for (size_t i : what_->reads) in.push_back(saved.in(int(i)));
     std::unique_ptr<Plan> plan(idle_.exchange(nullptr));

@@ -5,7 +5,6 @@
 
 #include "tandem/graph/ir.h"
 #include "tandem/graph/plan.h"
-#include "tandem/graph/specialise.h"
 
 namespace tandem::graph {
 
@@ -41,11 +40,11 @@ std::shared_ptr<const Backward> record_backward(Graph& g, Inputs arguments, Inpu
 /// written in place by ops that have a gradient.
 Tensor with_history(const Tensor& leaf);
 
-/// The gradient for given lengths of unknown axes: what the tape's nodes of its calls share.
+/// The gradient made ready to run: what the tape's nodes of its calls share.
 class BackwardInstance {
  public:
   BackwardInstance(std::shared_ptr<const Backward> what, std::shared_ptr<const Graph> function,
-                   std::span<const AxisLength> lengths, bool deterministic);
+                   bool deterministic);
   ~BackwardInstance() { delete idle_.load(); }
   const Backward& what() const { return *what_; }
   std::string explain() const { return Plan(ready_).explain(); }
@@ -58,8 +57,7 @@ class BackwardInstance {
  private:
   std::shared_ptr<const Backward> what_;
   std::shared_ptr<const Graph> function_;
-  std::vector<AxisLength> lengths_;
-  std::shared_ptr<Graph> recorded_, ready_;
+  std::shared_ptr<Graph> ready_;
   std::atomic<Plan*> idle_{nullptr};
   std::mutex mutex_;
   std::shared_ptr<Graph> again_;  ///< the function from operands to `reads`, as recorded

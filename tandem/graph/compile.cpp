@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "tandem/core/captured.h"
+#include "tandem/core/log.h"
 #include "tandem/core/set_data.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/backward.h"
@@ -20,7 +21,6 @@
 namespace tandem::detail {
 namespace {
 
-using graph::AxisLength;
 using graph::BackwardInstance;
 using graph::Graph;
 using graph::Plan;
@@ -52,16 +52,28 @@ bool share_memory(const Tensor& a, const Tensor& b) {
   return x.data < end(y) && y.data < end(x);
 }
 
-/// The graph of a capture for arguments of certain shapes, ready to run.
-struct Instance {
-  std::vector<Shape> shapes;
+/// What the function did for arguments of certain shapes.
+struct Recording {
+  std::vector<Spec> specs;  ///< of the arguments
+  std::vector<bool> needs_grad;
+  std::string key;
+  bool grad_mode = true;
   std::shared_ptr<Graph> graph;
+  std::shared_ptr<const graph::Backward> backward;  ///< through the results
+  std::vector<std::pair<Tensor, Spec>> states;      ///< and what was assumed of them
+  std::vector<bool> states_need_grad;
   size_t results = 0;
   std::shared_ptr<const void> returned;  ///< by the function, without its tensors
   std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
   std::vector<size_t> written;           ///< arguments whose new values follow these
   std::vector<bool> with_gradient;       ///< those of them that ops with a gradient wrote to
   std::vector<GradientState> gradients;
+};
+
+/// A recording ready to run.
+struct Instance {
+  std::shared_ptr<const Recording> recording;
+  std::shared_ptr<Graph> graph;
   std::shared_ptr<BackwardInstance> backward;
   /// What a call of one thread needs.
   struct Ready {
@@ -73,13 +85,6 @@ struct Instance {
 
   ~Instance() { delete idle.load(); }
 
-  bool fits(const Leaves& in) const {
-    if (shapes.size() != in.tensors.size()) return false;
-    for (size_t k = 0; k < shapes.size(); ++k)
-      if (!(shapes[k] == in.tensors[k].impl()->spec.shape)) return false;
-    return true;
-  }
-
   std::string explain() {
     std::unique_ptr<Ready> ready(idle.exchange(nullptr));
     if (!ready) return Plan(graph).explain();
@@ -89,34 +94,16 @@ struct Instance {
   }
 };
 
-/// One capture: the recorded graph, and an instance for each set of shapes that it has met.
+/// One program: the recordings that differ in their lengths and numbers only, made into instances.
 struct Capture {
-  std::vector<Spec> specs;  ///< of the arguments; an unknown axis has its stand-in
-  std::vector<bool> needs_grad;
-  std::string key;
-  bool grad_mode = true;
-  std::shared_ptr<Graph> graph;                     ///< as recorded
-  std::shared_ptr<const graph::Backward> backward;  ///< through the results, as recorded
-  std::vector<std::pair<Tensor, Spec>> states;      ///< and what was assumed of them
-  std::vector<bool> states_need_grad;
-  size_t results = 0;
-  std::shared_ptr<const void> returned;  ///< by the function, without its tensors
-  std::vector<size_t> input_gradients;   ///< arguments whose gradients follow the results
-  std::vector<size_t> written;           ///< arguments whose new values follow these
-  std::vector<bool> with_gradient;       ///< those of them that ops with a gradient wrote to
-  std::vector<GradientState> gradients;
+  std::shared_ptr<const Recording> first;
   std::string reason;
   std::vector<std::shared_ptr<Instance>> instances;
 };
 
-/// An instance that calls reach without a lock: a thread takes it out, and puts it back when done.
-struct Hot {
-  std::shared_ptr<const Capture> capture;
-  std::shared_ptr<Instance> instance;
-};
+using HotInstance = std::shared_ptr<Instance>;
 
 constexpr size_t most_instances = 32, hot_places = 4;
-using Lengths = SmallVector<AxisLength, 8>;
 
 }  // namespace
 
@@ -124,24 +111,25 @@ struct CompiledFunction::Impl {
   CompileOptions options;
   CallSite where;
   mutable std::mutex mutex;
-  std::vector<std::shared_ptr<Capture>> captures;  ///< what mismatch() reads of one never changes
-  std::array<std::atomic<Hot*>, hot_places> hot{};
+  std::vector<std::unique_ptr<Capture>> captures;
+  /// Instances that calls reach without a lock: a thread takes one out, and puts it back when done.
+  std::array<std::atomic<HotInstance*>, hot_places> hot{};
   std::vector<GradientState> gradients;  ///< one handle a leaf for all captures
   uint64_t calls = 0;
   std::atomic<bool> profile{false};
+  std::atomic<int64_t> eager_calls{0};  ///< made as plain code, beyond max_captures
 
   ~Impl() {
     for (auto& h : hot) delete h.load();
   }
 
   /// The place in `hot` of an instance for these arguments, which is taken out; -1 for none.
-  int take(const Leaves& in, std::unique_ptr<Hot>& taken) {
+  int take(const Leaves& in, std::unique_ptr<HotInstance>& taken) {
     for (size_t k = 0; k < hot_places; ++k) {
       if (!hot[k].load(std::memory_order_relaxed)) continue;
-      std::unique_ptr<Hot> h(hot[k].exchange(nullptr));
+      std::unique_ptr<HotInstance> h(hot[k].exchange(nullptr));
       if (!h) continue;
-      Lengths lengths;
-      if (h->instance->fits(in) && mismatch(*h->capture, in, false, true, lengths).empty()) {
+      if (mismatch(*(*h)->recording, in, false, true).empty()) {
         taken = std::move(h);
         return int(k);
       }
@@ -153,46 +141,29 @@ struct CompiledFunction::Impl {
   void check_memory(const Instance& i, const Leaves& in) const;
   std::string place() const { return cat(where.file, ":", where.line); }
 
-  /// Whether `shape` is `pattern` with lengths for its unknown axes.
-  static bool fits(const Shape& shape, const Shape& pattern, std::span<const int64_t> axes,
-                   Lengths& lengths) {
-    if (shape.size() != pattern.size()) return false;
-    for (int i = 0; i < shape.size(); ++i) {
-      if (shape[i] == pattern[i]) continue;
-      if (std::find(axes.begin(), axes.end(), pattern[i]) == axes.end()) return false;
-      const auto known = std::find_if(lengths.begin(), lengths.end(),
-                                      [&](const AxisLength& l) { return l.first == pattern[i]; });
-      if (known == lengths.end()) lengths.emplace_back(pattern[i], shape[i]);
-      else if (known->second != shape[i]) return false;
-    }
-    return true;
-  }
-
-  /// Empty when the capture fits; else why not, in words when `explain`.
-  std::string mismatch(const Capture& c, const Leaves& in, bool explain, bool shapes,
-                       Lengths& lengths) const {
+  /// Empty when the recording fits; else why not, in words when `explain`.
+  static std::string mismatch(const Recording& r, const Leaves& in, bool explain, bool shapes) {
     auto no = [&](const auto&... text) { return explain ? cat(text...) : std::string("x"); };
-    if (c.specs.size() != in.tensors.size())
-      return no(in.tensors.size(), " tensors instead of ", c.specs.size());
-    for (size_t i = 0; i < c.specs.size(); ++i) {
+    if (r.specs.size() != in.tensors.size())
+      return no(in.tensors.size(), " tensors instead of ", r.specs.size());
+    for (size_t i = 0; i < r.specs.size(); ++i) {
       const TensorImpl& t = *in.tensors[i].impl();
-      const Spec& want = c.specs[i];
+      const Spec& want = r.specs[i];
       const bool alike = t.spec.dtype == want.dtype && t.spec.device == want.device &&
                          t.spec.shape.size() == want.shape.size();
-      if (!alike || (shapes && !fits(t.spec.shape, want.shape, c.graph->axes(), lengths)))
-        return no("argument ", i, " is ", to_string(t.spec), " instead of ",
-                  graph::to_string(want, c.graph->axes()));
-      if (t.has(TensorImpl::needs_grad) != c.needs_grad[i])
+      if (!alike || (shapes && !identical(t.spec.shape, want.shape)))
+        return no("argument ", i, " is ", to_string(t.spec), " instead of ", to_string(want));
+      if (t.has(TensorImpl::needs_grad) != r.needs_grad[i])
         return no("argument ", i,
-                  c.needs_grad[i] ? " requires no gradient now" : " requires a gradient now");
+                  r.needs_grad[i] ? " requires no gradient now" : " requires a gradient now");
     }
-    if (in.key != c.key) return no("an argument that is no tensor has another value");
-    if (grad_enabled() != c.grad_mode)
-      return no("gradients are switched ", c.grad_mode ? "off" : "on", " now");
-    for (const auto& [flag, value] : c.graph->flags())
+    if (in.key != r.key) return no("an argument that is no tensor has another value");
+    if (grad_enabled() != r.grad_mode)
+      return no("gradients are switched ", r.grad_mode ? "off" : "on", " now");
+    for (const auto& [flag, value] : r.graph->flags())
       if (*flag != value)
         return no("a module is in ", value ? "evaluation" : "training", " mode now");
-    for (const GradientState& g : c.gradients) {
+    for (const GradientState& g : r.gradients) {
       const Tensor &now = g.now(), &was = g.handle;
       if (now.defined() != was.defined())
         return no("a gradient that the function reads ",
@@ -202,21 +173,21 @@ struct CompiledFunction::Impl {
         return no("a gradient that the function reads was ", to_string(was.spec()), ", and is ",
                   to_string(now.spec()), " now");
     }
-    for (size_t i = 0; i < c.states.size(); ++i) {
-      const TensorImpl& now = *c.states[i].first.impl();
-      const Spec& was = c.states[i].second;
+    for (size_t i = 0; i < r.states.size(); ++i) {
+      const TensorImpl& now = *r.states[i].first.impl();
+      const Spec& was = r.states[i].second;
       if (!(now.spec == was))
         return no("a captured ", to_string(was), " is ", to_string(now.spec), " now");
-      if (now.has(TensorImpl::needs_grad) != c.states_need_grad[i])
+      if (now.has(TensorImpl::needs_grad) != r.states_need_grad[i])
         return no("a captured ", to_string(was), " requires ",
-                  c.states_need_grad[i] ? "no gradient now" : "a gradient now");
+                  r.states_need_grad[i] ? "no gradient now" : "a gradient now");
     }
     return {};
   }
 
   /// Makes the state that is the gradient `was` of `leaf` whatever gradient it has at a call; the
   /// handle for it.
-  Tensor follow(Capture& c, const Tensor& leaf, const Tensor& was) {
+  Tensor follow(Recording& c, const Tensor& leaf, const Tensor& was) {
     GradientState g{leaf, {}};
     if (was.defined()) {
       for (const GradientState& k : gradients)
@@ -231,15 +202,14 @@ struct CompiledFunction::Impl {
     return g.handle;
   }
 
-  /// Records the function for arguments of these specs.
-  std::unique_ptr<Capture> record(const Leaves& in, std::vector<Spec> specs, Trace& trace,
-                                  const std::shared_ptr<Graph>& graph) {
-    auto c = std::make_unique<Capture>();
+  /// Records what the function does for these arguments.
+  std::shared_ptr<const Recording> record(const Leaves& in, Trace& trace) {
+    auto c = std::make_shared<Recording>();
     c->key = in.key;
     c->grad_mode = grad_enabled();
-    c->graph = graph;
-    c->specs = std::move(specs);
-    Graph& g = *graph;
+    c->graph = Graph::make();
+    for (const Tensor& t : in.tensors) c->specs.push_back(t.spec());
+    Graph& g = *c->graph;
     Tensors arguments, symbolic, results;  // symbolic: what the function gets, and may write to
     std::vector<const Node*> histories;
     for (size_t i = 0; i < in.tensors.size(); ++i) {
@@ -301,133 +271,68 @@ struct CompiledFunction::Impl {
     return c;
   }
 
-  /// Whether the function gives this graph for the lengths of `in` too: code may decide by a
-  /// length, and has to be asked once for each.
-  bool holds(const Capture& c, const Leaves& in, std::span<const AxisLength> lengths,
-             Trace& trace) {
-    std::vector<Spec> specs;
-    for (const Tensor& t : in.tensors) specs.push_back(t.spec());
-    const auto now = record(in, std::move(specs), trace, Graph::make());
-    return same_structure(*specialise(*c.graph, lengths), *now->graph) &&
-           same_gradient(c, *now, lengths);
+  /// The same program, in its gradient too.
+  static bool same_program(const Recording& a, const Recording& b, std::string& why) {
+    if (!graph::same_program(*a.graph, *b.graph, why)) return false;
+    const bool same =
+        !a.backward || !b.backward
+            ? a.backward == b.backward
+            : a.backward->values == b.backward->values && a.backward->reads == b.backward->reads &&
+                  a.backward->failed == b.backward->failed &&
+                  graph::same_program(*a.backward->graph, *b.backward->graph, why);
+    if (!same && why.empty()) why = "its gradient is another one";
+    return same;
   }
 
-  /// The recorded graph for given lengths; it gives what the gradient will need as well.
-  std::shared_ptr<Graph> for_lengths(const Capture& c, std::span<const AxisLength> lengths) const {
-    auto ready = specialise(*c.graph, lengths);
-    if (c.backward)
-      for (graph::ValueId id : c.backward->values) ready->add_output("kept", id);
-    optimize(*ready, options.deterministic);
-    return ready;
-  }
-
-  static bool same_gradient(const Capture& wide, const Capture& c,
-                            std::span<const AxisLength> before) {
-    if (!wide.backward || !c.backward) return wide.backward == c.backward;
-    return wide.backward->values == c.backward->values &&
-           wide.backward->reads == c.backward->reads &&
-           wide.backward->failed == c.backward->failed &&
-           same_structure(*specialise(*wide.backward->graph, before), *c.backward->graph);
-  }
-
-  /// Records the function once more with unknown axes where `in` differs from `c` in length. It
-  /// takes the capture's place when it gives the same graph for the first lengths as before.
-  bool generalise(std::shared_ptr<Capture>& of, const Leaves& in, Trace& trace) {
-    const Capture& c = *of;
-    auto g = Graph::make();
-    std::vector<Spec> specs = c.specs;
-    std::vector<std::pair<AxisLength, int64_t>> known;  // (old, new), stand-in
-    std::vector<AxisLength> before;
-    for (size_t i = 0; i < specs.size(); ++i)
-      for (int a = 0; a < specs[i].shape.size(); ++a) {
-        int64_t& d = specs[i].shape[a];
-        const int64_t now = in.tensors[i].shape()[a];
-        const bool open =
-            std::find(c.graph->axes().begin(), c.graph->axes().end(), d) != c.graph->axes().end();
-        if (d == now && !open) continue;
-        const AxisLength change{d, now};
-        auto it = std::find_if(known.begin(), known.end(),
-                               [&](const auto& k) { return k.first == change; });
-        if (it == known.end()) {
-          known.emplace_back(change, g->new_axis());
-          it = std::prev(known.end());
-          before.emplace_back(it->second, d);
+  /// An instance for these arguments; null when they need more captures than are allowed.
+  std::shared_ptr<Instance> find(const Leaves& in, Trace& trace) {
+    for (size_t k = captures.size(); k-- > 0;)
+      for (const auto& i : captures[k]->instances)
+        if (mismatch(*i->recording, in, false, true).empty()) {
+          i->used = ++calls;
+          return i;
         }
-        d = it->second;
-      }
-    try {
-      auto wide = record(in, std::move(specs), trace, g);
-      // The stand-ins of an earlier generalisation are lengths like any other here.
-      if (!same_structure(*specialise(*g, before), *c.graph) || !same_gradient(*wide, c, before))
-        return false;
-      wide->reason = c.reason;
-      wide->instances = c.instances;
-      of = std::move(wide);
-      return true;
-    } catch (const Error&) {
-      return false;  // the code does not allow it; a capture of its own may work
-    }
-  }
-
-  std::pair<std::shared_ptr<Capture>, Lengths> find(const Leaves& in, Trace& trace) {
-    for (const bool ask : {false, true})
-      for (size_t k = captures.size(); k-- > 0;) {
-        const Capture& c = *captures[k];
-        Lengths lengths;
-        if (!mismatch(c, in, false, true, lengths).empty()) continue;
-        const bool known =
-            lengths.empty() || std::any_of(c.instances.begin(), c.instances.end(),
-                                           [&](const auto& i) { return i->fits(in); });
-        if (known || (ask && holds(c, in, lengths, trace)))
-          return {captures[k], std::move(lengths)};
-      }
-    Lengths lengths;
-    bool decided = false;
-    for (size_t k = captures.size(); k-- > 0;) {
-      if (!mismatch(*captures[k], in, false, false, lengths).empty() ||
-          !generalise(captures[k], in, trace))
-        continue;
-      lengths.clear();
-      if (!mismatch(*captures[k], in, false, true, lengths).empty()) continue;
-      if (holds(*captures[k], in, lengths, trace)) return {captures[k], std::move(lengths)};
-      decided = true;
-    }
     std::string reason = "the first call";
-    if (!captures.empty()) reason = mismatch(*captures.back(), in, true, true, lengths);
-    if (decided) reason = "the function does something else for these lengths";
-    require<Error>(int(captures.size()) < options.max_captures, "compile() at ", place(),
-                   ": capture ", int64_t(captures.size()) + 1,
-                   " is more than max_captures; the reason: ", reason);
-    std::vector<Spec> specs;
-    for (const Tensor& t : in.tensors) specs.push_back(t.spec());
-    captures.push_back(record(in, std::move(specs), trace, Graph::make()));
-    captures.back()->reason = cat(place(), ": ", reason);
-    return {captures.back(), {}};
+    if (!captures.empty()) reason = mismatch(*captures.back()->first, in, true, true);
+    std::shared_ptr<const Recording> now;
+    for (size_t k = captures.size(); k-- > 0;) {
+      if (!mismatch(*captures[k]->first, in, false, false).empty()) continue;
+      if (!now) now = record(in, trace);
+      std::string why;
+      if (same_program(*captures[k]->first, *now, why)) return instance(*captures[k], now);
+      reason = cat("the function does something else for these lengths: ", why);
+    }
+    if (int(captures.size()) >= options.max_captures) {
+      const std::string text =
+          cat("compile() at ", place(), ": capture ", int64_t(captures.size()) + 1,
+              " is more than max_captures; the reason: ", reason);
+      require<Error>(!options.throw_beyond, text);
+      if (eager_calls.load() == 0)
+        log(LogLevel::warning, text + "; from here on such calls run as plain code");
+      return nullptr;
+    }
+    if (!now) now = record(in, trace);
+    auto fresh = std::make_unique<Capture>();
+    fresh->first = now;
+    fresh->reason = cat(place(), ": ", reason);
+    captures.push_back(std::move(fresh));
+    return instance(*captures.back(), now);
   }
 
-  std::shared_ptr<Instance> instance(Capture& c, const Leaves& in,
-                                     std::span<const AxisLength> lengths) {
-    for (const auto& i : c.instances) {
-      if (!i->fits(in)) continue;
-      i->used = ++calls;
-      return i;
-    }
+  std::shared_ptr<Instance> instance(Capture& c, const std::shared_ptr<const Recording>& r) {
     if (c.instances.size() >= most_instances)
       c.instances.erase(
           std::min_element(c.instances.begin(), c.instances.end(),
                            [](const auto& a, const auto& b) { return a->used < b->used; }));
     auto fresh = std::make_shared<Instance>();
-    for (const Tensor& t : in.tensors) fresh->shapes.push_back(t.shape());
-    fresh->graph = for_lengths(c, lengths);
-    if (c.backward)
+    fresh->recording = r;
+    fresh->graph = r->graph->clone();
+    if (r->backward) {
+      for (graph::ValueId id : r->backward->values) fresh->graph->add_output("kept", id);
       fresh->backward =
-          std::make_shared<BackwardInstance>(c.backward, c.graph, lengths, options.deterministic);
-    fresh->results = c.results;
-    fresh->returned = c.returned;
-    fresh->input_gradients = c.input_gradients;
-    fresh->written = c.written;
-    fresh->with_gradient = c.with_gradient;
-    fresh->gradients = c.gradients;
+          std::make_shared<BackwardInstance>(r->backward, r->graph, options.deterministic);
+    }
+    optimize(*fresh->graph, options.deterministic);
     fresh->used = ++calls;
     c.instances.push_back(fresh);
     return fresh;
@@ -446,13 +351,13 @@ void CompiledFunction::Impl::check_memory(const Instance& i, const Leaves& in) c
       refuse(k, cat("a tensor from outside, ", to_string(state.spec())));
   };
   for (size_t k = 0; k < in.tensors.size(); ++k) {
-    for (size_t w : i.written)
+    for (size_t w : i.recording->written)
       if (w != k && share_memory(in.tensors[w], in.tensors[k]))
         refuse(k, cat("argument ", int64_t(w)));
     for (const graph::Assignment& a : i.graph->assignments())
       apart_from_state(i.graph->value(a.state).tensor, k);
   }
-  for (size_t w : i.written)
+  for (size_t w : i.recording->written)
     for (const graph::Value& v : i.graph->values())
       if (v.kind == ValueKind::state) apart_from_state(v.tensor, w);
 }
@@ -470,26 +375,35 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     if (!in.tensors[i].defined())
       throw ValueError(
           cat("compile() at ", impl_->place(), ": argument ", int64_t(i), " is undefined"));
-  std::unique_ptr<Hot> hot;
+  std::unique_ptr<HotInstance> hot;
   int place = impl_->take(in, hot);
   if (place < 0) {
     const std::lock_guard lock(impl_->mutex);
-    const auto [capture, lengths] = impl_->find(in, trace);
-    hot.reset(new Hot{capture, impl_->instance(*capture, in, lengths)});
-    place = int(impl_->calls % hot_places);
+    auto found = impl_->find(in, trace);
+    if (found) {
+      hot.reset(new HotInstance(std::move(found)));
+      place = int(impl_->calls % hot_places);
+    }
   }
-  const std::shared_ptr<Instance>& instance = hot->instance;
+  if (!hot) {
+    ++impl_->eager_calls;
+    Tensors results;
+    auto returned = trace.run(in.tensors, results);
+    return {std::move(results), std::move(returned)};
+  }
+  const std::shared_ptr<Instance>& instance = *hot;
+  const Recording& recording = *instance->recording;
   std::unique_ptr<Instance::Ready> ready(instance->idle.exchange(nullptr));
   if (!ready) ready.reset(new Instance::Ready{Plan(instance->graph), {}});
   ready->plan.set_profile(impl_->profile.load(std::memory_order_relaxed));
-  for (const GradientState& g : instance->gradients) g.look();
-  if (!instance->written.empty() || !instance->graph->assignments().empty())
+  for (const GradientState& g : recording.gradients) g.look();
+  if (!recording.written.empty() || !instance->graph->assignments().empty())
     impl_->check_memory(*instance, in);
   // What is overwritten below, with the values and the history that it has now.
   Tensors before;
-  for (size_t i = 0; i < instance->written.size(); ++i) {
-    if (!instance->with_gradient[i]) continue;
-    const size_t at = instance->written[i];
+  for (size_t i = 0; i < recording.written.size(); ++i) {
+    if (!recording.with_gradient[i]) continue;
+    const size_t at = recording.written[i];
     if (before.empty()) before = in.tensors;
     require<GradientError>(!in.tensors[at].is_leaf() || !in.tensors[at].requires_grad(),
                            "compile() at ", impl_->place(), ": argument ", at,
@@ -502,29 +416,29 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   if (instance->backward)
     BackwardInstance::attach(
         instance->backward, {given.data(), given.size()}, out,
-        instance->results + instance->input_gradients.size() + instance->written.size(),
+        recording.results + recording.input_gradients.size() + recording.written.size(),
         ready->operands);
   delete instance->idle.exchange(ready.release());
 
-  for (size_t i = 0; i < instance->input_gradients.size(); ++i) {
-    const Tensor& leaf = in.tensors[instance->input_gradients[i]];
+  for (size_t i = 0; i < recording.input_gradients.size(); ++i) {
+    const Tensor& leaf = in.tensors[recording.input_gradients[i]];
     const NoGrad guard;
     Tensor& grad = extras(*leaf.impl()).grad;
-    const Tensor& d = out[instance->results + i];
+    const Tensor& d = out[recording.results + i];
     grad = grad.defined() ? grad + d : d;
   }
-  for (size_t i = 0; i < instance->written.size(); ++i) {
-    const Tensor& to = in.tensors[instance->written[i]];
-    const Tensor& now = out[instance->results + instance->input_gradients.size() + i];
-    if (instance->with_gradient[i]) {
+  for (size_t i = 0; i < recording.written.size(); ++i) {
+    const Tensor& to = in.tensors[recording.written[i]];
+    const Tensor& now = out[recording.results + recording.input_gradients.size() + i];
+    if (recording.with_gradient[i]) {
       Tensor(to).copy_(now);
       continue;
     }
     copy_data(to, now);
     bump_version(to, "a compiled function");
   }
-  out.resize(instance->results);
-  std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), instance->returned};
+  out.resize(recording.results);
+  std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), recording.returned};
   delete impl_->hot[size_t(place)].exchange(hot.release());
   return result;
 }
@@ -545,7 +459,7 @@ std::shared_ptr<const Graph> CompiledFunction::graph(size_t capture) const {
   const std::lock_guard lock(impl_->mutex);
   require<IndexError>(capture < impl_->captures.size(), "graph(", capture, "): there are ",
                       impl_->captures.size(), " captures");
-  return impl_->captures[capture]->graph;
+  return impl_->captures[capture]->first->graph;
 }
 
 void CompiledFunction::set_profile(bool on) { impl_->profile.store(on, std::memory_order_relaxed); }
@@ -560,6 +474,8 @@ std::string CompiledFunction::explain() const {
       if (i->backward) s += cat("gradient through the results\n", i->backward->explain());
     }
   }
+  if (const int64_t n = impl_->eager_calls.load())
+    s += cat(n, " calls ran as plain code: they need more captures than max_captures allows\n");
   return s;
 }
 

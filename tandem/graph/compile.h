@@ -16,8 +16,11 @@ class Graph;
 }
 
 struct CompileOptions {
-  /// More captures than this throw an Error that gives the reasons; 1 makes every recapture one.
+  /// How many captures there may be. Calls that need a further one run as plain code, with a warning
+  /// at the first (core/log.h) and a count in explain().
   int max_captures = 64;
+  /// They throw an Error that gives the reason instead.
+  bool throw_beyond = false;
   /// The kernels of eager code in its order: results are bit for bit those of the plain function.
   bool deterministic = false;
 };

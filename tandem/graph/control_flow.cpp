@@ -129,6 +129,11 @@ OpInfo region_row(std::string_view name, int outputs) {
 
 namespace {
 
+/// Equal, or of lengths that may be equal in a run.
+bool may_be(const Spec& a, const Spec& b) {
+  return a.dtype == b.dtype && a.device == b.device && detail::may_equal(a.shape, b.shape);
+}
+
 void infer_regions(const void* op, Specs in, Spec* out) {
   const ControlFlow& n = node_of(op);
   std::vector<Spec> specs;
@@ -138,14 +143,14 @@ void infer_regions(const void* op, Specs in, Spec* out) {
     std::copy_n(specs.begin(), n.variables, out);
     const auto next = n.first->infer(all.first(n.first->inputs()));
     for (size_t i = 0; i < next.size(); ++i)
-      require<ShapeError>(next[i] == specs[i], "while_loop(): the body makes variable ", i, " a ",
+      require<ShapeError>(may_be(next[i], specs[i]), "while_loop(): the body makes variable ", i, " a ",
                           to_string(next[i]), ", it was a ", to_string(specs[i]));
     return;
   }
   const auto yes = n.first->infer(all.subspan(1, n.first->inputs()));
   const auto no = n.second->infer(all.subspan(1 + n.first->inputs()));
   for (size_t i = 0; i < yes.size(); ++i) {
-    require<ShapeError>(yes[i] == no[i], "cond(): result ", i, " is ", to_string(yes[i]),
+    require<ShapeError>(may_be(yes[i], no[i]), "cond(): result ", i, " is ", to_string(yes[i]),
                         " in one branch and ", to_string(no[i]), " in the other");
     out[i] = yes[i];
   }
@@ -354,7 +359,7 @@ Regions regions_of(const void* op) {
 }
 
 std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
-                                         std::span<const AxisLength> lengths, const OpInfo*& row) {
+                                         const LengthValues& lengths, const OpInfo*& row) {
   const bool gradient = is_loop_gradient(info);
   const ControlFlow& n = gradient ? *loop_derivative(op).loop : node_of(op);
   auto fresh = make_node(n.loop, specialise(*n.first->graph(), lengths),
@@ -368,9 +373,10 @@ std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
 }
 
 bool same_control_flow(const ControlFlow& a, const ControlFlow& b) {
+  std::string why;
   return a.loop == b.loop && a.variables == b.variables && a.maximum == b.maximum &&
-         same_structure(*a.first->graph(), *b.first->graph()) &&
-         same_structure(*a.second->graph(), *b.second->graph());
+         same_program(*a.first->graph(), *b.first->graph(), why) &&
+         same_program(*a.second->graph(), *b.second->graph(), why);
 }
 
 bool same_regions(const Node& a, const Node& b) {
@@ -388,8 +394,8 @@ using graph::ControlFlow;
 using graph::Graph;
 
 Tensors run_cond(const Tensor& condition, Region& yes, Region& no) {
-  require<ShapeError>(condition.numel() == 1, "cond(): the condition has shape ", condition.shape(),
-                      ", it needs one element");
+  require<ShapeError>(detail::may_equal(condition.numel(), 1), "cond(): the condition has shape ",
+                      condition.shape(), ", it needs one element");
   Graph* parent = graph::recorder_of(condition);
   if (!parent) return graph::truth(condition) ? yes.run({}) : no.run({});
   const auto a = graph::trace(*parent, yes, {}), b = graph::trace(*parent, no, {});
@@ -426,7 +432,7 @@ Tensors while_condition_acts(Graph& parent, Region& condition, Region& body, Ten
   const size_t n = variables.size();
   auto holds = [&](const Tensors& v) {
     const Tensor c = condition.run(v)[0];
-    require<ShapeError>(c.numel() == 1, "while_loop(): the condition has shape ", c.shape(),
+    require<ShapeError>(detail::may_equal(c.numel(), 1), "while_loop(): the condition has shape ", c.shape(),
                         ", it needs one element");
     return c.reshape({}).to(boolean);
   };
@@ -510,7 +516,7 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
 Tensor is_number(const Tensor& index, int64_t n) { return index == Tensor(n); }
 
 Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& start) {
-  const int64_t n = elements.size(0);
+  const Length n = elements.size(0);
   Graph* parent = graph::recorder_of(elements);
   if (!parent && start.defined()) parent = graph::recorder_of(start);
   auto call = [&](const Tensor& acc, const Tensor& x) {
@@ -522,7 +528,7 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
     Tensor acc = start;
     std::vector<Tensor> steps;
     for (int64_t i = 0; i < n; ++i) {
-      acc = call(acc, elements.select(0, kind == Fold::right ? n - 1 - i : i));
+      acc = call(acc, elements.select(0, kind == Fold::right ? n - 1 - i : Length(i)));
       if (keeps) steps.push_back(acc);
     }
     require(!keeps || n > 0, "scan() and map_fn(): there are no elements");
@@ -538,7 +544,7 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
   };
   const Tensor first = kind == Fold::right ? Tensor(n - 1) : Tensor(int64_t(0));
   const Tensor step = kind == Fold::right ? Tensor(int64_t(-1)) : Tensor(int64_t(1));
-  const Tensor begin = full({1}, kind == Fold::right ? n - 1 : 0, i64);
+  const Tensor begin = full({1}, kind == Fold::right ? n - 1 : Length(0), i64);
   auto going = [&](const Tensor& i) {
     const Tensor at = i.reshape({});
     return kind == Fold::right ? at >= Tensor(int64_t(0)) : at < Tensor(n);

@@ -270,7 +270,7 @@ LoopDerivative loop_derivative(const void* op) {
 }
 
 std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const ControlFlow>& loop,
-                                std::span<const AxisLength> lengths, const OpInfo*& row) {
+                                const LengthValues& lengths, const OpInfo*& row) {
   const LoopGradient& g = gradient_of(op);
   const auto fresh = make_gradient(loop, g.order, g.lower, g.info.outputs);
   if (g.body) fresh->body = std::make_shared<RegionGraph>(specialise(*g.body->graph(), lengths));
@@ -281,8 +281,9 @@ std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const Cont
 
 bool same_loop_gradient(const void* a, const void* b) {
   const LoopGradient &x = gradient_of(a), &y = gradient_of(b);
+  std::string why;
   return x.order == y.order && x.lower == y.lower && same_control_flow(*x.loop, *y.loop) &&
-         (!x.body || same_structure(*x.body->graph(), *y.body->graph()));
+         (!x.body || same_program(*x.body->graph(), *y.body->graph(), why));
 }
 
 }  // namespace tandem::graph

@@ -65,7 +65,7 @@ Tensors while_gradients(const std::shared_ptr<const ControlFlow>& loop, Inputs i
                         const Tensors& dy);
 /// A loop gradient's record on another loop.
 std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const ControlFlow>& loop,
-                                std::span<const AxisLength> lengths, const OpInfo*& row);
+                                const LengthValues& lengths, const OpInfo*& row);
 bool same_loop_gradient(const void* a, const void* b);
 /// A loop gradient: the loop, and how often it was differentiated.
 struct LoopDerivative {

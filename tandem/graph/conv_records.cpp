@@ -157,11 +157,13 @@ namespace {
 template <int block>
 TANDEM_FN void pool_row(const BlockedMaxPool2d& op, const float* x, int64_t h, int64_t w,
                         int64_t row, float* y) {
-  const int64_t top = row * op.stride[0] - op.padding[0];
-  const int64_t first = std::max<int64_t>(top, 0), last = std::min(h, top + op.kernel_size[0]);
-  for (int64_t j = 0; j < op.size[1]; ++j) {
-    const int64_t left = j * op.stride[1] - op.padding[1];
-    const int64_t begin = std::max<int64_t>(left, 0), end = std::min(w, left + op.kernel_size[1]);
+  const int64_t down = op.stride[0], above = op.padding[0], high = op.kernel_size[0];
+  const int64_t right = op.stride[1], before = op.padding[1], wide = op.kernel_size[1];
+  const int64_t top = row * down - above, columns = op.size[1];
+  const int64_t first = std::max<int64_t>(top, 0), last = std::min(h, top + high);
+  for (int64_t j = 0; j < columns; ++j) {
+    const int64_t left = j * right - before;
+    const int64_t begin = std::max<int64_t>(left, 0), end = std::min(w, left + wide);
     float best[block];
     for (int k = 0; k < block; ++k) best[k] = -std::numeric_limits<float>::infinity();
     for (int64_t r = first; r < last; ++r)

@@ -1,12 +1,10 @@
 #include "tandem/graph/ir.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "tandem/core/factory.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
-#include "tandem/graph/specialise.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/add.h"
 
@@ -24,7 +22,11 @@ std::shared_ptr<void> copy_record(const OpInfo& info, const void* op) {
 }
 
 ValueId Graph::add_value(const Spec& spec, std::string name, ValueKind kind) {
-  values_.push_back({spec, std::move(name), kind, {}, nullptr});
+  Value v;
+  v.spec = spec;
+  v.name = std::move(name);
+  v.kind = kind;
+  values_.push_back(std::move(v));
   return ValueId(values_.size()) - 1;
 }
 
@@ -36,6 +38,7 @@ ValueId Graph::add_constant(const Tensor& t) {
 
 Tensor Graph::handle(ValueId id) {
   Tensor t = detail::new_symbolic(value(id).spec);
+  if (value(id).number) t.impl()->flags |= TensorImpl::wrapped_number;
   detail::bind_symbolic(t, shared_from_this(), id);
   return t;
 }
@@ -85,39 +88,29 @@ std::shared_ptr<Graph> Graph::clone() const {
   g->effects_ = effects_;
   g->variables_ = variables_;
   g->streams_ = streams_;
-  g->axes_ = axes_;
+  g->lengths_ = lengths_;
   g->same_kernels_ = same_kernels_;
   return g;
 }
 
-int64_t Graph::new_axis() {
-  static constexpr int64_t primes[] = {3141667, 3678943, 4271843, 4892687,
-                                       5436569, 6147389, 6723863, 7368787};
-  require<NotImplemented>(axes_.size() < std::size(primes), "graph: more than ", std::size(primes),
-                          " axes of unknown length; give some of them their length");
-  axes_.push_back(primes[axes_.size()]);
-  return axes_.back();
+Graph::~Graph() {
+  if (lengths_ && lengths_->graph == this) lengths_->graph = nullptr;
 }
 
-std::string Graph::with_unknown(std::string_view text) const {
-  if (parent_) return parent_->with_unknown(text);
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    const auto digits = std::min(text.find_first_not_of("0123456789", i), text.size()) - i;
-    int64_t v = 0;
-    if (digits) std::from_chars(text.data() + i, text.data() + i + digits, v);
-    if (v && !length_terms(v, axes_).empty()) out += '?';
-    else out += text.substr(i, std::max<size_t>(digits, 1));
-    i += std::max<size_t>(digits, 1);
+Length Graph::unknown_length(const std::string& name) {
+  if (!lengths_) {
+    lengths_ = detail::LengthTable::make();
+    lengths_->graph = this;
   }
-  return out;
+  return lengths_->symbol(name);
 }
 
 ValueId Graph::id_of(const Tensor& t) {
   if (t.is_symbolic()) {
     if (t.impl()->has(TensorImpl::is_view)) detail::refresh_view(t);
     const TensorExtras& e = *t.impl()->extras;
-    if (parent_ && e.recorder.get() != this) return from_outside(t);
+    if (parent_ && e.recorder.get() != this)
+      return t.impl()->has(TensorImpl::wrapped_number) ? number_again(t) : from_outside(t);
     require(e.recorder.get() == this, "graph: a symbolic ", tandem::to_string(t.spec()),
             " of another graph was used");
     return e.value;
@@ -126,6 +119,22 @@ ValueId Graph::id_of(const Tensor& t) {
   for (const Assignment& a : assignments_)
     if (a.state == id) return a.value;
   return id;
+}
+
+/// A number of the graph around a region is calculated once more: inside it promotes as one, too.
+ValueId Graph::number_again(const Tensor& t) {
+  const TensorExtras& e = *t.impl()->extras;
+  const auto& around = dynamic_cast<const Graph&>(*e.recorder);
+  for (const Node& n : around.nodes())
+    if (n.outputs[0] == e.value) {
+      Node mine = n;
+      const ValueId id = add_value(t.spec());
+      values_.back().number = true;
+      mine.outputs = {id};
+      nodes_.push_back(std::move(mine));
+      return id;
+    }
+  return from_outside(t);
 }
 
 /// What the function itself made never changes; everything else is state, one value a region.
@@ -174,6 +183,7 @@ void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
   for (const Tensor& t : in) n.inputs.push_back(t.defined() ? id_of(t) : -1);
   for (Tensor& t : out) {
     const ValueId id = add_value(t.spec());
+    values_.back().number = info.number;
     n.outputs.push_back(id);
     detail::bind_symbolic(t, shared_from_this(), id);
   }
@@ -183,6 +193,7 @@ void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
 std::shared_ptr<Graph> Graph::make_region(Recorder& parent, bool draws) {
   auto g = make();
   g->parent_ = &parent;
+  if (const auto* around = dynamic_cast<const Graph*>(&parent)) g->lengths_ = around->lengths_;
   g->draws_ = draws;
   return g;
 }
@@ -372,10 +383,17 @@ void Graph::gradient_is_read(const Tensor& leaf) {
   gradients_read_.push_back({leaf, now});
 }
 
-int64_t Graph::unknown_axis(int position) {
-  int64_t& axis = unknown_[position];
-  if (!axis) axis = new_axis();
-  return axis;
+void Graph::length_is_read(const CallSite& where) {
+  if (!reads_.empty() && reads_.back().first == nodes_.size()) reads_.back().second = where;
+  else reads_.emplace_back(nodes_.size(), where);
+}
+
+std::string Graph::read_before(size_t k) const {
+  const CallSite* last = nullptr;
+  for (const auto& [at, where] : reads_)
+    if (at <= k) last = &where;
+  return last ? cat(", after the length that was read at ", last->file, ":", last->line)
+              : std::string();
 }
 
 void Graph::depends_on(const bool& flag) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tandem/core/length_table.h"
 #include "tandem/op/recorder.h"
 
 namespace tandem::graph {
@@ -34,6 +35,7 @@ struct Value {
   ValueKind kind = ValueKind::result;
   Tensor tensor;
   Generator* generator = nullptr;
+  bool number = false;  ///< a result that promotes as a C++ number does
 };
 
 /// After a run the state value's tensor holds `value`.
@@ -77,6 +79,7 @@ struct Effect {
 class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_this<Graph> {
  public:
   static std::shared_ptr<Graph> make() { return std::shared_ptr<Graph>(new Graph); }
+  ~Graph() override;
   /// The inside of a control-flow node of `parent`: everything from outside that it uses becomes an
   /// input, listed in `outer()`. Random numbers too are `parent`'s, by a stream, unless it `draws`
   /// keys of its own.
@@ -129,13 +132,15 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// A copy that passes may change; the records are shared.
   std::shared_ptr<Graph> clone() const;
 
-  /// An axis whose length is unknown while the graph is built has a stand-in as its length: a prime
-  /// so large that attributes made from it can be told from all others.
-  int64_t new_axis();
-  std::string with_unknown(std::string_view text) const override;
-  /// The stand-in that all placeholders share for an unknown length on axis `position`.
-  int64_t unknown_axis(int position);
-  const std::vector<int64_t>& axes() const { return axes_; }
+  /// A length that is not known while the graph is built: of a name always the same one, without a
+  /// name another one each time.
+  Length unknown_length(const std::string& name = {});
+  /// The unknown lengths; null when there are none. A region has those of its parent.
+  const std::shared_ptr<detail::LengthTable>& lengths() const { return lengths_; }
+  /// ", after the length that was read at net.cpp:12": the last one that the code read before it
+  /// recorded node `k`; empty when it read none.
+  std::string read_before(size_t k) const;
+  void length_is_read(const CallSite& where) override;
   /// The switches that the code looked at, and what they were.
   const std::vector<std::pair<const bool*, bool>>& flags() const { return flags_; }
 
@@ -217,9 +222,9 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   int recording_ = 0;  ///< scopes that are open
   std::vector<Variable> variables_;
   std::vector<RandomStream> streams_;
-  std::vector<int64_t> axes_;
-  std::map<int, int64_t> unknown_;
+  std::shared_ptr<detail::LengthTable> lengths_;
   std::vector<std::pair<const bool*, bool>> flags_;
+  std::vector<std::pair<size_t, CallSite>> reads_;  ///< of lengths, by how many nodes there were
   std::map<Region, std::vector<ValueId>> captured_;
   std::map<Region, ValueId> constants_;
   bool same_kernels_ = false;
@@ -229,6 +234,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<Tensor> outer_;
   std::vector<ValueId> outer_ids_;
   ValueId from_outside(const Tensor& t);
+  ValueId number_again(const Tensor& t);
   RandomStream* find_stream(const Generator& generator);
 };
 

@@ -20,7 +20,8 @@ std::vector<std::string_view> split(std::string_view text) {
   int depth = 0;
   size_t begin = 0;
   for (size_t i = 0; i <= text.size(); ++i) {
-    if (i < text.size()) depth += (text[i] == '[') - (text[i] == ']');
+    if (i < text.size())
+      depth += (text[i] == '[' || text[i] == '(') - (text[i] == ']' || text[i] == ')');
     if (i < text.size() && (text[i] != ',' || depth)) continue;
     std::string_view part = text.substr(begin, i - begin);
     while (!part.empty() && part.front() == ' ') part.remove_prefix(1);
@@ -91,10 +92,32 @@ class Parser {
     if (s.size() < 2 || s.front() != '[' || s.back() != ']') fail("\"", s, "\" is no shape");
     for (std::string_view part : split(s.substr(1, s.size() - 2))) {
       if (out.size() == max_dims) fail("more than ", max_dims, " axes");
-      out.push_back(number<int64_t>(part));
+      out.push_back(length(part));
     }
     return out;
   }
+  /// A number, or an expression of unknown lengths: "n", "?0 / 2".
+  Length length(std::string_view s) const {
+    int64_t v = 0;
+    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
+    if (error == std::errc() && end == s.data() + s.size()) return v;
+    try {
+      return detail::parse_length(s, Symbols(*this));
+    } catch (const Error& e) {
+      fail(e.what());
+    }
+  }
+  struct Symbols final : detail::SymbolValues {
+    const Parser& p;
+    explicit Symbols(const Parser& parser) : p(parser) {}
+    Length value(std::string_view name) const override {
+      const auto known = p.symbols_.find(std::string(name));
+      if (known != p.symbols_.end()) return known->second;
+      const bool unnamed = name.starts_with('?');
+      const Length made = p.g_->unknown_length(unnamed ? std::string() : std::string(name));
+      return p.symbols_[std::string(name)] = made;
+    }
+  };
 
   /// "%name: type" defines a value.
   ValueId define(std::string_view s, ValueKind kind) {
@@ -220,6 +243,18 @@ class Parser {
     void visit(std::string_view n, Shape& v) override {
       read(n, [&](std::string_view s) { v = p_.shape(s); });
     }
+    void visit(std::string_view n, Length& v) override {
+      read(n, [&](std::string_view s) { v = p_.length(s); });
+    }
+    void visit(std::string_view n, Number& v) override {
+      read(n, [&](std::string_view s) { v = detail::parse_number(s, Symbols(p_)); });
+    }
+    void visit(std::string_view n, std::optional<Length>& v) override {
+      read(n, [&](std::string_view s) {
+        if (s == "none") v.reset();
+        else v = p_.length(s);
+      });
+    }
     void visit(std::string_view n, std::optional<int64_t>& v) override {
       read(n, [&](std::string_view s) {
         if (s == "none") v.reset();
@@ -250,6 +285,7 @@ class Parser {
   std::shared_ptr<Graph> g_;
   std::vector<bool> defined_;
   std::unordered_map<std::string, ValueId> names_;
+  mutable std::unordered_map<std::string, Length> symbols_;
 };
 
 }  // namespace

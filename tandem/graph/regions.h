@@ -50,7 +50,7 @@ LoopGradientRegions loop_gradient_regions(const void* op);
 Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in);
 /// The record with its regions made for given lengths of unknown axes.
 std::shared_ptr<void> specialise_regions(const OpInfo& info, const void* op,
-                                         std::span<const AxisLength> lengths, const OpInfo*& row);
+                                         const LengthValues& lengths, const OpInfo*& row);
 /// Whether two such nodes, or gradients of loops, do the same.
 bool same_regions(const Node& a, const Node& b);
 /// The graph with other specs at its inputs, everything inferred anew.

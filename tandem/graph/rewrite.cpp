@@ -31,8 +31,10 @@ std::vector<Spec> infer(const Graph& g, const Node& n) {
   Tensors in;
   for (ValueId id : n.inputs) {
     in.push_back(id < 0 ? Tensor() : detail::new_symbolic(g.value(id).spec));
-    if (id >= 0 && g.value(id).tensor.defined())
-      in.back().impl()->flags |= g.value(id).tensor.impl()->flags & TensorImpl::wrapped_number;
+    if (id < 0) continue;
+    const Value& v = g.value(id);
+    if (v.tensor.defined()) in.back().impl()->flags |= v.tensor.impl()->flags & TensorImpl::wrapped_number;
+    if (v.number) in.back().impl()->flags |= TensorImpl::wrapped_number;
   }
   std::vector<Spec> specs(n.outputs.size());
   n.info->infer(n.op.get(), Specs(in.data(), int(in.size())), specs.data());

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "tandem/core/factory.h"
+#include "tandem/core/length_table.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
 #include "tandem/graph/rewrite.h"
@@ -16,7 +17,6 @@ namespace tandem {
 namespace {
 
 using graph::Assignment;
-using graph::AxisLength;
 using graph::Effect;
 using graph::Plan;
 using graph::Value;
@@ -64,10 +64,12 @@ Tensor placeholder(std::string name, const Shape& shape, DType dtype) {
   Graph& g = outside_regions("placeholder");
   Shape known = shape;
   for (int i = 0; i < known.size(); ++i) {
-    int64_t& d = known[i];
+    Length& d = known[i];
+    if (const std::string* length = detail::LengthTable::dim_name(d)) d = g.unknown_length(*length);
+    if (!d.is_known()) continue;
     require<ShapeError>(d >= -1, "placeholder(", name, "): a length of shape ", shape,
                         " is below -1");
-    if (d < 0) d = g.unknown_axis(i);
+    if (d < 0) d = g.unknown_length();
   }
   return g.input(std::move(name), {known, dtype, {}});
 }
@@ -100,7 +102,7 @@ Tensor assign(const Tensor& variable, const Tensor& value) {
   Graph& g = graph_of(value, "assign");
   require(!variable.is_symbolic(), "assign(): the target is a ", to_string(variable.spec()),
           " that an op made; only variables and tensors from outside can be assigned");
-  require<ShapeError>(value.shape() == variable.shape(), "assign(): shape ", value.shape(),
+  require<ShapeError>(detail::may_equal(value.shape(), variable.shape()), "assign(): shape ", value.shape(),
                       " for a variable of shape ", variable.shape());
   require<DTypeError>(value.dtype() == variable.dtype(), "assign(): ", value.dtype(),
                       " for a variable of ", variable.dtype());
@@ -140,13 +142,13 @@ Tensor with_dependencies(std::span<const Tensor> first, const Tensor& value) {
 }
 
 std::vector<Tensor> gradients(const Tensor& loss, std::span<const Tensor> variables) {
-  Graph& g = current("gradients");
+  current("gradients");
   for (size_t i = 0; i < variables.size(); ++i)
     require<GradientError>(
         variables[i].requires_grad(), "gradients(): variable ", int64_t(i), ", a ",
-        graph::to_string(variables[i].spec(), g.axes()),
+        to_string(variables[i].spec()),
         ", does not require a gradient; call requires_grad_() on it before it is used");
-  const Tensor total = loss.numel() == 1 ? loss : sum(loss);
+  const Tensor total = detail::must_equal(loss.numel(), 1) ? loss : sum(loss);
   // The graph is there to be added to: further gradients, a minimize(), gradients of these.
   const Tensors found = grad({&total, 1}, variables, {},
                              {.retain_graph = true, .create_graph = true, .allow_unused = true});
@@ -219,7 +221,7 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
                                                              std::vector<ValueId> feeds,
                                                              std::span<const Feed> given) {
   auto p = std::make_unique<Program>();
-  std::vector<AxisLength> lengths;
+  graph::LengthBinder lengths(*graph);
   for (size_t i = 0; i < feeds.size(); ++i) {
     const Value& v = graph->value(feeds[i]);
     const Tensor& t = given[i].with;
@@ -229,26 +231,14 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
     require(!t.is_symbolic(), "Session::run(): what is fed to ", what,
             " is symbolic; make it outside of the GraphScope");
     require<DTypeError>(t.dtype() == v.spec.dtype, "Session::run(): ", what, " is ",
-                        graph::to_string(v.spec, graph->axes()), ", fed ", to_string(t.spec()));
-    bool fits = t.shape().size() == v.spec.shape.size();
+                        to_string(v.spec), ", fed ", to_string(t.spec()));
     std::string before;
-    for (int a = 0; fits && a < t.dim(); ++a) {
-      const int64_t want = v.spec.shape[a], have = t.shape()[a];
-      const auto& axes = graph->axes();
-      if (want == have) continue;
-      fits = std::find(axes.begin(), axes.end(), want) != axes.end();
-      const auto known = std::find_if(lengths.begin(), lengths.end(),
-                                      [&](const AxisLength& l) { return l.first == want; });
-      if (known == lengths.end()) lengths.emplace_back(want, have);
-      else if (known->second != have)
-        before = cat("; axis ", a, " is ", known->second, " in what was fed before it");
-      fits = fits && before.empty();
-    }
-    require<ShapeError>(fits, "Session::run(): ", what, " is ",
-                        graph::to_string(v.spec, graph->axes()), ", fed ", to_string(t.spec()),
-                        before);
+    const bool fits = lengths.bind(v.spec.shape, t.shape(), before);
+    require<ShapeError>(fits, "Session::run(): ", what, " is ", to_string(v.spec), ", fed ",
+                        to_string(t.spec()), before);
     p->shapes.push_back(t.shape());
   }
+  lengths.check();
 
   auto g = graph->clone();
   // A fed value is an input, whoever computes it otherwise.
@@ -299,7 +289,7 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
       continue;
     }
     require(v.kind != ValueKind::input, "Session::run(): placeholder \"", v.name, "\" of ",
-            graph::to_string(v.spec, graph->axes()), " is needed and was not fed");
+            to_string(v.spec), " is needed and was not fed");
     if (const auto it = variable_of.find(id); it != variable_of.end()) read[it->second] = true;
     if (made[size_t(id)] >= 0)
       for (ValueId in : g->nodes()[size_t(made[size_t(id)])].inputs) stack.push_back(in);
@@ -335,7 +325,7 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
     if (written[index]) p->writes.push_back(index);
   }
   eliminate_dead_code(*g);
-  p->graph = specialise(*g, lengths);
+  p->graph = specialise(*g, lengths.values());
   optimize(*p->graph, false);
   p->plan = std::make_unique<Plan>(p->graph);
   p->fetches = std::move(fetches);

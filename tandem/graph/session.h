@@ -30,10 +30,11 @@ class GraphScope {
 /// The opposite, inside a GraphScope: ops run at once.
 using EagerScope = detail::Uncaptured;
 
-/// A value that is fed to each run. A length of -1 is unknown: each run may bring another. Unknown
-/// lengths on the same axis are the same length in all placeholders of a graph: axis 0 is the
-/// batch. `x.size(axis)` of such an axis is a stand-in, good for shapes and counts, not for
-/// decisions. These functions are for the inside of a GraphScope; ValueError outside.
+/// A value that is fed to each run. A length of -1 is unknown, and a length of its own: each run may
+/// bring another. dim("batch") names one: equal names are equal lengths in all placeholders of the
+/// graph. `x.size(axis)` of such an axis is an expression of it (see Length): good for shapes,
+/// counts and numbers, not for decisions. These functions are for the inside of a GraphScope;
+/// ValueError outside.
 TANDEM_API Tensor placeholder(std::string name, const Shape& shape, DType dtype = f32);
 /// State that each Session keeps for itself. `initial` is evaluated by
 /// global_variables_initializer(); it may be a node (`randn({3, 4})` draws anew in each session) or

@@ -1,9 +1,52 @@
 #include <algorithm>
 
+#include "tandem/core/length_table.h"
 #include "tandem/graph/ir.h"
+#include "tandem/op/registry.h"
 
 namespace tandem::graph {
 namespace {
+
+/// Unknown lengths by their names; "?0", "?1", ... those without.
+struct Names final : detail::SymbolNames {
+  std::string name(const detail::LengthTable& table, int symbol) const override {
+    const std::string& own = table.name_of(symbol);
+    return own.empty() ? cat("?", symbol) : own;
+  }
+};
+std::string length_text(Length d) { return detail::to_text(d, Names()); }
+
+/// "axis=0, index=n - 1": a record's attributes where unknown lengths need their names.
+class AttributeText final : public FieldVisitor {
+ public:
+  std::string text;
+  void visit(std::string_view n, bool& v) override { add(n, v); }
+  void visit(std::string_view n, int64_t& v) override { add(n, v); }
+  void visit(std::string_view n, double& v) override { add(n, v); }
+  void visit(std::string_view n, std::string& v) override { add(n, v); }
+  void visit(std::string_view n, DType& v) override { add(n, v); }
+  void visit(std::string_view n, Shape& v) override {
+    std::string list;
+    for (Length d : v) list += (list.empty() ? "" : ", ") + length_text(d);
+    add(n, cat("[", list, "]"));
+  }
+  void visit(std::string_view n, std::optional<int64_t>& v) override { add(n, v); }
+  void visit(std::string_view n, std::optional<double>& v) override { add(n, v); }
+  void visit(std::string_view n, Length& v) override { add(n, length_text(v)); }
+  void visit(std::string_view n, Number& v) override { add(n, detail::to_text(v, Names())); }
+  void visit(std::string_view n, std::optional<Length>& v) override {
+    add(n, v ? length_text(*v) : std::string("none"));
+  }
+
+ private:
+  template <class T>
+  void add(std::string_view name, const T& v) {
+    if (!text.empty()) text += ", ";
+    text += name;
+    text += '=';
+    detail::append(text, v);
+  }
+};
 
 class Printer {
  public:
@@ -14,7 +57,7 @@ class Printer {
     for (const Node& n : g_.nodes()) {
       for (ValueId id : n.inputs) show_captured(id);
       // "name(attributes)" with the inputs in front of the attributes.
-      const std::string call = n.info->print(n.op.get());
+      const std::string call = call_text(n);
       const size_t open = call.find('(') + 1;
       const std::string inputs = list(n.inputs, [&](ValueId id) { return label(id); });
       const bool attributes = call.size() > open + 1;
@@ -33,6 +76,14 @@ class Printer {
   }
 
  private:
+  /// "name(attributes)".
+  std::string call_text(const Node& n) const {
+    if (!g_.lengths() || !n.info->visit || !find_op(n.info->name)) return n.info->print(n.op.get());
+    AttributeText attributes;
+    const auto op = copy_record(*n.info, n.op.get());
+    n.info->visit(op.get(), attributes);
+    return cat(n.info->name, "(", attributes.text, ")");
+  }
   std::string label(ValueId id) const {
     if (id < 0) return "none";
     const std::string& name = g_.value(id).name;
@@ -41,15 +92,9 @@ class Printer {
   std::string typed(ValueId id) const {
     const Spec& spec = g_.value(id).spec;
     std::string shape;
-    for (int64_t d : spec.shape) shape += cat(shape.empty() ? "" : ", ", length(d));
+    for (Length d : spec.shape) shape += (shape.empty() ? "" : ", ") + length_text(d);
     return cat(label(id), ": ", spec.dtype, "[", shape, "]",
                spec.device == cpu_device ? "" : cat("@", spec.device));
-  }
-  /// "?" for what depends on an axis of unknown length.
-  std::string length(int64_t d) const {
-    for (int64_t axis : g_.axes())
-      if (d >= axis / 2) return "?";
-    return cat(d);
   }
   template <class F>
   static std::string list(const std::vector<ValueId>& ids, F text) {

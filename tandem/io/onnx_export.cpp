@@ -1,12 +1,10 @@
 #include <algorithm>
-#include <cmath>
 
 #include "tandem/core/factory.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/regions.h"
 #include "tandem/graph/rewrite.h"
-#include "tandem/graph/specialise.h"
 #include "tandem/io/detail/onnx_export.h"
 #include "tandem/op/registry.h"
 #include "tandem/ops/cast.h"
@@ -14,7 +12,6 @@
 namespace tandem {
 namespace detail {
 
-using graph::AxisLength;
 using graph::Effect;
 using graph::Value;
 using graph::ValueId;
@@ -35,9 +32,11 @@ const OnnxRules& rules() {
   return all;
 }
 
-/// A record's attributes as ONNX's. Doubles become f64 tensors, since ONNX's own are f32.
+/// A record's attributes as ONNX's. Doubles become f64 tensors, since ONNX's own are f32; what
+/// depends on unknown lengths becomes text.
 class AttributeReader final : public FieldVisitor {
  public:
+  explicit AttributeReader(const OnnxExporter& exporter) : exporter_(exporter) {}
   std::vector<Attribute> list;
   void visit(std::string_view n, bool& v) override { add(n, int64_t(v)); }
   void visit(std::string_view n, int64_t& v) override { add(n, v); }
@@ -45,7 +44,21 @@ class AttributeReader final : public FieldVisitor {
   void visit(std::string_view n, std::string& v) override { add(n, v); }
   void visit(std::string_view n, DType& v) override { add(n, std::string(name(v))); }
   void visit(std::string_view n, Shape& v) override {
-    add(n, std::vector<int64_t>(v.begin(), v.end()));
+    if (v.is_known()) return add(n, std::vector<int64_t>(v.begin(), v.end()));
+    std::vector<std::string> texts;
+    for (Length d : v) texts.push_back(exporter_.text_of(d));
+    add(n, texts);
+  }
+  void visit(std::string_view n, Length& v) override {
+    if (v.is_known()) add(n, int64_t(v));
+    else add(n, exporter_.text_of(v));
+  }
+  void visit(std::string_view n, Number& v) override {
+    if (v.is_known()) add(n, full({}, double(v), f64));
+    else add(n, exporter_.text_of(v));
+  }
+  void visit(std::string_view n, std::optional<Length>& v) override {
+    if (v) visit(n, *v);
   }
   void visit(std::string_view n, std::optional<int64_t>& v) override {
     if (v) add(n, *v);
@@ -59,6 +72,7 @@ class AttributeReader final : public FieldVisitor {
   void add(std::string_view n, const T& v) {
     list.push_back(Attribute::of(std::string(n), v));
   }
+  const OnnxExporter& exporter_;
 };
 
 bool is_number(const Value& v) {
@@ -71,10 +85,9 @@ OnnxExporter::OnnxExporter(const graph::Graph& graph, const SaveGraphOptions& op
     : graph_(graph.clone()) {
   find_roots(options);
   graph::eliminate_dead_code(*graph_);
-  axes_ = graph_->axes();
   count_uses();
-  name_axes();
   name_values(options);
+  name_axes();
 }
 
 void OnnxExporter::count_uses() {
@@ -183,33 +196,10 @@ std::string OnnxExporter::unique(std::string name) {
   return s;
 }
 
-void OnnxExporter::name_axes() {
-  for (int64_t stand_in : axes_) {
-    std::string name;
-    for (ValueId id : graph_->inputs())
-      for (int a = 0; name.empty() && a < graph_->value(id).spec.shape.size(); ++a)
-        if (graph_->value(id).spec.shape[a] == stand_in) name = a ? cat("axis", a) : "batch";
-    if (name.empty()) name = "length";
-    std::string s = name;
-    for (int i = 1; std::find(axis_names_.begin(), axis_names_.end(), s) != axis_names_.end(); ++i)
-      s = cat(name, "_", i);
-    axis_names_.push_back(s);
-  }
-}
-
 void OnnxExporter::name_values(const SaveGraphOptions& options) {
   graph::Graph& g = *graph_;
   names_.assign(g.values().size(), "");
   for (ValueId id : g.inputs()) names_[size_t(id)] = unique(g.value(id).name);
-  for (int64_t stand_in : axes_) {
-    lengths_.emplace_back("", 0);
-    for (ValueId id : g.inputs()) {
-      const Shape& s = g.value(id).spec.shape;
-      const auto at = std::find(s.begin(), s.end(), stand_in);
-      if (at != s.end() && lengths_.back().first.empty())
-        lengths_.back() = {names_[size_t(id)], at - s.begin()};
-    }
-  }
   for (auto& [name, id] : outputs_) {
     name = unique(name);
     if (names_[size_t(id)].empty() && g.value(id).kind == ValueKind::result)
@@ -255,55 +245,6 @@ std::string OnnxExporter::name_of(ValueId id) {
   return name = unique(v.name.empty() ? cat("v", id) : v.name);
 }
 
-// --- Lengths --------------------------------------------------------------------------------
-
-std::vector<graph::LengthTerm> OnnxExporter::terms(int64_t v) const {
-  return graph::length_terms(v, axes_);
-}
-
-bool OnnxExporter::open(int64_t v) const { return !terms(v).empty(); }
-bool OnnxExporter::open(const Shape& shape) const {
-  return std::any_of(shape.begin(), shape.end(), [&](int64_t d) { return open(d); });
-}
-
-/// A length as an i64[1].
-std::string OnnxExporter::length(int64_t v) {
-  const std::vector<graph::LengthTerm> sum = terms(v);
-  if (sum.empty()) return ints({v});
-  std::string total;
-  for (const graph::LengthTerm& t : sum) {
-    std::string product;
-    for (size_t axis : t.axes) {
-      const std::string known = emitted_[cat("axis ", axis)];
-      const auto& [input, at] = lengths_[axis];
-      require<NotImplemented>(!input.empty(), "save(): no input has the length \"",
-                              axis_names_[axis], "\"");
-      if (known.empty()) {
-        const std::string name =
-            emit("Gather", {emit("Shape", {input}), ints({at})}, {Attribute::of("axis", 0)});
-        emitted_[cat("axis ", axis)] = name;
-      }
-      const std::string& one = emitted_[cat("axis ", axis)];
-      product = product.empty() ? one : emit("Mul", {product, one});
-    }
-    if (product.empty()) product = ints({t.factor});
-    else if (t.factor != 1) product = emit("Mul", {product, ints({t.factor})});
-    total = total.empty() ? product : emit("Add", {total, product});
-  }
-  return total;
-}
-
-std::string OnnxExporter::shape(const Shape& shape) {
-  if (!open(shape)) return ints({shape.begin(), shape.end()});
-  std::string key = "shape";
-  for (int64_t d : shape) key += cat(" ", d);
-  if (const auto it = emitted_.find(key); it != emitted_.end()) return it->second;
-  Names parts;
-  for (int64_t d : shape) parts.push_back(length(d));
-  return emitted_[key] =
-             parts.size() == 1 ? parts[0] : emit("Concat", parts, {Attribute::of("axis", 0)});
-}
-
 // --- Constants ------------------------------------------------------------------------------
 
 void OnnxExporter::add_initializer(const std::string& name, const Tensor& t) {
@@ -339,32 +280,10 @@ std::string OnnxExporter::filled(double value, int64_t n, DType dtype) {
   return name;
 }
 
-/// A captured constant. One number may have been made from an unknown length: n or 1 / n.
 std::string OnnxExporter::tensor(ValueId id) {
-  const Tensor& t = graph_->value(id).tensor;
-  require<NotImplemented>(!open(t.shape()), "save(): a constant of shape ", t.shape(),
-                          " was made from an axis of unknown length");
-  if (t.numel() == 1 && t.dtype() != boolean && !axes_.empty()) {
-    const double v = t.item<double>();
-    auto made_of = [&](double n) {  // the length, or "" when it is none
-      const double r = std::nearbyint(n);
-      if (std::abs(r) > 9e15 || std::abs(n - r) > 1e-6 * std::abs(r) || !open(int64_t(r)))
-        return std::string();
-      return cast(length(int64_t(r)), i64, f64);
-    };
-    std::string x = made_of(v);
-    if (v != std::nearbyint(v)) x.clear();
-    // As graph::substitute() does: 1 / n, and 1 + 1 / n.
-    if (x.empty() && v != 0)
-      if (const std::string n = made_of(1 / v); !n.empty()) x = emit("Reciprocal", {n});
-    if (x.empty() && v > 1 && v < 1.001)
-      if (const std::string n = made_of(1 / (v - 1)); !n.empty())
-        x = emit("Add", {emit("Reciprocal", {n}), filled(1, 1, f64)});
-    if (!x.empty()) x = cast(x, f64, t.dtype());
-    if (!x.empty()) return reshape(x, t.shape());
-  }
-  const std::string name = unique(graph_->value(id).name.empty() ? "c" : graph_->value(id).name);
-  add_initializer(name, t);
+  const Value& v = graph_->value(id);
+  const std::string name = unique(v.name.empty() ? "c" : v.name);
+  add_initializer(name, v.tensor);
   return name;
 }
 
@@ -384,7 +303,7 @@ std::string OnnxExporter::in(int i, DType as) {
   const Value& v = graph_->value(id);
   // A number takes its place in the file with the dtype that it is used with.
   if (v.kind == ValueKind::constant && v.tensor.numel() == 1 && v.tensor.dim() == 0 &&
-      v.spec.dtype != as && axes_.empty())
+      v.spec.dtype != as)
     return scalar(v.tensor.item<double>(), as);
   return cast(name_of(id), v.spec.dtype, as);
 }
@@ -438,7 +357,7 @@ bool OnnxExporter::recurrent(std::string op, Names in, Attributes attributes, in
 }
 
 void OnnxExporter::write_tandem(const graph::Node& n) {
-  AttributeReader reader;
+  AttributeReader reader(*this);
   n.info->visit(n.op.get(), reader);
   Names in;
   std::vector<int64_t> numbers;
@@ -459,7 +378,13 @@ void OnnxExporter::write_node(const graph::Node& n) {
   require<NotImplemented>(find_op(n.info->name) == n.info, "save(): a ", n.info->name,
                           " cannot be saved");
   const OnnxRuleFor* rule = rules().find(n.info->name);
-  if (!rule || !rule->call(*this, n.op.get(), rule->rule)) write_tandem(n);
+  bool written = false;
+  try {
+    written = rule && rule->call(*this, n.op.get(), rule->rule);
+  } catch (const LengthError&) {
+    // The operator needs the number that a length is; the record's own node does not.
+  }
+  if (!written) write_tandem(n);
 }
 
 onnx::ValueInfo OnnxExporter::info(const std::string& name, const Spec& spec) const {
@@ -467,13 +392,10 @@ onnx::ValueInfo OnnxExporter::info(const std::string& name, const Spec& spec) co
   v.type.kind = onnx::Type::Kind::tensor;
   v.type.element = onnx::to_element_type(spec.dtype);
   v.type.shape.emplace();
-  const int64_t least =
-      axes_.empty() ? INT64_MAX : *std::min_element(axes_.begin(), axes_.end()) / 64;
-  for (int64_t d : spec.shape) {
-    const auto axis = std::find(axes_.begin(), axes_.end(), d);
+  for (Length d : spec.shape) {
     onnx::Dim dim;
-    if (axis != axes_.end()) dim.param = axis_names_[size_t(axis - axes_.begin())];
-    else if (d < least) dim.value = d;  // else made from an unknown length in some way
+    if (d.is_known()) dim.value = int64_t(d);
+    else dim.param = text_of(d);
     v.type.shape->push_back(dim);
   }
   return v;
@@ -518,10 +440,6 @@ onnx::Model OnnxExporter::write() {
   for (const auto& [name, id] : next_) give(name, id);
   std::erase_if(model_.graph.values, [&](const auto& v) { return given.contains(v.name); });
 
-  std::string axes;
-  for (size_t i = 0; i < axis_names_.size(); ++i)
-    axes += cat(i ? " " : "", axis_names_[i], "=", axes_[i]);
-  if (!axes.empty()) model_.metadata.emplace_back("tandem.axes", axes);
   for (size_t i = 0; i < g.values().size(); ++i) {
     if (g.values()[i].kind != ValueKind::state || !used_[i]) continue;
     std::string becomes;

@@ -121,7 +121,7 @@ bool layer_norm_(E& e, const LayerNorm& op) {
 bool group_norm_(E& e, const GroupNorm& op) {
   const DType d = e.out().dtype;
   const Shape& s = e.spec(0).shape;
-  if (!is_floating(d) || s.size() < 3 || s.numel() == 0) return false;
+  if (!is_floating(d) || s.size() < 3 || must_equal(s.numel(), 0)) return false;
   const std::string groups = e.emit("Reshape", {e.in(0), e.ints({0, op.num_groups, -1})});
   const std::string flat =
       e.emit("InstanceNormalization",
@@ -150,9 +150,7 @@ bool attention(E& e, const ScaledDotProductAttention& op) {
   if (e.used(1) || !is_floating(d) || e.rank(0) < 2) return false;
   const Shape &q = e.spec(0).shape, &k = e.spec(1).shape;
   const int n = q.size();
-  const int64_t width = q[n - 1];
-  if (!op.scale && e.open(width)) return false;
-  const double scale = op.scale.value_or(1 / std::sqrt(double(width)));
+  const Number scale = op.scale ? Number(*op.scale) : 1.0 / sqrt(q[n - 1]);
   Ints axes;
   for (int i = 0; i < k.size(); ++i) axes.push_back(i);
   std::swap(axes[axes.size() - 1], axes[axes.size() - 2]);
@@ -211,7 +209,7 @@ Names recurrent_inputs(E& e, int w, const Ints& order) {
 /// Y [T, D, N, H] without D for output 0, Y_h (and Y_c) [D, N, H] likewise.
 bool recurrent(E& e, const char* op, int states, const Names& in, E::Attributes attributes,
                bool reverse) {
-  attributes.push_back(Attribute::of("hidden_size", e.spec(1).shape[1]));
+  attributes.push_back(Attribute::of("hidden_size", int64_t(e.spec(1).shape[1])));
   attributes.push_back(Attribute::of("direction", std::string(reverse ? "reverse" : "forward")));
   return e.recurrent(op, in, std::move(attributes), states);
 }

@@ -253,10 +253,14 @@ bool reduce(E& e, const O& op) {
 }
 template <class O>
 bool any_all(E& e, const O& op) {
-  if (e.rank(0) == 0 || e.spec(0).shape.numel() == 0) return false;
-  const char* name = std::is_same_v<O, Any> ? "ReduceMax" : "ReduceMin";
-  const std::string x = e.cast(e.in(0, boolean), boolean, i32);
-  return e.result("Cast", {e.emit(name, {x}, reduction(e, op.axes, op.keepdim))},
+  if (e.rank(0) == 0) return false;
+  // By a count, which there is of nothing, too: of those that hold, or of those that do not.
+  constexpr bool any = std::is_same_v<O, Any>;
+  const std::string x = e.in(0, boolean), counted = any ? x : e.emit("Not", {x});
+  const std::string count =
+      e.emit("ReduceSum", {e.cast(counted, boolean, i64), e.ints(every_axis(op.axes, e.rank(0)))},
+             {Attribute::of("keepdims", int64_t(op.keepdim))});
+  return e.result("Cast", {e.emit(any ? "Greater" : "Equal", {count, e.scalar(int64_t(0), i64)})},
                   {Attribute::of("to", int32_t(onnx::to_element_type(e.out().dtype)))});
 }
 template <class O>
@@ -271,20 +275,16 @@ bool variance(E& e, const O& op) {
   const DType d = e.out().dtype;
   const Shape& s = e.spec(0).shape;
   if (!is_floating(d) || s.empty()) return false;
-  double n = 1;
+  Length n = 1;
   const std::vector<int64_t> axes = every_axis(op.axes, s.size());
-  for (int64_t a : axes) {
-    const int64_t length = s[int(a < 0 ? a + s.size() : a)];
-    if (e.open(length)) return false;
-    n *= double(length);
-  }
-  if (n <= op.correction) return false;
+  for (int64_t a : axes) n *= s[int(a < 0 ? a + s.size() : a)];
   const std::string x = e.in(0, d);
   const std::string mean =
       e.emit("ReduceMean", {x}, {Attribute::of("axes", axes), Attribute::of("keepdims", 1)});
   const std::string sum =
       e.emit("ReduceSumSquare", {e.emit("Sub", {x, mean})}, reduction(e, op.axes, op.keepdim));
-  const Names quotient{sum, e.scalar(n - op.correction, d)};
+  const Number divisor = max(n, int64_t(std::ceil(op.correction))) - op.correction;
+  const Names quotient{sum, e.scalar(divisor, d)};
   if constexpr (std::is_same_v<O, Var>) return e.result("Div", quotient);
   else return e.result("Sqrt", {e.emit("Div", quotient)});
 }

@@ -7,7 +7,9 @@
 #include "tandem/ops/flip.h"
 #include "tandem/ops/gather.h"
 #include "tandem/ops/index_put.h"
+#include "tandem/ops/number.h"
 #include "tandem/ops/one_hot.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/sort.h"
@@ -19,6 +21,10 @@ namespace {
 using E = OnnxExporter;
 using onnx::Attribute;
 using Names = E::Names;
+
+std::string range(E& e, Length start, Length end, Length step) {
+  return e.emit("Range", {e.scalar(start, i64), e.scalar(end, i64), e.scalar(step, i64)});
+}
 
 bool reshape_(E& e, const Reshape&) {
   return e.result("Reshape", {e.in(0), e.shape(e.out().shape)}, {Attribute::of("allowzero", 1)});
@@ -53,9 +59,15 @@ bool slice_(E& e, const Slice& op) {
                             e.ints({op.step})});
 }
 bool select_(E& e, const Select& op) {
-  if (e.open(op.index)) return false;
-  return e.result("Gather", {e.in(0), e.scalar(double(op.index), i64)},
-                  {Attribute::of("axis", op.axis)});
+  return e.result("Gather", {e.in(0), e.scalar(op.index, i64)}, {Attribute::of("axis", op.axis)});
+}
+/// A Slice is cut where the axis ends, without an error.
+bool narrow_(E& e, const Narrow& op) {
+  const Shape& x = e.spec(0).shape;
+  const int axis = int(op.axis < 0 ? op.axis + x.size() : op.axis);
+  const Length first = from_end(op.start, x[axis]);
+  return e.result("Gather", {e.in(0), range(e, first, first + op.length, 1)},
+                  {Attribute::of("axis", axis)});
 }
 bool flip_(E& e, const Flip& op) {
   if (op.axes.empty() || e.rank(0) == 0) return e.result("Identity", {e.in(0)});
@@ -66,7 +78,6 @@ bool flip_(E& e, const Flip& op) {
                    e.ints({op.axes.begin(), op.axes.end()}), e.ints(std::vector<int64_t>(n, -1))});
 }
 bool repeat_(E& e, const Repeat& op) {
-  if (e.open(op.repeats)) return false;
   std::string x = e.in(0);
   const int extra = op.repeats.size() - e.rank(0);
   if (extra > 0) {
@@ -74,7 +85,7 @@ bool repeat_(E& e, const Repeat& op) {
     for (int i = 0; i < extra; ++i) axes.push_back(i);
     x = e.emit("Unsqueeze", {x, e.ints(axes)});
   }
-  return e.result("Tile", {x, e.ints({op.repeats.begin(), op.repeats.end()})});
+  return e.result("Tile", {x, e.shape(op.repeats)});
 }
 bool pad_(E& e, const Pad& op) {
   const char* mode = op.mode == "constant"    ? "constant"
@@ -83,14 +94,14 @@ bool pad_(E& e, const Pad& op) {
                                               : nullptr;
   const DType d = e.dtype(0);
   if (op.pad.empty()) return e.result("Identity", {e.in(0)});
-  if (!mode || e.open(op.pad) || !(is_floating(d) || d == i32 || d == i64)) return false;
+  if (!mode || !(is_floating(d) || d == i32 || d == i64)) return false;
   const int n = e.rank(0);
-  std::vector<int64_t> pads(size_t(2 * n), 0);
+  std::vector<Length> pads(size_t(2 * n), 0);
   for (int i = 0; 2 * i + 1 < op.pad.size(); ++i) {
     pads[size_t(n - 1 - i)] = op.pad[2 * i];
     pads[size_t(2 * n - 1 - i)] = op.pad[2 * i + 1];
   }
-  return e.result("Pad", {e.in(0), e.ints(pads), op.value != 0 ? e.scalar(op.value, d) : ""},
+  return e.result("Pad", {e.in(0), e.lengths(pads), op.value != 0 ? e.scalar(op.value, d) : ""},
                   {Attribute::of("mode", std::string(mode))});
 }
 
@@ -101,7 +112,7 @@ bool gather_(E& e, const Gather& op) {
 }
 /// ONNX has no sources beyond those that the index places.
 bool scattered(E& e) {
-  return index_dtype(e.dtype(1)) && e.rank(0) > 0 && e.spec(1).shape == e.spec(2).shape;
+  return index_dtype(e.dtype(1)) && e.rank(0) > 0 && must_equal(e.spec(1).shape, e.spec(2).shape);
 }
 bool scatter_(E& e, const Scatter& op) {
   return scattered(e) && e.result("ScatterElements", {e.in(0), e.in(1), e.in(2, e.dtype(0))},
@@ -122,18 +133,18 @@ bool embedding_(E& e, const Embedding&) {
 }
 bool index_(E& e, const IndexRead& op) {
   return op.axes.size() == 1 && e.inputs() == 2 && index_dtype(e.dtype(1)) &&
-         e.result("Gather", {e.in(0), e.in(1)}, {Attribute::of("axis", op.axes[0])});
+         e.result("Gather", {e.in(0), e.in(1)}, {Attribute::of("axis", int64_t(op.axes[0]))});
 }
 bool one_hot_(E& e, const OneHot& op) {
   if (!index_dtype(e.dtype(0)) || e.rank(0) == 0) return false;
-  return e.result("OneHot", {e.in(0, i64), e.ints({op.num_classes}), e.ints({0, 1})},
+  return e.result("OneHot", {e.in(0, i64), e.shape({op.num_classes}), e.ints({0, 1})},
                   {Attribute::of("axis", -1)});
 }
 
-bool triangle(E& e, int64_t diagonal, int64_t upper) {
+bool triangle(E& e, Length diagonal, int64_t upper) {
   const DType d = e.dtype(0);
   if (!(is_floating(d) || d == i32 || d == i64)) return false;
-  return e.result("Trilu", {e.in(0), e.scalar(double(diagonal), i64)},
+  return e.result("Trilu", {e.in(0), e.scalar(diagonal, i64)},
                   {Attribute::of("upper", upper)});
 }
 bool tril_(E& e, const Tril& op) { return triangle(e, op.diagonal, 0); }
@@ -158,11 +169,39 @@ bool sort_(E& e, const Sort& op) {
              op.descending, true);
 }
 
+// --- Made of numbers ------------------------------------------------------------------------
+
+bool number_(E& e, const NumberOf& op) {
+  return e.result("Identity", {e.scalar(op.value, op.dtype)});
+}
+bool cast_to(E& e, const std::string& x, DType dtype) {
+  return e.result("Cast", {x}, {Attribute::of("to", int32_t(onnx::to_element_type(dtype)))});
+}
+bool arange_(E& e, const Arange& op) {
+  return cast_to(e, range(e, op.start, op.end, op.step), op.dtype);
+}
+/// Counted from both ends, as the record does.
+bool linspace_(E& e, const Linspace& op) {
+  const std::string i = range(e, 0, op.steps, 1), x = e.cast(i, i64, f64);
+  const Number step = (op.end - op.start) / Number(max(op.steps - 1, 1));
+  const std::string d = e.scalar(step, f64);
+  const std::string front = e.emit("Add", {e.scalar(op.start, f64), e.emit("Mul", {x, d})});
+  const std::string left = e.emit("Sub", {e.scalar(Number(op.steps - 1), f64), x});
+  const std::string back = e.emit("Sub", {e.scalar(op.end, f64), e.emit("Mul", {left, d})});
+  const std::string first = e.emit("Less", {i, e.scalar((op.steps + 1) / 2, i64)});
+  return cast_to(e, e.emit("Where", {first, front, back}), op.dtype);
+}
+bool eye_(E& e, const Eye& op) {
+  const std::string zeros = e.emit("ConstantOfShape", {e.shape({op.n, op.m})});
+  return cast_to(e, e.emit("EyeLike", {zeros}), op.dtype);
+}
+
 }  // namespace
 
 void add_shape_rules(OnnxRules& r) {
+  r.add<NumberOf>(number_), r.add<Arange>(arange_), r.add<Linspace>(linspace_), r.add<Eye>(eye_);
   r.add<Reshape>(reshape_), r.add<Expand>(expand_), r.add<Permute>(permute_);
-  r.add<Cat>(cat_), r.add<Stack>(stack_), r.add<Slice>(slice_), r.add<Select>(select_);
+  r.add<Cat>(cat_), r.add<Stack>(stack_), r.add<Slice>(slice_), r.add<Select>(select_), r.add<Narrow>(narrow_);
   r.add<Flip>(flip_), r.add<Repeat>(repeat_), r.add<Pad>(pad_);
   r.add<Gather>(gather_), r.add<Scatter>(scatter_), r.add<ScatterAdd>(scatter_add_);
   r.add<IndexSelect>(index_select_), r.add<Embedding>(embedding_), r.add<IndexRead>(index_);

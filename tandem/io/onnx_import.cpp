@@ -12,7 +12,6 @@
 
 namespace tandem::detail {
 
-using graph::AxisLength;
 using onnx::Attribute;
 
 namespace {
@@ -22,8 +21,7 @@ bool own_domain(std::string_view domain) { return domain.empty() || domain == "a
 /// Sets a record's attributes from a node's; lengths that were unknown get their numbers.
 class AttributeWriter final : public FieldVisitor {
  public:
-  AttributeWriter(const OnnxImporter& at, std::span<const AxisLength> lengths)
-      : at_(at), lengths_(lengths) {}
+  AttributeWriter(const OnnxImporter& at, const NamedLengths& lengths) : at_(at), lengths_(lengths) {}
   void visit(std::string_view n, bool& v) override { v = integer(n) != 0; }
   void visit(std::string_view n, int64_t& v) override { v = integer(n); }
   void visit(std::string_view n, double& v) override { v = real(n); }
@@ -40,11 +38,33 @@ class AttributeWriter final : public FieldVisitor {
     at_.need(false, "no dtype is called \"", text, "\"");
   }
   void visit(std::string_view n, Shape& v) override {
+    const Attribute* texts = at_.attribute(n);
+    v = {};
+    if (texts && texts->type == Attribute::Type::strings) {
+      for (const std::string& text : texts->strings) v.push_back(length(text));
+      return;
+    }
     const auto& list = find(n, Attribute::Type::integers).ints;
     at_.need(list.size() <= size_t(max_dims) * 2, "attribute ", n, " has ", list.size(),
              " numbers");
-    v = {};
-    for (int64_t i : list) v.push_back(graph::substitute(i, lengths_));
+    for (int64_t i : list) v.push_back(i);
+  }
+  void visit(std::string_view n, Length& v) override {
+    const Attribute* text = at_.attribute(n);
+    v = text && text->type == Attribute::Type::string ? length(text->s) : Length(integer(n));
+  }
+  void visit(std::string_view n, Number& v) override {
+    const Attribute* text = at_.attribute(n);
+    if (text && text->type == Attribute::Type::string)
+      v = detail::parse_number(text->s, Values(*this));
+    else v = real(n);
+  }
+  void visit(std::string_view n, std::optional<Length>& v) override {
+    v.reset();
+    if (!at_.attribute(n)) return;
+    Length given = 0;
+    visit(n, given);
+    v = given;
   }
   void visit(std::string_view n, std::optional<int64_t>& v) override {
     v = at_.attribute(n) ? std::optional(integer(n)) : std::nullopt;
@@ -59,16 +79,25 @@ class AttributeWriter final : public FieldVisitor {
     at_.need(a && a->type == type, "attribute ", n, " is missing or of another type");
     return *a;
   }
-  int64_t integer(std::string_view n) const {
-    return graph::substitute(find(n, Attribute::Type::integer).i, lengths_);
-  }
+  int64_t integer(std::string_view n) const { return find(n, Attribute::Type::integer).i; }
+  /// What lengths of the inputs make of an expression.
+  struct Values final : detail::SymbolValues {
+    const AttributeWriter& self;
+    explicit Values(const AttributeWriter& s) : self(s) {}
+    Length value(std::string_view name) const override {
+      const auto it = self.lengths_.find(std::string(name));
+      self.at_.need(it != self.lengths_.end(), "no input has the length \"", name, "\"");
+      return it->second;
+    }
+  };
+  Length length(std::string_view text) const { return detail::parse_length(text, Values(*this)); }
   double real(std::string_view n) const {
     const Tensor& t = find(n, Attribute::Type::tensor).tensors.at(0).tensor;
     at_.need(t.defined() && t.numel() == 1, "attribute ", n, " is not one number");
-    return graph::substitute(t.item<double>(), lengths_);
+    return t.item<double>();
   }
   const OnnxImporter& at_;
-  std::span<const AxisLength> lengths_;
+  const NamedLengths& lengths_;
 };
 
 /// Whether "x, weight, bias?" marks input `i`.

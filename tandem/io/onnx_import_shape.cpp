@@ -16,6 +16,7 @@
 #include "tandem/ops/index_put.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/random.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/sort.h"
@@ -139,7 +140,7 @@ Tensors unsqueeze_(I& n) {
   Shape shape;
   for (int i = 0, from = 0; i < rank; ++i) {
     n.need(fresh[size_t(i)] || from < x.dim(), "an axis appears twice");
-    shape.push_back(fresh[size_t(i)] ? 1 : x.size(from++));
+    shape.push_back(fresh[size_t(i)] ? Length(1) : x.size(from++));
   }
   return {reshape(x, shape)};
 }
@@ -208,7 +209,7 @@ Tensors expand_(I& n) {
   shape = {};
   for (int i = 0; i < rank; ++i) {
     const int a = i - (rank - x.dim()), b = i - (rank - want.size());
-    const int64_t have = a >= 0 ? x.size(a) : 1, wish = b >= 0 ? want[b] : 1;
+    const Length have = a >= 0 ? x.size(a) : Length(1), wish = b >= 0 ? want[b] : Length(1);
     shape.push_back(wish == 1 ? have : wish);
   }
   return {expand(x, shape)};
@@ -287,7 +288,7 @@ Tensors scatter_elements(I& n) {
 }
 /// The columns of a list of places [..., k], each for an axis of x from `first` on.
 Tensors columns(I& n, const Tensor& x, const Tensor& index, int first = 0) {
-  const int64_t k = index.dim() ? index.size(-1) : 0;
+  const int64_t k = index.dim() ? int64_t(index.size(-1)) : 0;
   n.need(index.dim() > 0 && k > 0 && k <= x.dim(), "indices of shape ", index.shape(),
          " for data of shape ", x.shape());
   Tensors all;

@@ -14,7 +14,6 @@
 namespace tandem {
 
 using detail::OnnxImporter;
-using graph::AxisLength;
 
 namespace {
 
@@ -53,24 +52,6 @@ std::map<std::string, bool> settings(const onnx::Graph& g) {
   return names;
 }
 
-/// "batch=3141667 axis1=3678943"
-std::vector<std::pair<std::string, int64_t>> parse_axes(const std::string& text) {
-  std::vector<std::pair<std::string, int64_t>> all;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find(' ', at), text.size());
-    const std::string one = text.substr(at, end - at);
-    at = end + 1;
-    const size_t equals = one.find('=');
-    if (equals == one.npos) continue;
-    int64_t v = 0;
-    for (size_t i = equals + 1; i < one.size() && i < equals + 15; ++i)
-      if (one[i] >= '0' && one[i] <= '9') v = v * 10 + (one[i] - '0');
-    // A stand-in is large: a small number would be found in every attribute.
-    if (v >= 1'000'000) all.emplace_back(one.substr(0, equals), v);
-  }
-  return all;
-}
-
 }  // namespace
 
 std::string to_string(const GraphPort& p) {
@@ -102,14 +83,13 @@ struct LoadedGraph::Impl {
   std::map<std::string, std::string> next;  ///< the output that a state becomes
   /// The first key that regions draw, and the output that says where the generator is afterwards.
   std::vector<std::pair<std::string, std::string>> random;
-  std::vector<std::pair<std::string, int64_t>> axes;
   std::vector<std::unique_ptr<Instance>> instances;
   /// Shapes depend on the values of inputs: integers and a few numbers are constants of an
   /// instance.
   bool by_value = false;
 
   explicit Impl(onnx::Model m);
-  std::vector<AxisLength> check(std::span<const Shape> shapes) const;
+  detail::NamedLengths check(std::span<const Shape> shapes) const;
   Instance& instance(std::span<const Shape> shapes, const Tensors& given);
   std::unique_ptr<Instance> build(std::span<const Shape> shapes, const Tensors& given) const;
 };
@@ -161,12 +141,11 @@ LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
   for (const auto& [begin, out] : random)
     require(given.contains(out), "load_graph(): the generator's next key is \"", out,
             "\", which is no output");
-  axes = parse_axes(metadata(model, "tandem.axes").value_or(""));
 }
 
 /// The lengths of the file's unknown axes.
-std::vector<AxisLength> LoadedGraph::Impl::check(std::span<const Shape> shapes) const {
-  std::map<std::string, int64_t> named;
+detail::NamedLengths LoadedGraph::Impl::check(std::span<const Shape> shapes) const {
+  detail::NamedLengths named;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const GraphPort& p = inputs[i];
     if (!p.shape) continue;
@@ -180,22 +159,17 @@ std::vector<AxisLength> LoadedGraph::Impl::check(std::span<const Shape> shapes) 
     require<ShapeError>(fits, "LoadedGraph::run(): input ", to_string(p), ", got shape ",
                         shapes[i]);
   }
-  std::vector<AxisLength> lengths;
-  for (const auto& [name, stand_in] : axes)
-    if (const auto it = named.find(name); it != named.end())
-      lengths.emplace_back(stand_in, it->second);
-  return lengths;
+  return named;
 }
 
 std::unique_ptr<LoadedGraph::Impl::Instance> LoadedGraph::Impl::build(std::span<const Shape> shapes,
                                                                       const Tensors& given) const {
-  const std::vector<AxisLength> lengths = check(shapes);
   auto fresh = std::make_unique<Instance>();
   fresh->shapes.assign(shapes.begin(), shapes.end());
   fresh->values.resize(inputs.size());
   fresh->graph = graph::Graph::make();
   graph::Graph& g = *fresh->graph;
-  OnnxImporter importer(g, model, lengths);
+  OnnxImporter importer(g, model, check(shapes));
   importer.set_opset(detail::onnx_opset(model.operator_sets));
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Tensor x = g.input(inputs[i].name, {shapes[i], inputs[i].dtype, {}});

@@ -157,9 +157,8 @@ class Writer {
         pbf_writer shapes(list);
         for (ValueId id : outputs) {
           Shape shape = g_.value(id).spec.shape;
-          for (int64_t& d : shape)
-            for (int64_t axis : g_.axes())
-              if (d == axis) d = -1;
+          for (Length& d : shape)
+            if (!d.is_known()) d = -1;
           shape_message(shapes, field::list_shape, shape);
         }
         w.add_message(field::attr_list, list);

@@ -7,6 +7,7 @@
 #include "tandem/core/factory.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/random.h"
+#include "tandem/ops/range.h"
 
 namespace tandem::nn::init {
 

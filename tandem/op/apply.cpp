@@ -70,8 +70,8 @@ Tensor make_view(const Tensor& from, const View& v) {
 }
 
 /// A view of a symbolic value, or of any under capture: its memory is that of the handle it was
-/// taken from, as if that were row-major. `data` is as far from the base's as a view of memory
-/// would be, and is not read; so writes to either find the other (ops/inplace.cpp).
+/// taken from, as if that were row-major. It knows its place there, so that writes to either find the
+/// other (ops/inplace.cpp).
 void link_view(const OpInfo& info, const void* op, const Tensor& from, const Tensor& out) {
   const bool of_view = from.is_symbolic() && from.impl()->has(TensorImpl::is_view);
   TensorImpl* base = of_view ? from.impl()->base : from.impl();
@@ -82,7 +82,13 @@ void link_view(const OpInfo& info, const void* op, const Tensor& from, const Ten
       shell.impl()->flags &= uint8_t(~TensorImpl::contiguous);
   }
   View v;
-  if (!info.view(op, shell, v)) return;
+  TensorExtras& e = extras(*out.impl());
+  try {
+    if (!info.view(op, shell, v)) return;
+  } catch (const LengthError&) {
+    e.perhaps_view = true;
+  }
+  if (of_view && from.impl()->extras->perhaps_view) e.perhaps_view = true;
   if (!base->storage) base->storage = new_storage(0, null_device);
   TensorImpl& t = *out.impl();
   add_ref(base->refs);
@@ -91,9 +97,10 @@ void link_view(const OpInfo& info, const void* op, const Tensor& from, const Ten
   t.storage = base->storage;
   t.flags |= TensorImpl::is_view;
   t.view_version = base->storage->version;
+  if (e.perhaps_view) return;
   t.strides = v.strides;
-  const auto start = reinterpret_cast<uintptr_t>(of_view ? from.impl()->data : base->data);
-  t.data = reinterpret_cast<char*>(start + uintptr_t(v.offset * itemsize(from.dtype())));
+  e.view_offset = v.offset;
+  if (of_view) e.view_offset += from.impl()->extras->view_offset;
 }
 
 }  // namespace
@@ -104,16 +111,11 @@ namespace {
   Recorder* recorder = capturing;
   for (int i = 0; i < n && !recorder; ++i)
     if (in[i].defined() && in[i].is_symbolic()) recorder = in[i].impl()->extras->recorder.get();
-  try {
-    info.infer(op, Specs(in, n), specs);
-  } catch (const ShapeError& e) {
-    throw ShapeError(recorder->with_unknown(e.what()));
-  } catch (const IndexError& e) {
-    throw IndexError(recorder->with_unknown(e.what()));
-  } catch (const ValueError& e) {
-    throw ValueError(recorder->with_unknown(e.what()));
+  info.infer(op, Specs(in, n), specs);
+  for (int i = 0; i < n_out; ++i) {
+    out[i] = new_symbolic(specs[i]);
+    if (info.number) out[i].impl()->flags |= TensorImpl::wrapped_number;
   }
-  for (int i = 0; i < n_out; ++i) out[i] = new_symbolic(specs[i]);
   recorder->record(info, op, {in, size_t(n)}, {out, size_t(n_out)});
   if (info.view) link_view(info, op, in[0], out[0]);
 }
@@ -187,6 +189,11 @@ Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
 }
 
 Tensor captured_key(Generator& generator) { return capturing->random_key(generator); }
+
+void length_is_read(const Tensor& t, const CallSite& where) {
+  const TensorExtras* e = t.impl()->extras;
+  if (e && e->recorder) e->recorder->length_is_read(where);
+}
 
 std::string symbolic_origin(const Tensor& t) {
   const TensorExtras* e = t.impl()->extras;

@@ -81,6 +81,23 @@ class FieldVisitor {
   virtual void visit(std::string_view name, Shape& v) = 0;
   virtual void visit(std::string_view name, std::optional<int64_t>& v) = 0;
   virtual void visit(std::string_view name, std::optional<double>& v) = 0;
+  // Lengths and what was calculated of them; visitors that know no unknown ones see numbers.
+  virtual void visit(std::string_view name, Length& v) {
+    int64_t n = v;
+    visit(name, n);
+    v = n;
+  }
+  virtual void visit(std::string_view name, Number& v) {
+    double x = v;
+    visit(name, x);
+    v = x;
+  }
+  virtual void visit(std::string_view name, std::optional<Length>& v) {
+    std::optional<int64_t> n;
+    if (v) n = int64_t(*v);
+    visit(name, n);
+    v = n;
+  }
 };
 
 namespace detail {
@@ -102,9 +119,13 @@ inline uint64_t hash_value(int64_t v) { return uint64_t(v); }
 inline uint64_t hash_value(double v) { return std::bit_cast<uint64_t>(v); }
 inline uint64_t hash_value(DType v) { return uint64_t(v); }
 inline uint64_t hash_value(const std::string& v) { return std::hash<std::string>{}(v); }
+inline uint64_t hash_value(Length v) { return uint64_t(v.bits()); }
+inline uint64_t hash_value(Number v) {
+  return v.is_known() ? hash_value(double(v)) : uint64_t(v.expression());
+}
 inline uint64_t hash_value(const Shape& v) {
   uint64_t h = uint64_t(v.size());
-  for (int64_t d : v) h = mix(h, uint64_t(d));
+  for (Length d : v) h = mix(h, hash_value(d));
   return h;
 }
 template <class T>
@@ -119,6 +140,16 @@ bool same(const T& a, const T& b) {
 }
 inline bool same(double a, double b) {
   return std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b);
+}
+// Expressions of unknown lengths are equal when they have one form.
+inline bool same(Length a, Length b) { return a.bits() == b.bits(); }
+inline bool same(Number a, Number b) {
+  if (!a.is_known() || !b.is_known()) return a.expression() == b.expression();
+  return same(double(a), double(b));
+}
+inline bool same(const Shape& a, const Shape& b) { return identical(a, b); }
+inline bool same(const std::optional<Length>& a, const std::optional<Length>& b) {
+  return a.has_value() == b.has_value() && (!a || same(*a, *b));
 }
 inline bool same(const std::optional<double>& a, const std::optional<double>& b) {
   return a.has_value() == b.has_value() && (!a || same(*a, *b));

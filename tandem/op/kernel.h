@@ -322,6 +322,7 @@ constexpr OpInfo make_op_info() {
   r.min_inputs = count_inputs(O::inputs, true);
   r.max_inputs = count_inputs(O::inputs, false);
   r.outputs = output_count<O>();
+  if constexpr (requires { O::is_number; }) r.number = O::is_number;
   if constexpr (requires { O::broadcasts; }) r.broadcasts = O::broadcasts;
   else r.broadcasts = PointOp<O>;
   r.size = std::is_empty_v<O> ? 0 : sizeof(O);

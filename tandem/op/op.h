@@ -72,7 +72,7 @@ using Outputs = std::span<Tensor>;
 struct View {
   Shape shape;
   Strides strides;
-  int64_t offset = 0;
+  Length offset = 0;
 };
 
 struct SampleSet;  // op/samples.h
@@ -97,6 +97,7 @@ struct OpInfo {
   OnnxRule onnx;
   Saves saves;
   int min_inputs, max_inputs, outputs;
+  bool number;      ///< its result promotes as a C++ number does
   bool broadcasts;  ///< gradients are summed back to the inputs' shapes by the tape
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not

@@ -24,10 +24,10 @@ class Recorder {
   /// The code has looked at a switch: with another value it might record something else. The switch
   /// must outlive the graph.
   virtual void depends_on(const bool& flag) = 0;
+  /// The code has looked at a length: with another one it might record something else.
+  virtual void length_is_read(const CallSite& where) = 0;
   /// Where a value comes from, for error texts: " of relu() in module Net.act".
   virtual std::string origin(int64_t value) const = 0;
-  /// An error text that shows shapes, with "?" for what stands in for an unknown length.
-  virtual std::string with_unknown(std::string_view text) const = 0;
 };
 
 namespace detail {

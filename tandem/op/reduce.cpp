@@ -129,8 +129,8 @@ void Reduction::narrow_columns(const char* base, int64_t rows, int64_t width, ch
 
 /// A few elements a result: element after element of many results at once.
 void Reduction::short_rows() const {
-  const int64_t width = s.kept.empty() ? 1 : s.kept.back();
-  const int64_t step = s.kept.empty() ? 1 : s.kept_strides.back();
+  const int64_t width = s.kept.empty() ? 1 : int64_t(s.kept.back());
+  const int64_t step = s.kept.empty() ? 1 : int64_t(s.kept_strides.back());
   constexpr int64_t some = tile / 4;  // results: their elements stay in the L1 cache meanwhile
   const int64_t blocks = (width + some - 1) / some;
   const int64_t grain = std::max<int64_t>(1, parallel_grain / (std::min(width, some) * count));
@@ -148,8 +148,8 @@ void Reduction::short_rows() const {
 }
 
 void Reduction::long_rows(DType compute) const {
-  const int64_t run = s.reduced.empty() ? 1 : s.reduced.back();
-  const int64_t step = s.reduced.empty() ? 1 : s.reduced_strides.back();
+  const int64_t run = s.reduced.empty() ? 1 : int64_t(s.reduced.back());
+  const int64_t step = s.reduced.empty() ? 1 : int64_t(s.reduced_strides.back());
   const bool direct = step == 1 && !convert;
   auto fold = [&](int64_t result, int64_t first, int64_t last, char* to) {
     alignas(64) char buffer[tile * 8];

@@ -44,20 +44,22 @@ Shape leading(const Shape& s, int last = 2) {
   return out;
 }
 
-Shape with(Shape lead, int64_t a, int64_t b) {
+Shape with(Shape lead, Length a, Length b) {
   lead.push_back(a);
   lead.push_back(b);
   return lead;
 }
 
-struct Sizes {
+template <class N>
+struct SizesOf {
   Shape lead;
-  int64_t l, s, e, ev;
+  N l, s, e, ev;
 };
+using Sizes = SizesOf<int64_t>;
 
 /// Checks q, k, v and the mask at input `mask`.
 template <class O>
-Sizes check_attention(const O& op, Specs in, int mask) {
+SizesOf<Length> check_attention(const O& op, Specs in, int mask) {
   const Shape &q = in[0].shape, &k = in[1].shape, &v = in[2].shape;
   check<ShapeError>(q.size() >= 2 && k.size() >= 2 && v.size() >= 2, op, "q, k and v have shapes ",
                     q, ", ", k, " and ", v, "; each needs at least 2 axes");
@@ -66,10 +68,10 @@ Sizes check_attention(const O& op, Specs in, int mask) {
                     d, ", ", in[1].dtype, " and ", in[2].dtype,
                     "; they must be of one floating type");
   const int n = q.size() - 1;
-  Sizes z{{}, q[n - 1], k[k.size() - 2], q[n], v.back()};
-  check<ShapeError>(k.back() == z.e, op, "q of shape ", q, " and k of shape ", k,
+  SizesOf<Length> z{{}, q[n - 1], k[k.size() - 2], q[n], v.back()};
+  check<ShapeError>(detail::may_equal(k.back(), z.e), op, "q of shape ", q, " and k of shape ", k,
                     " have different widths: ", z.e, " != ", k.back());
-  check<ShapeError>(v[v.size() - 2] == z.s, op, "k of shape ", k, " and v of shape ", v,
+  check<ShapeError>(detail::may_equal(v[v.size() - 2], z.s), op, "k of shape ", k, " and v of shape ", v,
                     " have different lengths: ", z.s, " != ", v[v.size() - 2]);
   Shape qk;
   check<ShapeError>(broadcast(leading(q), leading(k), qk) && broadcast(qk, leading(v), z.lead), op,
@@ -79,12 +81,19 @@ Sizes check_attention(const O& op, Specs in, int mask) {
     check(!op.is_causal, op, "takes attn_mask or is_causal, not both");
     const Shape want = with(z.lead, z.l, z.s);
     Shape wide;
-    check<ShapeError>(broadcast(in[mask].shape, want, wide) && wide == want, op,
+    check<ShapeError>(broadcast(in[mask].shape, want, wide) && detail::may_equal(wide, want), op,
                       "attn_mask of shape ", in[mask].shape, " does not broadcast to ", want);
     check<DTypeError>(in[mask].dtype == boolean || in[mask].dtype == d, op, "attn_mask is ",
                       in[mask].dtype, "; it must be bool or ", d);
   }
   return z;
+}
+/// The same for operands that are there.
+template <class O>
+Sizes sizes_of(const O& op, Inputs in, size_t mask) {
+  const Tensor specs[] = {in[0], in[1], in[2], in.size() > mask ? in[mask] : Tensor()};
+  const auto z = check_attention(op, Specs(specs, 4), 3);
+  return {z.lead, z.l, z.s, z.e, z.ev};
 }
 
 /// A stack of matrices whose rows are contiguous, read in place where the strides allow it.
@@ -172,8 +181,7 @@ TANDEM_FN void hide(T* scores, int64_t rows, int64_t cols, int64_t ld, int64_t q
 
 template <class T>
 void forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
-  const Tensor specs[] = {in[0], in[1], in[2], in.size() > 3 ? in[3] : Tensor()};
-  const Sizes z = check_attention(op, Specs(specs, 4), 3);
+  const Sizes z = sizes_of(op, in, 3);
   const Matrices<T> q(in[0], z.lead), k(in[1], z.lead), v(in[2], z.lead);
   const Mask<T> masks(in, 3, z);
   const bool direct = out[0].dtype() == dtype_of<T>;
@@ -278,8 +286,7 @@ TANDEM_FN void weigh(const RowState<T>& r, T* p, T* dp, int64_t rows, int64_t co
 
 template <class T>
 void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
-  const Tensor specs[] = {in[0], in[1], in[2], in.size() > 5 ? in[5] : Tensor()};
-  const Sizes z = check_attention(op, Specs(specs, 4), 3);
+  const Sizes z = sizes_of(op, in, 5);
   const Matrices<T> q(in[0], z.lead), k(in[1], z.lead), v(in[2], z.lead), dy(in[3], z.lead);
   const Mask<T> masks(in, 5, z);
   const Tensor dlse_kept = detail::as_contiguous(in[4], dtype_of<T>);
@@ -345,7 +352,7 @@ void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
 
 template <class O>
 Tensor scores_in_ops(const O& op, const Tensor& q, const Tensor& k, const Tensor& mask) {
-  const double scale = op.scale.value_or(1 / std::sqrt(double(q.shape().back())));
+  const Number scale = op.scale ? Number(*op.scale) : 1.0 / sqrt(q.shape().back());
   Tensor s = matmul(q, transpose(k, -1, -2)) * Tensor(scale);
   const Tensor hidden(-infinity);
   if (op.is_causal) {
@@ -367,7 +374,7 @@ Tensor weights_in_ops(const Tensor& scores) {
 }  // namespace
 
 std::array<Spec, 2> ScaledDotProductAttention::infer(Specs in) const {
-  const Sizes z = check_attention(*this, in, 3);
+  const auto z = check_attention(*this, in, 3);
   Shape rows = z.lead;
   rows.push_back(z.l);
   return {Spec{with(z.lead, z.l, z.ev), in[0].dtype, in[0].device},
@@ -391,7 +398,7 @@ Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const 
   const Shape lead = leading(dy[0].shape());
   auto whole = [&](const Tensor& t) {
     const int n = t.dim();
-    return leading(t.shape()) == lead ? t
+    return detail::must_equal(leading(t.shape()), lead) ? t
                                       : expand(t, with(lead, t.shape()[n - 2], t.shape()[n - 1]));
   };
   const Tensors d =
@@ -451,13 +458,13 @@ Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
 }
 
 std::array<Spec, 3> ScaledDotProductAttentionGrad::infer(Specs in) const {
-  const Sizes z = check_attention(*this, in, 5);
+  const auto z = check_attention(*this, in, 5);
   const Shape rows = with(z.lead, z.l, z.ev);
-  check<ShapeError>(in[3].shape == rows, *this, "dy has shape ", in[3].shape, ", not ", rows);
-  check<ShapeError>(in[4].shape == leading(rows, 1), *this, "dlse has shape ", in[4].shape,
+  check<ShapeError>(detail::may_equal(in[3].shape, rows), *this, "dy has shape ", in[3].shape, ", not ", rows);
+  check<ShapeError>(detail::may_equal(in[4].shape, leading(rows, 1)), *this, "dlse has shape ", in[4].shape,
                     ", not ", leading(rows, 1));
   for (int i = 0; i < 3; ++i)
-    check<ShapeError>(leading(in[i].shape) == z.lead, *this,
+    check<ShapeError>(detail::may_equal(leading(in[i].shape), z.lead), *this,
                       "q, k and v must have the same leading axes");
   return {in[0], in[1], in[2]};
 }

@@ -33,15 +33,15 @@ void check_channels(const O& op, const Spec& x) {
 template <class O>
 void check_parameter(const O& op, Specs in, int i, std::string_view what) {
   if (!in.has(i)) return;
-  const int64_t c = in[0].shape[1];
-  check<ShapeError>(in[i].shape == Shape{c}, op, what, " has shape ", in[i].shape, "; x of shape ",
+  const Length c = in[0].shape[1];
+  check<ShapeError>(detail::may_equal(in[i].shape, Shape{c}), op, what, " has shape ", in[i].shape, "; x of shape ",
                     in[0].shape, " takes [", c, "]");
   check<DTypeError>(is_floating(in[i].dtype), op, what, " is ", in[i].dtype,
                     ", it must be floating");
 }
 
-int64_t values_per_channel(const Shape& x) {
-  int64_t n = 1;
+Length values_per_channel(const Shape& x) {
+  Length n = 1;
   for (int i = 0; i < x.size(); ++i)
     if (i != 1) n *= x[i];
   return n;
@@ -260,7 +260,7 @@ std::array<Spec, 3> BatchNorm::infer(Specs in) const {
   check_parameter(*this, in, 3, "running_mean");
   check_parameter(*this, in, 4, "running_var");
   if (training)
-    check(values_per_channel(in[0].shape) != 1, *this,
+    check(!detail::must_equal(values_per_channel(in[0].shape), 1), *this,
           "training needs more than 1 value per channel, x has shape ", in[0].shape);
   else
     check(in.has(3) && in.has(4), *this, "running_mean and running_var are needed unless training");
@@ -324,7 +324,7 @@ Samples<BatchNorm> BatchNorm::samples() {
 
 std::array<Spec, 3> BatchNormGrad::infer(Specs in) const {
   check_channels(*this, in[0]);
-  check<ShapeError>(in[1].shape == in[0].shape, *this, "x has shape ", in[0].shape, " and dy ",
+  check<ShapeError>(detail::may_equal(in[1].shape, in[0].shape), *this, "x has shape ", in[0].shape, " and dy ",
                     in[1].shape, "; they must be equal");
   constexpr std::string_view names[] = {"x", "dy", "mean", "var", "dmean", "dvar", "weight"};
   for (int i = 2; i < 7; ++i) check_parameter(*this, in, i, names[i]);
@@ -351,7 +351,7 @@ Tensors BatchNormGrad::vjp(const Saved& s, const Tensors& g) const {
     const Tensor db = sum(dy, others), dot = sum(dy * centered, others);
     Tensor dx = dy * spread(own, shape);
     if (training) {
-      const Tensor part(1.0 / double(std::max<int64_t>(1, values_per_channel(shape))));
+      const Tensor part(1.0 / max(1, values_per_channel(shape)));
       const Tensor of_x = (v[5] * Tensor(2) - own * rstd * rstd * dot) * part;
       dx = dx + centered * spread(of_x, shape) + spread((v[4] - own * db) * part, shape);
     }
@@ -392,13 +392,13 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
                   double eps) {
   const Tensors y =
       apply_all(BatchNorm{training, eps}, {x, weight, bias, running_mean, running_var});
-  if (training && x.numel() > 0 && (running_mean.defined() || running_var.defined())) {
+  if (training && !detail::must_equal(x.numel(), 0) && (running_mean.defined() || running_var.defined())) {
     NoGrad off;
     auto follow = [&](Tensor running, const Tensor& to) {
       if (!running.defined()) return;
       running.copy_(running * Tensor(1 - momentum) + cast(to, running.dtype()) * Tensor(momentum));
     };
-    const double n = double(values_per_channel(x.shape()));
+    const Number n = values_per_channel(x.shape());
     follow(running_mean, y[1].detach());
     follow(running_var, y[2].detach() * Tensor(n / (n - 1)));
   }

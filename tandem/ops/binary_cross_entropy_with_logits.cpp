@@ -20,14 +20,14 @@ Tensor softplus_of_minus(const Tensor& x) { return softplus(neg(x), 1, 40); }
 }  // namespace
 
 Spec BinaryCrossEntropyWithLogits::infer(Specs in) const {
-  check<ShapeError>(in[0].shape == in[1].shape, *this, "the target of shape ", in[1].shape,
+  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "the target of shape ", in[1].shape,
                     " must have the shape of x, ", in[0].shape);
   Spec out = in[0];
   DType d = promote(in[0].dtype, in[1].dtype);
   for (int i = 2; i < 4; ++i) {
     if (!in.has(i)) continue;
     Shape all;
-    check<ShapeError>(broadcast(out.shape, in[i].shape, all) && all == in[0].shape, *this,
+    check<ShapeError>(broadcast(out.shape, in[i].shape, all) && detail::may_equal(all, in[0].shape), *this,
                       i == 2 ? "weight" : "pos_weight", " of shape ", in[i].shape,
                       " does not broadcast to x, ", in[0].shape);
     d = promote(d, in[i].dtype);
@@ -46,7 +46,7 @@ void BinaryCrossEntropyWithLogits::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors BinaryCrossEntropyWithLogits::vjp(const Saved& s, const Tensor& dy) const {
-  const double scale = detail::loss_scale(detail::loss_reduction(*this), s.shape(0), s.shape(0));
+  const Number scale = detail::loss_scale(detail::loss_reduction(*this), s.shape(0), s.shape(0));
   const Tensor &x = s.in(0), &target = s.in(1), &weight = s.in(2), &pos_weight = s.in(3);
   const Tensor p = pos_weight.defined() ? pos_weight : Tensor(1.0);
   const Tensor weighted = weight.defined() ? dy * weight : dy;

@@ -40,7 +40,7 @@ struct BinaryCrossEntropyWithLogitsGrad {
   static constexpr Saves saves{.in = {0, 1, 2, 3}, .out = {}};
   static constexpr Result result = Result::floating;
 
-  double scale = 1;
+  Number scale = 1;
   static constexpr auto fields = Fields{field("scale", &BinaryCrossEntropyWithLogitsGrad::scale)};
 
   template <class A>

@@ -11,7 +11,7 @@ TANDEM_OP(Cat)
 TANDEM_OP(Stack)
 namespace {
 
-bool left_out(const Shape& s) { return s.size() == 1 && s[0] == 0; }
+bool left_out(const Shape& s) { return s.size() == 1 && detail::must_equal(s[0], 0); }
 
 /// Copies `part` to the elements of `out` from `at` on along `axis`.
 void place(const Tensor& out, const Tensor& part, int axis, int64_t at) {
@@ -36,7 +36,7 @@ Spec Cat::infer(Specs in) const {
     if (left_out(in[i].shape)) continue;
     bool fits = in[i].shape.size() == out.shape.size();
     for (int k = 0; fits && k < out.shape.size(); ++k)
-      fits = k == a || in[i].shape[k] == out.shape[k];
+      fits = k == a || detail::may_equal(in[i].shape[k], out.shape[k]);
     check<ShapeError>(fits, *this, "shape ", in[i].shape, " of input ", i, " differs from ",
                       in[first].shape, " outside axis ", a);
     out.shape[a] += in[i].shape[a];
@@ -57,7 +57,7 @@ void Cat::cpu(Inputs in, Outputs out) const {
 Tensors Cat::vjp(const Saved& s, const Tensor& dy) const {
   const int a = check_axis(*this, axis, dy.shape());
   Tensors dx(size_t(s.size()));
-  int64_t at = 0;
+  Length at = 0;
   for (int i = 0; i < s.size(); ++i) {
     const Shape& shape = s.shape(i);
     if (left_out(shape)) {
@@ -92,7 +92,7 @@ Spec Stack::infer(Specs in) const {
     out.dtype = promote(out.dtype, in[i].dtype);
     check<DeviceError>(in[i].device == out.device, *this, "inputs are on ", out.device, " and ",
                        in[i].device);
-    check<ShapeError>(in[i].shape == out.shape, *this, "shape ", in[i].shape, " of input ", i,
+    check<ShapeError>(detail::may_equal(in[i].shape, out.shape), *this, "shape ", in[i].shape, " of input ", i,
                       " differs from ", out.shape);
   }
   Shape grown = out.shape;

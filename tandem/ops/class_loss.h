@@ -7,28 +7,31 @@
 #include "tandem/ops/div.h"
 #include "tandem/ops/loss_reduce.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
 
 namespace tandem::detail {
 
 /// x[n, classes, inner] as the kernels see it.
-struct Layout {
-  int64_t n = 1, classes = 1, inner = 1;
+template <class N>
+struct LayoutOf {
+  N n = 1, classes = 1, inner = 1;
   int axis = 0;
 
-  explicit Layout(const Shape& x) : axis(x.size() > 1) {
+  explicit LayoutOf(const Shape& x) : axis(x.size() > 1) {
     classes = x[axis];
     if (axis) n = x[0];
     for (int i = axis + 1; i < x.size(); ++i) inner *= x[i];
   }
-  int64_t rows() const { return n * inner; }
+  N rows() const { return n * inner; }
 };
+using Layout = LayoutOf<int64_t>;
 
 template <class O>
-void check_weight(const O& op, Specs in, int i, DType dtype, int64_t classes) {
+void check_weight(const O& op, Specs in, int i, DType dtype, Length classes) {
   if (!in.has(i)) return;
-  check<ShapeError>(in[i].shape == Shape{classes}, op, "weight has shape ", in[i].shape, "; ",
+  check<ShapeError>(detail::may_equal(in[i].shape, Shape{classes}), op, "weight has shape ", in[i].shape, "; ",
                     classes, " classes take [", classes, "]");
   check<DTypeError>(in[i].dtype == dtype, op, "weight is ", in[i].dtype, ", x is ", dtype,
                     "; cast one of them");
@@ -48,7 +51,7 @@ template <class O>
 void check_classes(const O& op, const Spec& target, const Shape& want, const Shape& x) {
   check<DTypeError>(is_integral(target.dtype), op, "target is ", target.dtype,
                     ", class numbers must be integers");
-  check<ShapeError>(target.shape == want, op, "x of shape ", x, " takes a target of shape ", want,
+  check<ShapeError>(detail::may_equal(target.shape, want), op, "x of shape ", x, " takes a target of shape ", want,
                     ", got ", target.shape);
 }
 
@@ -93,7 +96,7 @@ inline Tensor optional_input(Inputs in, size_t i) { return i < in.size() ? in[i]
 
 /// 1 at the target's class, 0 elsewhere and in ignored rows; of x's shape.
 inline Tensor one_of(const Tensor& target, const Shape& x, DType dtype, int64_t ignore) {
-  const Layout l(x);
+  const LayoutOf<Length> l(x);
   Shape along = Shape::filled(x.size(), 1);
   along[l.axis] = l.classes;
   const Tensor t = unsqueeze(cast(target, i64), l.axis);
@@ -103,13 +106,13 @@ inline Tensor one_of(const Tensor& target, const Shape& x, DType dtype, int64_t 
 
 /// The weights [classes] so that they broadcast against x.
 inline Tensor spread(const Tensor& weight, const Shape& x) {
-  const Layout l(x);
+  const LayoutOf<Length> l(x);
   Shape along = Shape::filled(x.size(), 1);
   along[l.axis] = l.classes;
   return reshape(weight, along);
 }
 
-inline Tensor per_row(const Tensor& t, const Shape& x) { return sum(t, {Layout(x).axis}); }
+inline Tensor per_row(const Tensor& t, const Shape& x) { return sum(t, {LayoutOf<Length>(x).axis}); }
 
 /// `rows` reduced; `q` holds what the mean divides by, as a sum over classes.
 inline Tensor reduced(const Tensor& rows, const Tensor& q, Reduction r) {

@@ -25,12 +25,12 @@ namespace {
 using cpu::ConvShape;
 
 /// Attribute `s` along spatial axis `i` of `axes`.
-int64_t along(const Shape& s, int i) { return s[s.size() == 1 ? 0 : i]; }
+Length along(const Shape& s, int i) { return s[s.size() == 1 ? 0 : i]; }
 
 template <class O>
 void check_per_axis(const O& op, std::string_view what, const Shape& s, int axes, int64_t least) {
   check(s.size() == 1 || s.size() == axes, op, what, " takes one number or ", axes);
-  for (int64_t v : s) check(v >= least, op, what, " must be at least ", least);
+  for (Length v : s) check(detail::may_fit(least, v), op, what, " must be at least ", least);
 }
 
 template <class O>
@@ -59,9 +59,9 @@ void check_conv_dtypes(const O& op, Specs in) {
 }
 
 template <class O>
-void check_bias(const O& op, Specs in, int64_t channels) {
+void check_bias(const O& op, Specs in, Length channels) {
   if (in.has(2))
-    check<ShapeError>(in[2].shape == Shape{channels}, op, "bias has shape ", in[2].shape, "; ",
+    check<ShapeError>(detail::may_equal(in[2].shape, Shape{channels}), op, "bias has shape ", in[2].shape, "; ",
                       channels, " output channels take [", channels, "]");
 }
 
@@ -74,19 +74,19 @@ Spec conv_infer(const O& op, Specs in, int axes) {
   check_axes(op, "weight", w, axes + 2, false);
   check_conv_dtypes(op, in);
   const int channels = x.size() - axes - 1;
-  check<ShapeError>(x[channels] == w[1] * op.groups, op, "x of shape ", x, " has ", x[channels],
+  check<ShapeError>(detail::may_equal(x[channels], w[1] * op.groups), op, "x of shape ", x, " has ", x[channels],
                     " channels; weight of shape ", w, " and groups=", op.groups, " take ",
                     w[1] * op.groups);
-  check<ShapeError>(w[0] % op.groups == 0, op, "weight of shape ", w, ": ", w[0],
+  check<ShapeError>(detail::may_equal(w[0] % op.groups, 0), op, "weight of shape ", w, ": ", w[0],
                     " output channels are not a multiple of groups=", op.groups);
   check_bias(op, in, w[0]);
   Spec out{x, in[0].dtype, in[0].device};
   out.shape[channels] = w[0];
   for (int i = 0; i < axes; ++i) {
     const int at = channels + 1 + i;
-    const int64_t padded = x[at] + 2 * along(op.padding, i);
-    const int64_t reach = along(op.dilation, i) * (w[2 + i] - 1) + 1;
-    check<ShapeError>(w[2 + i] > 0 && reach <= padded, op, "weight of shape ", w, " reaches over ",
+    const Length padded = x[at] + 2 * along(op.padding, i);
+    const Length reach = along(op.dilation, i) * (w[2 + i] - 1) + 1;
+    check<ShapeError>(detail::may_be_less(0, w[2 + i]) && detail::may_fit(reach, padded), op, "weight of shape ", w, " reaches over ",
                       reach, " elements of axis ", at, ", the padded x of shape ", x, " has ",
                       padded);
     out.shape[at] = (padded - reach) / along(op.stride, i) + 1;
@@ -104,7 +104,7 @@ Shape as_images(Shape s, int axes) {
 template <class O>
 ConvShape conv_shape(const O& op, const Shape& x, const Shape& w, int axes) {
   const Shape a = as_images(x, axes), k = as_images(w, axes);
-  auto h = [&](const Shape& s, int64_t flat) { return axes == 1 ? flat : along(s, 0); };
+  auto h = [&](const Shape& s, Length flat) { return axes == 1 ? flat : along(s, 0); };
   auto v = [&](const Shape& s) { return along(s, axes - 1); };
   return {a[0],           a[1],
           a[2],           a[3],
@@ -182,9 +182,11 @@ Tensor conv_like(const O& op, const Tensor& x, const Tensor& weight) {
 template <class O>
 bool gives(const O& op, const Shape& size, const Shape& kernel, const Shape& dy) {
   for (int i = 0; i < 2; ++i) {
-    const int64_t reach = along(op.dilation, i) * (along(kernel, i) - 1) + 1;
-    const int64_t room = along(size, i) + 2 * along(op.padding, i) - reach;
-    if (room < 0 || room / along(op.stride, i) + 1 != dy[dy.size() - 2 + i]) return false;
+    const Length reach = along(op.dilation, i) * (along(kernel, i) - 1) + 1;
+    const Length room = along(size, i) + 2 * along(op.padding, i) - reach;
+    if (detail::must_be_less(room, 0) ||
+        !detail::may_equal(room / along(op.stride, i) + 1, dy[dy.size() - 2 + i]))
+      return false;
   }
   return true;
 }
@@ -247,7 +249,8 @@ Spec Conv2dInputGrad::infer(Specs in) const {
   check_axes(*this, "dy", dy, 4);
   check_axes(*this, "weight", w, 4, false);
   check_conv_dtypes(*this, in);
-  check<ShapeError>(dy[dy.size() - 3] == w[0] && w[0] % groups == 0, *this, "dy of shape ", dy,
+  check<ShapeError>(
+      detail::may_equal(dy[dy.size() - 3], w[0]) && detail::may_equal(w[0] % groups, 0), *this, "dy of shape ", dy,
                     " and weight of shape ", w, " disagree about the output channels");
   check<ShapeError>(gives(*this, size, spatial(w), dy), *this, "a convolution of size ", size,
                     " with a weight of shape ", w, " does not give a dy of shape ", dy);
@@ -294,10 +297,10 @@ Spec Conv2dWeightGrad::infer(Specs in) const {
   check_per_axis(*this, "kernel", kernel, 2, 1);
   check_axes(*this, "x", x, 4);
   check_conv_dtypes(*this, in);
-  check<ShapeError>(dy.size() == x.size() && (x.size() == 3 || x[0] == dy[0]), *this, "x of shape ",
+  check<ShapeError>(dy.size() == x.size() && (x.size() == 3 || detail::may_equal(x[0], dy[0])), *this, "x of shape ",
                     x, " and dy of shape ", dy, " disagree about the batch");
-  const int64_t c = x[x.size() - 3], oc = dy[x.size() - 3];
-  check<ShapeError>(c % groups == 0 && oc % groups == 0, *this, "x of shape ", x,
+  const Length c = x[x.size() - 3], oc = dy[x.size() - 3];
+  check<ShapeError>(detail::may_equal(c % groups, 0) && detail::may_equal(oc % groups, 0), *this, "x of shape ", x,
                     " and dy of shape ", dy, " do not divide into groups=", groups);
   check<ShapeError>(gives(*this, spatial(x), kernel, dy), *this, "a kernel of size ", kernel,
                     " on x of shape ", x, " does not give a dy of shape ", dy);
@@ -373,19 +376,19 @@ Spec ConvTranspose2d::infer(Specs in) const {
   check_axes(*this, "weight", w, 4, false);
   check_conv_dtypes(*this, in);
   const int n = x.size();
-  check<ShapeError>(x[n - 3] == w[0], *this, "x of shape ", x, " has ", x[n - 3],
+  check<ShapeError>(detail::may_equal(x[n - 3], w[0]), *this, "x of shape ", x, " has ", x[n - 3],
                     " channels; weight of shape ", w, " takes ", w[0]);
-  check<ShapeError>(w[0] % groups == 0, *this, "weight of shape ", w, ": ", w[0],
+  check<ShapeError>(detail::may_equal(w[0] % groups, 0), *this, "weight of shape ", w, ": ", w[0],
                     " input channels are not a multiple of groups=", groups);
   check_bias(*this, in, w[1] * groups);
   Spec out = in[0];
   out.shape[n - 3] = w[1] * groups;
   for (int i = 0; i < 2; ++i) {
-    const int64_t s = along(stride, i), d = along(dilation, i), extra = along(output_padding, i);
-    check(extra < std::max(s, d), *this, "output_padding must be less than stride or dilation");
-    const int64_t size =
+    const Length s = along(stride, i), d = along(dilation, i), extra = along(output_padding, i);
+    check(extra < max(s, d), *this, "output_padding must be less than stride or dilation");
+    const Length size =
         (x[n - 2 + i] - 1) * s - 2 * along(padding, i) + d * (w[2 + i] - 1) + extra + 1;
-    check<ShapeError>(size >= 1, *this, "x of shape ", x, " and weight of shape ", w,
+    check<ShapeError>(detail::may_fit(1, size), *this, "x of shape ", x, " and weight of shape ", w,
                       " give a result of size ", size, " along axis ", n - 2 + i);
     out.shape[n - 2 + i] = size;
   }
@@ -397,9 +400,9 @@ namespace {
 /// How much longer than x the convolution's result is along spatial axis `i`: an output_padding of
 /// a stride or more makes room for further places, at which x counts as zero.
 template <class O>
-int64_t missing(const O& op, const Shape& x, const Shape& w, const Shape& y, int i) {
-  const int64_t reach = along(op.dilation, i) * (w[2 + i] - 1) + 1;
-  const int64_t room = y[y.size() - 2 + i] + 2 * along(op.padding, i) - reach;
+Length missing(const O& op, const Shape& x, const Shape& w, const Shape& y, int i) {
+  const Length reach = along(op.dilation, i) * (w[2 + i] - 1) + 1;
+  const Length room = y[y.size() - 2 + i] + 2 * along(op.padding, i) - reach;
   return room / along(op.stride, i) + 1 - x[x.size() - 2 + i];
 }
 
@@ -436,15 +439,16 @@ void ConvTranspose2d::cpu(Inputs in, Outputs out) const {
 
 Tensors ConvTranspose2d::vjp(const Saved& s, const Tensor& dy) const {
   const Shape &x = s.shape(0), &w = s.shape(1);
-  const int64_t h = missing(*this, x, w, dy.shape(), 0), v = missing(*this, x, w, dy.shape(), 1);
+  const Length h = missing(*this, x, w, dy.shape(), 0), v = missing(*this, x, w, dy.shape(), 1);
+  const bool more_h = detail::may_be_less(0, h), more_v = detail::may_be_less(0, v);
   Tensor dx, dw, db;
   if (s.needs(0)) {
     dx = conv_like(*this, dy, s.in(1));
-    if (h > 0) dx = narrow(dx, -2, 0, x[x.size() - 2]);
-    if (v > 0) dx = narrow(dx, -1, 0, x[x.size() - 1]);
+    if (more_h) dx = narrow(dx, -2, 0, x[x.size() - 2]);
+    if (more_v) dx = narrow(dx, -1, 0, x[x.size() - 1]);
   }
   if (s.needs(1)) {
-    const Tensor from = h > 0 || v > 0 ? pad(s.in(0), {0, v, 0, h}) : s.in(0);
+    const Tensor from = more_h || more_v ? pad(s.in(0), {0, v, 0, h}) : s.in(0);
     dw = weight_grad(*this, dy, from, spatial(w));
   }
   if (s.needs(2)) db = bias_gradient(dy, 2);

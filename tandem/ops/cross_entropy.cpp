@@ -22,7 +22,7 @@ Tensor cross_entropy_in_ops(const O& op, const Tensor& x, const Tensor& target,
                             const Tensor& weight) {
   const Reduction r = detail::loss_reduction(op);
   const Shape& shape = x.shape();
-  const Layout l(shape);
+  const auto l = LayoutOf<Length>(shape);
   const bool numbers = !is_floating(target.dtype());
   Tensor logs = log_softmax(x, l.axis), q = target, counted;
   if (numbers) {
@@ -31,7 +31,7 @@ Tensor cross_entropy_in_ops(const O& op, const Tensor& x, const Tensor& target,
     if (op.label_smoothing == 0) logs = where(ne(q, Tensor(0)), logs, Tensor(0));
   }
   if (op.label_smoothing != 0) {
-    Tensor even(op.label_smoothing / double(l.classes));
+    Tensor even(op.label_smoothing / l.classes);
     if (numbers)  // ignored rows stay zero
       even =
           even * cast(ne(unsqueeze(cast(target, i64), l.axis), Tensor(op.ignore_index)), x.dtype());
@@ -40,7 +40,7 @@ Tensor cross_entropy_in_ops(const O& op, const Tensor& x, const Tensor& target,
   if (weight.defined()) q = q * spread(weight, shape);
   const Tensor rows = neg(per_row(q * logs, shape));
   if (numbers || r != Reduction::mean) return reduced(rows, counted, r);
-  return sum(rows) / Tensor(double(l.rows()));
+  return sum(rows) / Tensor(Number(l.rows()));
 }
 
 }  // namespace
@@ -54,7 +54,7 @@ Spec check_cross_entropy(const O& op, Specs in, int weight_at) {
   check(op.label_smoothing >= 0 && op.label_smoothing <= 1, op,
         "label_smoothing must lie in [0, 1]");
   if (is_floating(in[1].dtype)) {
-    check<ShapeError>(in[1].shape == in[0].shape, op, "x of shape ", in[0].shape,
+    check<ShapeError>(detail::may_equal(in[1].shape, in[0].shape), op, "x of shape ", in[0].shape,
                       " takes probabilities of the same shape, got ", in[1].shape);
     check<DTypeError>(in[1].dtype == in[0].dtype, op, "probabilities are ", in[1].dtype, ", x is ",
                       in[0].dtype, "; cast one of them");
@@ -62,7 +62,7 @@ Spec check_cross_entropy(const O& op, Specs in, int weight_at) {
   } else {
     check_classes(op, in[1], rows, in[0].shape);
   }
-  check_weight(op, in, weight_at, in[0].dtype, Layout(in[0].shape).classes);
+  check_weight(op, in, weight_at, in[0].dtype, LayoutOf<Length>(in[0].shape).classes);
   return {r == Reduction::none ? rows : Shape{}, in[0].dtype, in[0].device};
 }
 
@@ -298,7 +298,7 @@ Samples<CrossEntropy> CrossEntropy::samples() {
 
 Spec CrossEntropyGrad::infer(Specs in) const {
   const Spec loss = check_cross_entropy(*this, in, 3);
-  check<ShapeError>(in[2].shape == loss.shape, *this, "dy has shape ", in[2].shape, ", the loss ",
+  check<ShapeError>(detail::may_equal(in[2].shape, loss.shape), *this, "dy has shape ", in[2].shape, ", the loss ",
                     loss.shape);
   return in[0];
 }

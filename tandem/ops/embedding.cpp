@@ -16,14 +16,15 @@ TANDEM_OP(EmbeddingGrad)
 namespace {
 
 template <class O>
-void check_padding(const O& op, int64_t rows) {
+void check_padding(const O& op, Length rows) {
   if (op.padding_idx)
-    check<IndexError>(*op.padding_idx >= -rows && *op.padding_idx < rows, op, "padding_idx ",
+    check<IndexError>(
+        detail::may_fit(-rows, *op.padding_idx) && detail::may_be_less(*op.padding_idx, rows), op, "padding_idx ",
                       *op.padding_idx, " is out of range [", -rows, ", ", rows - 1, "]");
 }
 
-int64_t padding_row(std::optional<int64_t> padding_idx, int64_t rows) {
-  return !padding_idx ? -1 : *padding_idx < 0 ? *padding_idx + rows : *padding_idx;
+Length padding_row(std::optional<int64_t> padding_idx, Length rows) {
+  return padding_idx ? detail::from_end(*padding_idx, rows) : Length(-1);
 }
 
 template <class O>
@@ -93,9 +94,9 @@ Spec EmbeddingGrad::infer(Specs in) const {
   check_padding(*this, rows);
   Shape want = in[1].shape;
   check<ShapeError>(!in[0].shape.empty(), *this, "dy of shape ", in[0].shape, " has no width");
-  const int64_t width = in[0].shape.back();
+  const Length width = in[0].shape.back();
   want.push_back(width);
-  check<ShapeError>(in[0].shape == want, *this, "dy must have shape ", want, ", got ", in[0].shape);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want, ", got ", in[0].shape);
   return {{rows, width}, in[0].dtype, in[0].device};
 }
 

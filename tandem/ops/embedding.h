@@ -26,7 +26,7 @@ struct EmbeddingGrad {
   static constexpr std::string_view inputs = "dy, index";
   static constexpr Saves saves{.in = {1}, .out = {}};
 
-  int64_t rows = 0;
+  Length rows = 0;
   std::optional<int64_t> padding_idx = {};
   static constexpr auto fields = Fields{field("rows", &EmbeddingGrad::rows),
                                         field("padding_idx", &EmbeddingGrad::padding_idx)};

@@ -53,7 +53,7 @@ void each_mapped_row(const Maps& maps, const Shape& x, int64_t begin, int64_t en
       const auto& map = maps[size_t(i)];
       const int64_t from = map[size_t(rest % int64_t(map.size()))];
       rest /= int64_t(map.size());
-      base = from < 0 ? -1 : base + from * steps[i];
+      base = from < 0 ? -1 : base + from * int64_t(steps[i]);
     }
     f(row, base);
   }
@@ -193,7 +193,7 @@ void Roll::cpu(Inputs in, Outputs out) const {
 
 Tensors Roll::vjp(const Saved&, const Tensor& dy) const {
   Shape back = shifts;
-  for (int64_t& s : back) s = -s;
+  for (Length& s : back) s = -s;
   return {roll(dy, back, axes)};
 }
 
@@ -216,7 +216,7 @@ Spec Repeat::infer(Specs in) const {
                     " axes of shape ", x);
   Shape shape = repeats;
   for (int i = 0; i < shape.size(); ++i) {
-    check(repeats[i] >= 0, *this, "negative number of repeats ", repeats[i]);
+    check(detail::may_fit(0, repeats[i]), *this, "negative number of repeats ", repeats[i]);
     if (i >= extra) shape[i] *= x[i - extra];
   }
   return {shape, in[0].dtype, in[0].device};
@@ -245,14 +245,14 @@ Tensors Repeat::vjp(const Saved& s, const Tensor& dy) const {
     d = sum(d, front);
   }
   for (int i = 0; i < x.size(); ++i) {  // one axis after the other: [outer, repeats, inner]
-    const int64_t r = repeats[extra + i];
-    if (r == 1) continue;
-    int64_t outer = 1, inner = 1;
+    const Length r = repeats[extra + i];
+    if (detail::must_equal(r, 1)) continue;
+    Length outer = 1, inner = x[i];
     for (int k = 0; k < i; ++k) outer *= x[k];
-    for (int k = i; k < x.size(); ++k) inner *= x[k] * (k > i ? repeats[extra + k] : 1);
+    for (int k = i + 1; k < x.size(); ++k) inner *= x[k] * repeats[extra + k];
     d = sum(reshape(d, {outer, r, inner}), {1});
   }
-  return {d.shape() == x ? d : reshape(d, x)};
+  return {detail::must_equal(d.shape(), x) ? d : reshape(d, x)};
 }
 
 Samples<Repeat> Repeat::samples() {
@@ -295,20 +295,22 @@ Shape padded(const O& op, const Shape& shape) {
   Shape out = shape;
   for (int i = 0; i < op.pad.size() / 2; ++i) {
     const int a = shape.size() - 1 - i;
-    const int64_t left = op.pad[2 * i], right = op.pad[2 * i + 1], n = shape[a];
+    const Length left = op.pad[2 * i], right = op.pad[2 * i + 1], n = shape[a];
     if (op.mode == "reflect")
-      check(left < n && right < n, op, "padding ", left, " and ", right,
+      check(detail::may_be_less(left, n) && detail::may_be_less(right, n), op, "padding ", left, " and ", right,
             " must be smaller than axis ", a, " of shape ", shape);
     if (op.mode == "circular")
-      check(left <= n && right <= n, op, "padding ", left, " and ", right,
+      check(detail::may_fit(left, n) && detail::may_fit(right, n), op, "padding ", left, " and ", right,
             " must not be larger than axis ", a, " of shape ", shape);
     if (op.mode == "replicate")
-      check(n > 0 || (left <= 0 && right <= 0), op, "axis ", a, " of shape ", shape, " is empty");
+      check(detail::may_be_less(0, n) || (left <= 0 && right <= 0), op, "axis ", a, " of shape ", shape, " is empty");
     out[a] = n + left + right;
     if (op.mode == "circular")
-      check(out[a] <= 0 || n + std::min<int64_t>(left, 0) + std::min<int64_t>(right, 0) > 0, op,
+      check(!detail::must_be_less(0, out[a]) ||
+                detail::may_be_less(0, n + min(left, 0) + min(right, 0)),
+            op,
             "padding ", left, " and ", right, " leaves nothing of axis ", a, " of shape ", shape);
-    check(out[a] >= 0, op, "padding ", left, " and ", right, " leaves less than nothing of axis ",
+    check(detail::may_fit(0, out[a]), op, "padding ", left, " and ", right, " leaves less than nothing of axis ",
           a, " of shape ", shape);
   }
   return out;
@@ -318,8 +320,8 @@ Maps pad_maps(const Shape& pad, const std::string& mode, const Shape& shape) {
   Maps maps;
   for (int a = 0; a < shape.size(); ++a) {
     const int i = 2 * (shape.size() - 1 - a);
-    const int64_t n = shape[a], left = i < pad.size() ? pad[i] : 0,
-                  right = i < pad.size() ? pad[i + 1] : 0;
+    const int64_t n = shape[a], left = i < pad.size() ? pad[i] : Length(0),
+                  right = i < pad.size() ? pad[i + 1] : Length(0);
     // A circular pad wraps around what cropping leaves.
     const int64_t low = std::max<int64_t>(0, -left), high = n - std::max<int64_t>(0, -right);
     maps.push_back(identity(n + left + right));
@@ -348,7 +350,7 @@ Tensors Pad::vjp(const Saved& s, const Tensor& dy) const {
   if (mode != "constant")
     return {apply(PadGrad{.shape = s.shape(0), .pad = pad, .mode = mode}, {dy})};
   Shape back = pad;
-  for (int64_t& p : back) p = -p;
+  for (Length& p : back) p = -p;
   return {tandem::pad(dy, back)};
 }
 
@@ -386,7 +388,7 @@ Samples<Pad> Pad::samples() {
 
 Spec PadGrad::infer(Specs in) const {
   const Shape want = padded(*this, shape);
-  check<ShapeError>(in[0].shape == want, *this, "dy must have shape ", want, ", got ", in[0].shape);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want, ", got ", in[0].shape);
   return {shape, in[0].dtype, in[0].device};
 }
 

@@ -28,9 +28,10 @@ void check_places(const O& op, const Spec& x, const Spec& index) {
   detail::check_integer_index(op, index.dtype);
   const int axis = check_axis(op, op.axis, x.shape);
   const Shape a = at_least_1d(x.shape), b = at_least_1d(index.shape);
-  if (index.shape.numel() == 0) return;
+  if (detail::must_equal(index.shape.numel(), 0)) return;
   bool fits = a.size() == b.size();
-  for (int i = 0; fits && i < a.size(); ++i) fits = i == axis || b[i] <= a[i];
+  for (int i = 0; fits && i < a.size(); ++i)
+    fits = i == axis || detail::may_fit(b[i], a[i]) || detail::may_equal(index.shape.numel(), 0);
   check<ShapeError>(fits, op, "index of shape ", index.shape, " does not fit x of shape ", x.shape,
                     ": it needs as many axes, and outside axis ", axis, " no more elements");
 }
@@ -41,10 +42,10 @@ Spec infer_scatter(const O& op, Specs in) {
   if (!in.is_number(2))
     check<DTypeError>(in[2].dtype == in[0].dtype, op, "src is ", in[2].dtype, " but x is ",
                       in[0].dtype);
-  if (in[2].shape.empty() || in[1].shape.numel() == 0) return in[0];
+  if (in[2].shape.empty() || detail::must_equal(in[1].shape.numel(), 0)) return in[0];
   const Shape a = at_least_1d(in[1].shape), b = in[2].shape;
   bool fits = a.size() == b.size();
-  for (int i = 0; fits && i < a.size(); ++i) fits = a[i] <= b[i];
+  for (int i = 0; fits && i < a.size(); ++i) fits = detail::may_fit(a[i], b[i]);
   check<ShapeError>(fits, op, "src of shape ", in[2].shape, " does not cover index of shape ",
                     in[1].shape);
   return in[0];
@@ -62,8 +63,8 @@ void each_place(const O& op, const Shape& x_shape, const Tensor& index, const Sh
   if (index.numel() == 0) return;
   const int64_t rows = index.numel() / width;
   const int64_t* places = index.data<int64_t>();
-  const int64_t step = axis == last ? 0 : steps[last];
-  const int64_t src_step = src_strides.empty() ? 0 : src_strides[last];
+  const int64_t step = axis == last ? 0 : int64_t(steps[last]);
+  const int64_t src_step = src_strides.empty() ? 0 : int64_t(src_strides[last]);
   const int64_t grain = parallel ? std::max<int64_t>(1, 8192 / width) : rows;
   cpu::parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -101,9 +102,9 @@ void scatter_into(const O& op, Inputs in, Tensor& out, const F& combine) {
 /// The gradient of `src` from what was read at its places.
 Tensor src_gradient(const Saved& s, const Tensor& read) {
   const Shape &src = s.shape(2), &index = s.shape(1);
-  if (src == index) return read;
+  if (detail::must_equal(src, index)) return read;
   if (src.empty()) return sum(read);
-  if (index.numel() == 0) return zeros(src, read.dtype(), read.device());
+  if (detail::must_equal(index.numel(), 0)) return zeros(src, read.dtype(), read.device());
   return apply(ScatterRegion{.shape = src, .strides = contiguous_strides(src)}, {read});
 }
 
@@ -232,7 +233,7 @@ Spec IndexSelect::infer(Specs in) const {
   Spec out = in[0];
   if (!out.shape.empty()) out.shape[a] = in[1].shape.numel();
   else
-    check<ShapeError>(in[1].shape.numel() == 1, *this, "a 0-d x takes one index, got shape ",
+    check<ShapeError>(detail::may_equal(in[1].shape.numel(), 1), *this, "a 0-d x takes one index, got shape ",
                       in[1].shape);
   return out;
 }
@@ -283,7 +284,10 @@ Spec IndexAdd::infer(Specs in) const {
   if (!want.empty()) want[a] = in[1].shape.numel();
   check<DTypeError>(in[2].dtype == in[0].dtype, *this, "src is ", in[2].dtype, " but x is ",
                     in[0].dtype);
-  check<ShapeError>(in[2].shape == want || (want.numel() == 1 && in[2].shape.numel() == 1), *this,
+  check<ShapeError>(
+      detail::may_equal(in[2].shape, want) ||
+          (detail::may_equal(want.numel(), 1) && detail::may_equal(in[2].shape.numel(), 1)),
+      *this,
                     "src must have shape ", want, ", got ", in[2].shape);
   return in[0];
 }
@@ -332,7 +336,7 @@ Tensors IndexAdd::vjp(const Saved& s, const Tensor& dy) const {
   if (s.needs(2)) {
     dsrc = index_select(dy, axis, s.in(1));
     if (alpha != 1) dsrc = dsrc * alpha;
-    if (dsrc.shape() != s.shape(2)) dsrc = reshape(dsrc, s.shape(2));
+    if (!detail::must_equal(dsrc.shape(), s.shape(2))) dsrc = reshape(dsrc, s.shape(2));
   }
   return {dy, Tensor(), dsrc};
 }

@@ -40,7 +40,7 @@ Tensor with_axes_moved(const Tensor& t, int n, int from, int to) {
 
 /// An assigned value may have extra axes of length one in front.
 Tensor without_leading_ones(Tensor value, int dim) {
-  while (value.dim() > dim && value.shape()[0] == 1) value = squeeze(value, 0);
+  while (value.dim() > dim && detail::must_equal(value.shape()[0], 1)) value = squeeze(value, 0);
   return value;
 }
 
@@ -76,7 +76,7 @@ Indexed::Indexed(const Tensor& x, std::span<const Index> list) : view_(x) {
       case Index::Kind::ellipsis: axis += x.dim() - used; break;
       case Index::Kind::boolean:
         view_ = unsqueeze(view_, axis++);
-        pick(full({1}, bool(i.integer()), boolean), entry);
+        pick(full({1}, i.integer() != 0, boolean), entry);
         break;
       case Index::Kind::tensor: {
         const Tensor& t = i.tensor();
@@ -139,7 +139,7 @@ void Indexed::check_written() const {
 
 /// One mask and one value: no need to look where the mask holds.
 bool Indexed::fill_masked(const Tensor& value) {
-  if (value.numel() != 1) return false;
+  if (!detail::must_equal(value.numel(), 1)) return false;
   int first = -1;
   for (size_t k = 0; k < places_.size(); ++k) {
     if (!places_[k].defined()) continue;
@@ -149,7 +149,7 @@ bool Indexed::fill_masked(const Tensor& value) {
   const Tensor& mask = places_[size_t(first)];
   Shape wide = mask.shape();
   for (int i = 0; i < wide.size(); ++i)
-    require<IndexError>(wide[i] == view_.shape()[first + i], "index: a mask of shape ",
+    require<IndexError>(detail::may_equal(wide[i], view_.shape()[first + i]), "index: a mask of shape ",
                         mask.shape(), " does not fit axes from ", first, " on of shape ",
                         view_.shape());
   while (first + wide.size() < view_.dim()) wide.push_back(1);

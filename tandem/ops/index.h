@@ -26,17 +26,18 @@ inline constexpr detail::Ellipsis ellipsis{};
 class Bound {
  public:
   template <std::integral T>
-  Bound(T v) : value_(int64_t(v)) {}
+  Bound(T v) : value_(Length(v)) {}
+  Bound(Length v) : value_(v) {}
   Bound(detail::NewAxis) {}
-  std::optional<int64_t> value() const { return value_; }
+  std::optional<Length> value() const { return value_; }
 
  private:
-  std::optional<int64_t> value_;
+  std::optional<Length> value_;
 };
 
 /// start:stop:step of Python, with step > 0.
 struct Range {
-  std::optional<int64_t> start, stop;
+  std::optional<Length> start, stop;
   int64_t step = 1;
 };
 /// `range(1, 5)`, `range(none, -1)`, `range(0, none, 2)`.
@@ -52,7 +53,8 @@ class Index {
   enum class Kind : uint8_t { integer, range, new_axis, ellipsis, tensor, boolean };
 
   template <std::integral T>
-  Index(T i) : kind_(std::same_as<T, bool> ? Kind::boolean : Kind::integer), integer_(int64_t(i)) {}
+  Index(T i) : kind_(std::same_as<T, bool> ? Kind::boolean : Kind::integer), integer_(i) {}
+  Index(Length i) : kind_(Kind::integer), integer_(i) {}
   Index(Range r) : kind_(Kind::range), range_(r) {}
   Index(detail::AllSymbol) : kind_(Kind::range) {}
   Index(detail::NewAxis) : kind_(Kind::new_axis) {}
@@ -60,13 +62,13 @@ class Index {
   Index(Tensor t) : kind_(Kind::tensor), tensor_(std::move(t)) {}
 
   Kind kind() const { return kind_; }
-  int64_t integer() const { return integer_; }
+  Length integer() const { return integer_; }
   const Range& range() const { return range_; }
   const Tensor& tensor() const { return tensor_; }
 
  private:
   Kind kind_;
-  int64_t integer_ = 0;
+  Length integer_ = 0;
   Range range_;
   Tensor tensor_;
 };
@@ -110,8 +112,10 @@ class TANDEM_API Indexed {
   Shape shape() const { return tensor().shape(); }
   DType dtype() const { return view_.dtype(); }
   int dim() const { return tensor().dim(); }
-  int64_t numel() const { return tensor().numel(); }
-  int64_t size(int axis) const { return tensor().size(axis); }
+  Length numel(CallSite where = CallSite::current()) const { return tensor().numel(where); }
+  Length size(int axis, CallSite where = CallSite::current()) const {
+    return tensor().size(axis, where);
+  }
   Tensor clone() const { return tensor().clone(); }
   Tensor detach() const { return tensor().detach(); }
   Tensor sum() const { return tensor().sum(); }

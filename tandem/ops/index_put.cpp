@@ -26,8 +26,8 @@ struct Plan {
   Shape before_strides, after_strides;  ///< in a row-major x
   Shape shape() const {
     Shape s = before;
-    for (int64_t d : broadcast) s.push_back(d);
-    for (int64_t d : after) s.push_back(d);
+    for (Length d : broadcast) s.push_back(d);
+    for (Length d : after) s.push_back(d);
     return s;
   }
 };
@@ -107,7 +107,7 @@ struct Walk {
   Walk(const O& op, const Plan& p, const Shape& x, Inputs index)
       : before(offsets_of(p.before, p.before_strides)), places(places_of(op, p, x, index)) {
     const bool block = tandem::is_contiguous(p.after, p.after_strides);
-    run = block ? p.after.numel() : 1;
+    run = block ? int64_t(p.after.numel()) : 1;
     after = block ? std::vector<int64_t>{0} : offsets_of(p.after, p.after_strides);
   }
   /// f(offset in x, element of the result) for each run of rows begin..end of before x places.
@@ -183,7 +183,7 @@ Samples<IndexRead> IndexRead::samples() {
 Spec IndexPut::infer(Specs in) const {
   const Shape want = make_plan(*this, in[0].shape, in, 2).shape();
   Shape both;
-  check<ShapeError>(broadcast(in[1].shape, want, both) && both == want, *this, "values of shape ",
+  check<ShapeError>(broadcast(in[1].shape, want, both) && detail::may_equal(both, want), *this, "values of shape ",
                     in[1].shape, " do not broadcast to ", want);
   if (!in.is_number(1))
     check<DTypeError>(in[1].dtype == in[0].dtype, *this, "values are ", in[1].dtype, " but x is ",
@@ -276,7 +276,7 @@ Tensors resolve(const char* what, const Tensor& x, Inputs indices, Shape& axes) 
                         " axes of shape ", x.shape());
     if (t.dtype() == boolean) {
       for (int i = 0; i < covers; ++i)
-        require<IndexError>(t.shape()[i] == x.shape()[axis + i], what, "(): a mask of shape ",
+        require<IndexError>(detail::may_equal(t.shape()[i], x.shape()[axis + i]), what, "(): a mask of shape ",
                             t.shape(), " does not fit axes from ", axis, " on of shape ",
                             x.shape());
       for (const Tensor& places : nonzero_as_tuple(t)) out.push_back(places);

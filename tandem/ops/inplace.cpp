@@ -74,7 +74,15 @@ void expect_write(const OpInfo& info, const Tensor& out, int n) {
 
 const TensorImpl* family(const TensorImpl* t) { return t->base ? t->base : t; }
 
-int64_t element_offset(const Tensor& view, const Tensor& base) {
+/// Where a view begins in the tensor that it looks at, in elements.
+Length element_offset(const Tensor& view, const Tensor& base) {
+  if (view.is_symbolic()) {
+    require<LengthError>(!view.impl()->extras->perhaps_view, "a write to a ", to_string(view.spec()),
+                         " or to the tensor it was reshaped from: whether the two share memory "
+                         "depends on lengths that are not known while the graph is built; make a "
+                         "clone() of one of them");
+    return view.impl()->extras->view_offset;
+  }
   return (view.impl()->data - base.impl()->data) / itemsize(view.dtype());
 }
 
@@ -94,15 +102,15 @@ void check_writable(const OpInfo& info, const void* op, const Tensor& target, bo
   require<GradientError>(!tape || !t.base || owner.has(TensorImpl::contiguous), info.print(op),
                          ": in-place write to a view of foreign strided memory has no gradient");
   for (int i = 0; i < t.spec.shape.size(); ++i)
-    require<ShapeError>(t.strides[i] != 0 || t.spec.shape[i] <= 1, info.print(op),
+    require<ShapeError>(!must_equal(t.strides[i], 0) || must_fit(t.spec.shape[i], 1), info.print(op),
                         ": in-place write to an expanded tensor of shape ", t.spec.shape,
                         " and strides ", t.strides, ": several elements share memory");
 }
 
 bool overlaps_otherwise(const Tensor& t, const Tensor& target) {
   return t.defined() && t.impl()->storage == target.impl()->storage &&
-         !(t.impl()->data == target.impl()->data && t.strides() == target.strides() &&
-           t.shape() == target.shape());
+         !(t.impl()->data == target.impl()->data && identical(t.strides(), target.strides()) &&
+           identical(t.shape(), target.shape()));
 }
 
 bool is_outside(const Tensor& t) {
@@ -232,7 +240,7 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
 
   Spec spec;
   info.infer(op, Specs(in, n), &spec);
-  require<ShapeError>(spec.shape == target.shape(), info.print(op), ": the result of shape ",
+  require<ShapeError>(may_equal(spec.shape, target.shape()), info.print(op), ": the result of shape ",
                       spec.shape, " cannot be written over shape ", target.shape());
   require<DTypeError>(!(is_floating(spec.dtype) && !is_floating(target.dtype())) &&
                           !(spec.dtype != boolean && target.dtype() == boolean),

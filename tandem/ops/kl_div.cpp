@@ -43,7 +43,7 @@ void KlDiv::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
-  const double scale =
+  const Number scale =
       detail::loss_scale(detail::loss_reduction(*this), detail::loss_shape(s), s.shape(0));
   const Tensor &x = s.in(0), &target = s.in(1);
   const Tensor p = log_target ? exp(target) : target;

@@ -20,7 +20,7 @@ void L1Loss::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors L1Loss::vjp(const Saved& s, const Tensor& dy) const {
-  const double scale =
+  const Number scale =
       detail::loss_scale(detail::loss_reduction(*this), detail::loss_shape(s), s.shape(0));
   const Tensor dx = apply(L1LossGrad{.scale = scale}, {dy, s.in(0), s.in(1)});
   return {dx, s.needs(1) ? neg(dx) : Tensor()};

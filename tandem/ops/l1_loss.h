@@ -33,7 +33,7 @@ struct L1LossGrad {
   static constexpr Saves saves{.in = {0, 1, 2}, .out = {}};
   static constexpr Result result = Result::floating;
 
-  double scale = 1;
+  Number scale = 1;
   static constexpr auto fields = Fields{field("scale", &L1LossGrad::scale)};
 
   template <class A>

@@ -26,14 +26,14 @@ Spec Linear::infer(Specs in) const {
   check<ShapeError>(x.size() > 0 && (w.size() == 2 || w.size() == 1), *this, "x has shape ", x,
                     " and weight ", w, "; x needs at least one axis, weight one or two");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
-  check<ShapeError>(x.back() == w.back(), *this, "x of shape ", x, " and weight of shape ", w,
+  check<ShapeError>(detail::may_equal(x.back(), w.back()), *this, "x of shape ", x, " and weight of shape ", w,
                     " cannot be multiplied: ", x.back(), " != ", w.back());
   Spec out{x, in[0].dtype, in[0].device};
   if (w.size() == 2) out.shape[x.size() - 1] = w[0];
   else out.shape.resize(x.size() - 1);
   if (in.has(2)) {
     const Shape bias = w.size() == 2 ? Shape{w[0]} : Shape{};
-    check<ShapeError>(in[2].shape == bias, *this, "bias has shape ", in[2].shape, "; a weight of ",
+    check<ShapeError>(detail::may_equal(in[2].shape, bias), *this, "bias has shape ", in[2].shape, "; a weight of ",
                       w, " takes ", bias);
     detail::check_product_dtypes(*this, in[0].dtype, in[2].dtype);
   }
@@ -51,12 +51,12 @@ void Linear::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
     return detail::finish_rows(out[0], done);
   }
   const bool has_bias = in.size() > 2 && in[2].defined();
-  const int64_t k = w.shape().back(), n = w.dim() == 2 ? w.shape()[0] : 1;
-  const int64_t ws = w.dim() == 2 ? w.strides()[0] : k, wc = w.strides()[w.dim() - 1];
+  const int64_t k = w.shape().back(), n = w.dim() == 2 ? int64_t(w.shape()[0]) : 1;
+  const int64_t ws = w.dim() == 2 ? int64_t(w.strides()[0]) : k, wc = w.strides()[w.dim() - 1];
   const int64_t rows = out[0].numel() / n;
   const DType d = out[0].dtype();
   const bool matrix = in[0].dim() == 2;
-  const int64_t ldx = matrix ? in[0].strides()[0] : k;
+  const int64_t ldx = matrix ? int64_t(in[0].strides()[0]) : k;
   const bool in_place = matrix ? in[0].strides()[1] == 1 && ldx >= k : in[0].is_contiguous();
   if ((d == f32 || d == f64) && k > 0 && in_place && wc == 1 && ws >= k &&
       (!has_bias || in[2].is_contiguous())) {
@@ -73,7 +73,7 @@ void Linear::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
   if (!matrix) x = detail::alias(detail::as_contiguous(x), {rows, k}, {k, 1}, 0);
   if (has_bias)
     detail::copy_data(
-        y, detail::alias(in[2], y.shape(), {0, in[2].dim() ? in[2].strides()[0] : 0}, 0));
+        y, detail::alias(in[2], y.shape(), {0, in[2].dim() ? in[2].strides()[0] : Length(0)}, 0));
   detail::matrix_product(x, detail::alias(w, {k, n}, {wc, ws}, 0), y, 1, has_bias ? 1 : 0, done);
 }
 
@@ -119,7 +119,7 @@ Samples<Linear> Linear::samples() {
 std::array<Spec, 2> LinearGrad::infer(Specs in) const {
   const Shape &x = in[0].shape, &dy = in[1].shape;
   bool fits = x.size() > 0 && x.size() == dy.size();
-  for (int i = 0; fits && i + 1 < x.size(); ++i) fits = x[i] == dy[i];
+  for (int i = 0; fits && i + 1 < x.size(); ++i) fits = detail::may_equal(x[i], dy[i]);
   check<ShapeError>(fits, *this, "x of shape ", x, " and dy of shape ", dy,
                     " may differ in their last axis only");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
@@ -132,7 +132,7 @@ namespace {
 /// `t` as [rows, last], copied only when its axes do not merge.
 Tensor as_rows(const Tensor& t) {
   if (t.dim() == 2) return t;
-  const int64_t last = t.shape().back(), rows = last ? t.numel() / last : 0;
+  const int64_t last = t.shape().back(), rows = last ? int64_t(t.numel()) / last : 0;
   return detail::alias(detail::as_contiguous(t), {rows, last}, {last, 1}, 0);
 }
 
@@ -220,11 +220,11 @@ Spec Addmm::infer(Specs in) const {
                     "; each needs 2 axes");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
   detail::check_product_dtypes(*this, in[1].dtype, in[2].dtype);
-  check<ShapeError>(x[1] == y[0], *this, "shapes ", x, " and ", y, " cannot be multiplied: ", x[1],
+  check<ShapeError>(detail::may_equal(x[1], y[0]), *this, "shapes ", x, " and ", y, " cannot be multiplied: ", x[1],
                     " != ", y[0]);
   const Shape out{x[0], y[1]};
   Shape wide;
-  check<ShapeError>(broadcast(input, out, wide) && wide == out, *this, "input of shape ", input,
+  check<ShapeError>(broadcast(input, out, wide) && detail::may_equal(wide, out), *this, "input of shape ", input,
                     " does not broadcast to ", out);
   check<ValueError>(
       is_floating(in[0].dtype) || (beta == std::trunc(beta) && alpha == std::trunc(alpha)), *this,

@@ -13,15 +13,15 @@ constexpr int64_t piece = 32768;
 
 /// Row-major elements of `shape`, in the type of the kernel.
 Tensor spread(const Tensor& t, const Shape& shape, DType dtype) {
-  if (t.shape() == shape) return as_contiguous(t, dtype);
+  if (identical(t.shape(), shape)) return as_contiguous(t, dtype);
   return as_contiguous(alias(t, shape, broadcast_strides(t.shape(), t.strides(), shape), 0), dtype);
 }
 
 }  // namespace
 
-double loss_scale(Reduction r, const Shape& full, const Shape& x) {
-  if (r == Reduction::mean) return 1.0 / double(full.numel());
-  if (r == Reduction::batchmean) return 1.0 / double(x.empty() ? 1 : x[0]);
+Number loss_scale(Reduction r, const Shape& full, const Shape& x) {
+  if (r == Reduction::mean) return 1.0 / full.numel();
+  if (r == Reduction::batchmean && !x.empty()) return 1.0 / x[0];
   return 1;
 }
 
@@ -70,7 +70,7 @@ void loss_launch(const LossKernel& k, const void* op, Reduction r, Inputs in, Te
   // A mean over nothing is 0 / 0.
   const double count = double(r == Reduction::mean ? n : 1);
   const double result =
-      r == Reduction::mean ? total / count : total * loss_scale(r, full, in[0].shape());
+      r == Reduction::mean ? total / count : total * double(loss_scale(r, full, in[0].shape()));
   scatter_fn(f64, out.dtype())(&result, out.raw_data(), 1, 1);
 }
 

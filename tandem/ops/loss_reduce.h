@@ -69,7 +69,7 @@ Spec loss_infer(const O& op, Specs in) {
 }
 
 /// What the sum over elements of shape `full` is multiplied by.
-TANDEM_API double loss_scale(Reduction r, const Shape& full, const Shape& x);
+TANDEM_API Number loss_scale(Reduction r, const Shape& full, const Shape& x);
 /// The shape that all inputs broadcast to.
 TANDEM_API Shape loss_shape(Inputs in);
 /// The same, from what the tape knows; undefined inputs count as numbers.

@@ -176,9 +176,9 @@ void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double 
 
 Tensor merge_rows(const Tensor& x) {
   if (x.dim() == 2) return x;
-  const int64_t last = x.shape().back();
-  if (last != 0) return reshape(x, {-1, last});
-  int64_t rows = 1;
+  const Length last = x.shape().back();
+  if (last.is_known() && last != 0) return reshape(x, {-1, last});
+  Length rows = 1;
   for (int i = 0; i + 1 < x.dim(); ++i) rows *= x.shape()[i];
   return reshape(x, {rows, last});
 }
@@ -203,8 +203,8 @@ Spec Matmul::infer(Specs in) const {
   check<ShapeError>(dx > 0 && dy > 0, *this, "shapes ", x, " and ", y,
                     ": each needs at least one axis");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
-  const int64_t kx = x.back(), ky = y[dy == 1 ? 0 : dy - 2];
-  check<ShapeError>(kx == ky, *this, "shapes ", x, " and ", y, " cannot be multiplied: ", kx,
+  const Length kx = x.back(), ky = y[dy == 1 ? 0 : dy - 2];
+  check<ShapeError>(detail::may_equal(kx, ky), *this, "shapes ", x, " and ", y, " cannot be multiplied: ", kx,
                     " != ", ky);
   Spec out{{}, in[0].dtype, in[0].device};
   if (dx == 2 && dy == 2) [[likely]] {
@@ -304,9 +304,9 @@ Spec Bmm::infer(Specs in) const {
   check<ShapeError>(x.size() == 3 && y.size() == 3, *this, "shapes ", x, " and ", y,
                     ": each needs 3 axes");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
-  check<ShapeError>(x[0] == y[0], *this, "shapes ", x, " and ", y,
+  check<ShapeError>(detail::may_equal(x[0], y[0]), *this, "shapes ", x, " and ", y,
                     " have different lengths: ", x[0], " != ", y[0]);
-  check<ShapeError>(x[2] == y[1], *this, "shapes ", x, " and ", y, " cannot be multiplied: ", x[2],
+  check<ShapeError>(detail::may_equal(x[2], y[1]), *this, "shapes ", x, " and ", y, " cannot be multiplied: ", x[2],
                     " != ", y[1]);
   return {{x[0], x[1], y[2]}, in[0].dtype, in[0].device};
 }

@@ -17,9 +17,9 @@ Spec Mean::infer(Specs in) const {
 
 Tensors Mean::vjp(const Saved& s, const Tensor& dy) const {
   const Shape& shape = s.shape(0);
-  int64_t n = 1;
+  Length n = 1;
   for (int64_t a : detail::reduced_axes(*this, axes, shape)) n *= shape[int(a)];
-  return {expand(detail::restore_axes(dy / double(n), axes, keepdim, shape), shape)};
+  return {expand(detail::restore_axes(dy / Number(n), axes, keepdim, shape), shape)};
 }
 
 Samples<Mean> Mean::samples() {

@@ -34,7 +34,7 @@ struct MseLossGrad {
   static constexpr Saves saves{.in = {0, 1, 2}, .out = {}};
   static constexpr Result result = Result::floating;
 
-  double scale = 1;
+  Number scale = 1;
   static constexpr auto fields = Fields{field("scale", &MseLossGrad::scale)};
 
   template <class A>

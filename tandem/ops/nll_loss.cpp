@@ -30,7 +30,7 @@ Spec NllLoss::infer(Specs in) const {
   const Reduction r = loss_reduction(*this);
   const Shape rows = target_shape(*this, in[0]);
   check_classes(*this, in[1], rows, in[0].shape);
-  check_weight(*this, in, 2, in[0].dtype, Layout(in[0].shape).classes);
+  check_weight(*this, in, 2, in[0].dtype, LayoutOf<Length>(in[0].shape).classes);
   return {r == Reduction::none ? rows : Shape{}, in[0].dtype, in[0].device};
 }
 
@@ -114,7 +114,7 @@ Spec NllLossGrad::infer(Specs in) const {
   check<DTypeError>(is_integral(in[1].dtype), *this, "target is ", in[1].dtype,
                     ", class numbers must be integers");
   const Shape want = r == Reduction::none ? in[1].shape : Shape{};
-  check<ShapeError>(in[0].shape == want, *this, "dy has shape ", in[0].shape, ", the loss ", want);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy has shape ", in[0].shape, ", the loss ", want);
   check_weight(*this, in, 2, in[0].dtype, classes);
   return {x, in[0].dtype, in[0].device};
 }

@@ -96,14 +96,14 @@ void sum_blocks(const T* partial, int64_t blocks, int64_t n, T* out) {
 template <class O>
 void check_affine(const O& op, Specs in, int i, std::string_view what, const Shape& want) {
   if (!in.has(i)) return;
-  check<ShapeError>(in[i].shape == want, op, what, " has shape ", in[i].shape, ", not ", want);
+  check<ShapeError>(detail::may_equal(in[i].shape, want), op, what, " has shape ", in[i].shape, ", not ", want);
   check<DTypeError>(is_floating(in[i].dtype), op, what, " is ", in[i].dtype,
                     ", it must be floating");
 }
 
 template <class O>
 void check_dy(const O& op, Specs in) {
-  check<ShapeError>(in[1].shape == in[0].shape, op, "x has shape ", in[0].shape, " and dy ",
+  check<ShapeError>(detail::may_equal(in[1].shape, in[0].shape), op, "x has shape ", in[0].shape, " and dy ",
                     in[1].shape, "; they must be equal");
 }
 
@@ -117,7 +117,7 @@ void check_layer_norm(const O& op, const Spec& x) {
   const Shape& s = op.normalized_shape;
   const int extra = x.shape.size() - s.size();
   bool ends = !s.empty() && extra >= 0;
-  for (int i = 0; ends && i < s.size(); ++i) ends = x.shape[extra + i] == s[i];
+  for (int i = 0; ends && i < s.size(); ++i) ends = detail::may_equal(x.shape[extra + i], s[i]);
   check<ShapeError>(ends, op, "x of shape ", x.shape, " does not end in ", s);
 }
 
@@ -178,7 +178,7 @@ void layer_backward_rows(double eps, int64_t n, int64_t rows, const T* x, const 
 
 template <class T>
 void layer_backward(const LayerNormGrad& op, Inputs in, Outputs out) {
-  const int64_t n = op.normalized_shape.numel(), rows = n ? out[0].numel() / n : 0;
+  const int64_t n = op.normalized_shape.numel(), rows = n ? int64_t(out[0].numel()) / n : 0;
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
   const Tensor g_kept = detail::as_contiguous(in[1], dtype_of<T>);
   const Result<T> dx_result(out[0]), dw_result(out[1]), db_result(out[2]);
@@ -211,18 +211,20 @@ void check_group_norm(const O& op, const Spec& x) {
   check<DTypeError>(is_floating(x.dtype), op, "x is ", x.dtype, ", it must be floating");
   check<ShapeError>(x.shape.size() >= 2, op, "x has shape ", x.shape,
                     "; it needs at least 2 axes, channels on axis 1");
-  check(op.num_groups >= 1 && x.shape[1] % op.num_groups == 0, op, "x of shape ", x.shape, ": ",
+  check(op.num_groups >= 1 && detail::may_equal(x.shape[1] % op.num_groups, 0), op, "x of shape ", x.shape, ": ",
         x.shape[1], " channels are not a multiple of num_groups");
 }
 
-struct Groups {
-  int64_t n, groups, channels, inner;  ///< channels of a group
-  Groups(const Shape& x, int64_t groups) : n(x[0]), groups(groups), channels(x[1] / groups) {
+template <class N>
+struct GroupsOf {
+  N n, groups, channels, inner;  ///< channels of a group
+  GroupsOf(const Shape& x, int64_t groups) : n(x[0]), groups(groups), channels(x[1] / groups) {
     inner = 1;
     for (int i = 2; i < x.size(); ++i) inner *= x[i];
   }
-  int64_t size() const { return channels * inner; }
+  N size() const { return channels * inner; }
 };
+using Groups = GroupsOf<int64_t>;
 
 template <class T>
 void group_forward(const GroupNorm& op, Inputs in, const Tensor& out) {
@@ -393,8 +395,8 @@ void LayerNormGrad::cpu(Inputs in, Outputs out) const {
 Tensors LayerNormGrad::vjp(const Saved& s, const Tensors& g) const {
   const Shape shape = s.shape(0);
   const DType d = compute_type(s.spec(0).dtype);
-  const int64_t n = normalized_shape.numel();
-  const Shape flat{shape.numel() / std::max<int64_t>(1, n), n};
+  const Length n = normalized_shape.numel();
+  const Shape flat{shape.numel() / max(1, n), n};
   return detail::vjp_through({s.in(0), s.in(1), s.in(2)}, g, [&](const Tensors& v) {
     const Tensor rows = reshape(cast(v[0], d), flat), dy = reshape(cast(v[1], d), flat);
     const Tensor weighted = v[2].defined() ? dy * cast(reshape(v[2], {n}), d) : dy;
@@ -466,7 +468,7 @@ void GroupNormGrad::cpu(Inputs in, Outputs out) const {
 Tensors GroupNormGrad::vjp(const Saved& s, const Tensors& g) const {
   const Shape shape = s.shape(0);
   const DType d = compute_type(s.spec(0).dtype);
-  const Groups l(shape, num_groups);
+  const GroupsOf<Length> l(shape, num_groups);
   const Shape by_channel{l.n, shape[1], l.inner}, by_group{l.n * l.groups, l.size()};
   return detail::vjp_through({s.in(0), s.in(1), s.in(2)}, g, [&](const Tensors& v) {
     const Tensor dy = reshape(cast(v[1], d), by_channel);

@@ -13,7 +13,7 @@ TANDEM_OP(OneHot)
 Spec OneHot::infer(Specs in) const {
   check<DTypeError>(in[0].dtype == i64 || in[0].dtype == i32, *this,
                     "classes must be i64 or i32, got ", in[0].dtype);
-  check(num_classes > 0, *this, "num_classes must be positive");
+  check(detail::may_be_less(0, num_classes), *this, "num_classes must be positive");
   Shape shape = in[0].shape;
   shape.push_back(num_classes);
   return {shape, i64, in[0].device};
@@ -47,8 +47,8 @@ Samples<OneHot> OneHot::samples() {
                       "one_hot(num_classes=3): classes must be i64 or i32, got f64"}}};
 }
 
-Tensor one_hot(const Tensor& x, int64_t num_classes) {
-  if (num_classes >= 0) return apply(OneHot{.num_classes = num_classes}, {x});
+Tensor one_hot(const Tensor& x, Length num_classes) {
+  if (!num_classes.is_known() || num_classes >= 0) return apply(OneHot{.num_classes = num_classes}, {x});
   require(x.numel() > 0, "one_hot(num_classes=-1): no elements to find the number of classes in");
   return apply(OneHot{.num_classes = max(x).item<int64_t>() + 1}, {x});
 }

@@ -10,7 +10,7 @@ struct OneHot {
   static constexpr std::string_view inputs = "x";
   static constexpr std::string_view not_differentiable = "classes have no gradient";
 
-  int64_t num_classes = 1;
+  Length num_classes = 1;
   static constexpr auto fields = Fields{field("num_classes", &OneHot::num_classes)};
 
   Spec infer(Specs in) const;
@@ -19,6 +19,6 @@ struct OneHot {
 };
 
 /// With num_classes = -1 one more than the largest class of a tensor that holds data.
-TANDEM_API Tensor one_hot(const Tensor& x, int64_t num_classes = -1);
+TANDEM_API Tensor one_hot(const Tensor& x, Length num_classes = -1);
 
 }  // namespace tandem

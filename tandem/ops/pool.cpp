@@ -19,12 +19,12 @@ TANDEM_OP(AdaptiveAvgPool2dGrad)
 
 namespace {
 
-int64_t along(const Shape& s, int i) { return s[s.size() == 1 ? 0 : i]; }
+Length along(const Shape& s, int i) { return s[s.size() == 1 ? 0 : i]; }
 const Shape& stride_of(const Shape& stride, const Shape& kernel) {
   return stride.empty() ? kernel : stride;
 }
 template <class O>
-int64_t dilation_of(const O& op, int i) {
+Length dilation_of(const O& op, int i) {
   if constexpr (requires { op.dilation; }) return along(op.dilation, i);
   else return 1;
 }
@@ -32,7 +32,7 @@ int64_t dilation_of(const O& op, int i) {
 template <class O>
 void check_pair(const O& op, std::string_view what, const Shape& s, int64_t least) {
   check(s.size() == 1 || s.size() == 2, op, what, " takes one number or 2");
-  for (int64_t v : s) check(v >= least, op, what, " must be at least ", least);
+  for (Length v : s) check(detail::may_fit(least, v), op, what, " must be at least ", least);
 }
 template <class O>
 void check_planes(const O& op, std::string_view what, const Spec& x) {
@@ -42,13 +42,13 @@ void check_planes(const O& op, std::string_view what, const Spec& x) {
 }
 
 /// The size along `axis` after pooling; PyTorch's rule: no window starts in the padding beyond.
-int64_t pooled(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation,
-               bool ceil_mode) {
-  const int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
-  if (room < 0 && !(ceil_mode && room + stride - 1 >= 0)) return 0;
-  int64_t n = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-  if (ceil_mode && (n - 1) * stride >= size + padding) --n;
-  return n;
+Length pooled(Length size, Length kernel, Length stride, Length padding, Length dilation,
+              bool ceil_mode) {
+  const Length room = size + 2 * padding - dilation * (kernel - 1) - 1;
+  if (!ceil_mode) return detail::must_be_less(room, 0) ? Length(0) : room / stride + 1;
+  if (detail::must_be_less(room + stride - 1, 0)) return 0;
+  // The last window must start before the end of x and the padding in front.
+  return min((room + stride - 1) / stride + 1, (size + padding + stride - 1) / stride);
 }
 
 template <class O>
@@ -60,10 +60,10 @@ Shape pooled_shape(const O& op, const Shape& x) {
   Shape out = x;
   for (int i = 0; i < 2; ++i) {
     const int at = x.size() - 2 + i;
-    const int64_t k = along(op.kernel_size, i), p = along(op.padding, i), d = dilation_of(op, i);
+    const Length k = along(op.kernel_size, i), p = along(op.padding, i), d = dilation_of(op, i);
     check(2 * p <= d * (k - 1) + 1, op, "padding must be at most half of the kernel's reach");
     out[at] = pooled(x[at], k, along(stride_of(op.stride, op.kernel_size), i), p, d, op.ceil_mode);
-    check<ShapeError>(out[at] > 0, op, "a window reaches over ", d * (k - 1) + 1,
+    check<ShapeError>(detail::may_be_less(0, out[at]), op, "a window reaches over ", d * (k - 1) + 1,
                       " elements of axis ", at, ", the padded x of shape ", x, " has ",
                       x[at] + 2 * p);
   }
@@ -165,7 +165,7 @@ Samples<MaxPool2d> MaxPool2d::samples() {
 }
 
 Spec MaxPool2dGrad::infer(Specs in) const {
-  check<ShapeError>(in[0].shape == in[1].shape, *this, "dy has shape ", in[0].shape,
+  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "dy has shape ", in[0].shape,
                     " and indices ", in[1].shape, "; they must be equal");
   check<DTypeError>(in[1].dtype == i64, *this, "indices are ", in[1].dtype, ", not i64");
   return grad_spec(*this, in);
@@ -248,7 +248,7 @@ Samples<AvgPool2d> AvgPool2d::samples() {
 Spec AvgPool2dGrad::infer(Specs in) const {
   const Spec out = grad_spec(*this, in);
   const Shape y = pooled_shape(*this, out.shape);
-  check<ShapeError>(y == in[0].shape, *this, "planes of ", size, " give a result of shape ", y,
+  check<ShapeError>(detail::may_equal(y, in[0].shape), *this, "planes of ", size, " give a result of shape ", y,
                     ", dy has ", in[0].shape);
   return out;
 }
@@ -288,11 +288,11 @@ Spec AdaptiveAvgPool2d::infer(Specs in) const {
   check_pair(*this, "output_size", output_size, -1);
   Spec out = in[0];
   for (int i = 0; i < 2; ++i) {
-    int64_t& to = out.shape[out.shape.size() - 2 + i];
-    const int64_t want = along(output_size, i);
-    check<ShapeError>(to > 0 || want <= 0, *this, "x of shape ", in[0].shape,
+    Length& to = out.shape[out.shape.size() - 2 + i];
+    const Length want = along(output_size, i);
+    check<ShapeError>(detail::may_be_less(0, to) || !detail::must_be_less(0, want), *this, "x of shape ", in[0].shape,
                       " has nothing to average");
-    if (want >= 0) to = want;
+    if (!want.is_known() || want >= 0) to = want;
   }
   return out;
 }

@@ -8,6 +8,7 @@
 #include "tandem/op/kernel.h"
 #include "tandem/ops/masked_fill.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reduce_shape.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sum.h"
@@ -28,7 +29,7 @@ Tensors Prod::vjp(const Saved& s, const Tensor& dy) const {
   const Tensor& x = s.in(0);
   const Shape& shape = x.shape();
   bool gone[max_dims] = {};
-  int64_t n = 1, kept = 1;
+  Length n = 1, kept = 1;
   for (int64_t a : detail::reduced_axes(*this, axes, shape)) {
     gone[a] = true;
     n *= shape[int(a)];
@@ -70,7 +71,7 @@ Spec ProdGrad::infer(Specs in) const {
   check<ShapeError>(!x.empty(), *this, "x needs at least one axis");
   Shape want = x;
   want[want.size() - 1] = 1;
-  check<ShapeError>(in[1].shape == want, *this, "dy must have shape ", want, ", got ", in[1].shape);
+  check<ShapeError>(detail::may_equal(in[1].shape, want), *this, "dy must have shape ", want, ", got ", in[1].shape);
   check<DTypeError>(is_floating(in[0].dtype), *this, "takes floating tensors, got ", in[0].dtype);
   return in[0];
 }
@@ -80,7 +81,7 @@ void ProdGrad::cpu(Inputs in, Outputs out) const {
   const Tensor x = detail::as_contiguous(in[0], compute),
                dy = detail::as_contiguous(in[1], compute);
   const Tensor y = out[0].dtype() == compute ? out[0] : empty(out[0].shape(), compute);
-  const int64_t n = x.shape().back(), rows = n ? x.numel() / n : 0;
+  const int64_t n = x.shape().back(), rows = n ? int64_t(x.numel()) / n : 0;
   auto run = [&]<class T>() {
     const T *p = x.data<T>(), *d = dy.data<T>();
     T* q = y.data<T>();
@@ -109,7 +110,7 @@ Tensors ProdGrad::vjp(const Saved& s, const Tensor& g) const {
   // y_i = dy * prod_{j != i} x_j. With M[i][j] = x_j outside the diagonal and 1 on it, y_i is dy
   // times the product of row i of M, whose gradient is this op again.
   const Tensor &x = s.in(0), &dy = s.in(1);
-  const int64_t n = x.shape().back(), rows = dy.numel();
+  const Length n = x.shape().back(), rows = dy.numel();
   Tensor dx, ddy;
   if (s.needs(0)) {
     const Tensor diagonal = eye(n, n, boolean);

@@ -109,7 +109,7 @@ Samples<RandomNormal> RandomNormal::samples() {
 Spec RandomInt::infer(Specs in) const {
   detail::check_key(*this, in[0]);
   check<DTypeError>(dtype != boolean, *this, "dtype must not be bool");
-  check(low < high, *this, "low must be below high");
+  check(detail::may_be_less(low, high), *this, "low must be below high");
   return {shape, dtype, in[0].device};
 }
 
@@ -170,7 +170,7 @@ Samples<Bernoulli> Bernoulli::samples() {
 
 Spec Randperm::infer(Specs in) const {
   detail::check_key(*this, in[0]);
-  check(n >= 0, *this, "n must not be negative");
+  check(detail::may_fit(0, n), *this, "n must not be negative");
   return {{n}, i64, in[0].device};
 }
 
@@ -199,7 +199,7 @@ Spec Multinomial::infer(Specs in) const {
                     "the weights must have shape [n] or [rows, n], got ", p.shape);
   check<DTypeError>(is_floating(p.dtype), *this, "the weights must be floating, got ", p.dtype);
   check(num_samples > 0, *this, "num_samples must be positive");
-  check(replacement || num_samples <= p.shape.back(), *this, "cannot draw ", num_samples, " of ",
+  check(replacement || detail::may_fit(num_samples, p.shape.back()), *this, "cannot draw ", num_samples, " of ",
         p.shape.back(), " without replacement");
   Shape shape = p.shape;
   shape[shape.size() - 1] = num_samples;
@@ -209,7 +209,7 @@ Spec Multinomial::infer(Specs in) const {
 void Multinomial::cpu(Inputs in, Outputs out) const {
   const cpu::RandomKey key = detail::read_key(in[1]);
   const Tensor p = detail::as_contiguous(in[0], f64);
-  const int64_t n = p.shape().back(), rows = n ? p.numel() / n : 0;
+  const int64_t n = p.shape().back(), rows = n ? int64_t(p.numel()) / n : 0;
   // A row takes a whole number of groups of words.
   const int64_t used = ((replacement ? num_samples : n) + 63) / 64 * 64;
   cpu::parallel_for(rows, std::max<int64_t>(1, 4096 / (n + used)), [&](int64_t begin, int64_t end) {
@@ -264,7 +264,7 @@ Tensor rand(const Shape& shape, DType dtype, Generator& generator) {
 Tensor randn(const Shape& shape, DType dtype, Generator& generator) {
   return apply(RandomNormal{.shape = shape, .dtype = dtype}, {generator.next_key()});
 }
-Tensor randint(int64_t low, int64_t high, const Shape& shape, DType dtype, Generator& generator) {
+Tensor randint(Length low, Length high, const Shape& shape, DType dtype, Generator& generator) {
   return apply(RandomInt{.shape = shape, .dtype = dtype, .low = low, .high = high},
                {generator.next_key()});
 }
@@ -274,10 +274,10 @@ Tensor rand_like(const Tensor& t, Generator& generator) {
 Tensor randn_like(const Tensor& t, Generator& generator) {
   return randn(t.shape(), t.dtype(), generator);
 }
-Tensor randint_like(const Tensor& t, int64_t low, int64_t high, Generator& generator) {
+Tensor randint_like(const Tensor& t, Length low, Length high, Generator& generator) {
   return randint(low, high, t.shape(), t.dtype(), generator);
 }
-Tensor randperm(int64_t n, Generator& generator) {
+Tensor randperm(Length n, Generator& generator) {
   return apply(Randperm{.n = n}, {generator.next_key()});
 }
 Tensor bernoulli(const Tensor& p, Generator& generator) {

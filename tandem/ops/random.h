@@ -51,7 +51,7 @@ struct RandomInt {
 
   Shape shape = {};
   DType dtype = i64;
-  int64_t low = 0, high = 1;
+  Length low = 0, high = 1;
   static constexpr auto fields =
       Fields{field("shape", &RandomInt::shape), field("dtype", &RandomInt::dtype),
              field("low", &RandomInt::low), field("high", &RandomInt::high)};
@@ -79,7 +79,7 @@ struct Randperm {
   static constexpr std::string_view inputs = "key";
   static constexpr std::string_view not_differentiable = "random numbers depend on no input";
 
-  int64_t n = 0;
+  Length n = 0;
   static constexpr auto fields = Fields{field("n", &Randperm::n)};
 
   Spec infer(Specs in) const;
@@ -110,14 +110,14 @@ TANDEM_API Tensor rand(const Shape& shape, DType dtype = f32,
                        Generator& generator = default_generator());
 TANDEM_API Tensor randn(const Shape& shape, DType dtype = f32,
                         Generator& generator = default_generator());
-TANDEM_API Tensor randint(int64_t low, int64_t high, const Shape& shape, DType dtype = i64,
+TANDEM_API Tensor randint(Length low, Length high, const Shape& shape, DType dtype = i64,
                           Generator& generator = default_generator());
-inline Tensor randint(int64_t high, const Shape& shape) { return randint(0, high, shape); }
+inline Tensor randint(Length high, const Shape& shape) { return randint(0, high, shape); }
 TANDEM_API Tensor rand_like(const Tensor& t, Generator& generator = default_generator());
 TANDEM_API Tensor randn_like(const Tensor& t, Generator& generator = default_generator());
-TANDEM_API Tensor randint_like(const Tensor& t, int64_t low, int64_t high,
+TANDEM_API Tensor randint_like(const Tensor& t, Length low, Length high,
                                Generator& generator = default_generator());
-TANDEM_API Tensor randperm(int64_t n, Generator& generator = default_generator());
+TANDEM_API Tensor randperm(Length n, Generator& generator = default_generator());
 TANDEM_API Tensor bernoulli(const Tensor& p, Generator& generator = default_generator());
 TANDEM_API Tensor multinomial(const Tensor& p, int64_t num_samples, bool replacement = false,
                               Generator& generator = default_generator());

@@ -36,18 +36,23 @@ constexpr Places places(bool has_c) {
   return has_c ? Places{2, 3, 4, 5, 6, 7} : Places{-1, 2, 3, 4, 5, 6};
 }
 
+/// What a record's shape rule needs to know.
+struct Lengths {
+  Length steps, batch, hidden;
+};
+
 template <class O>
-detail::RecurrentSize check_inputs(const O& op, Specs in, int64_t gates, const Places& at) {
+Lengths check_inputs(const O& op, Specs in, int64_t gates, const Places& at) {
   const Shape& x = in[0].shape;
   check<ShapeError>(x.size() == 3, op, "x has shape ", x, ", needs [steps, batch, input]");
   check<DTypeError>(is_floating(in[0].dtype), op, "needs a floating dtype, got ", in[0].dtype);
   const Shape& h = in[1].shape;
-  check<ShapeError>(h.size() == 2 && h[0] == x[1], op, "h0 has shape ", h, ", needs [", x[1],
+  check<ShapeError>(h.size() == 2 && detail::may_equal(h[0], x[1]), op, "h0 has shape ", h, ", needs [", x[1],
                     ", hidden] for x of shape ", x);
-  const int64_t hidden = h[1], width = gates * hidden;
+  const Length hidden = h[1], width = gates * hidden;
   auto need = [&](int i, std::string_view what, const Shape& shape) {
     if (i < 0 || !in.has(i)) return;
-    check<ShapeError>(in[i].shape == shape, op, what, " has shape ", in[i].shape, ", needs ",
+    check<ShapeError>(detail::may_equal(in[i].shape, shape), op, what, " has shape ", in[i].shape, ", needs ",
                       shape);
     check<DTypeError>(in[i].dtype == in[0].dtype, op, what, " is ", in[i].dtype, ", x is ",
                       in[0].dtype);
@@ -58,7 +63,7 @@ detail::RecurrentSize check_inputs(const O& op, Specs in, int64_t gates, const P
   need(at.w_hh, "w_hh", {width, hidden});
   need(at.b_ih, "b_ih", {width});
   need(at.b_hh, "b_hh", {width});
-  return {x[0], x[1], x[2], hidden};
+  return {x[0], x[1], hidden};
 }
 
 /// Row-major operands of the compute type.

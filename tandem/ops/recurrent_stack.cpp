@@ -26,7 +26,7 @@ Tensors run_stack(std::string_view name, const Tensor& input, const Tensor& h0, 
                       ", needs 2 or 3 axes");
   const bool single = input.dim() == 2;  // one sequence without a batch axis
   Tensor x = single ? unsqueeze(input, 1) : o.batch_first ? transpose(input, 0, 1) : input;
-  const int64_t hidden = params[1].size(1);
+  const Length hidden = params[1].size(1);
   const Tensor given[] = {h0, c0};
   // A graph's batch may have any length: there the zeros are one, repeated.
   auto no_state = [&](const Shape& shape) {
@@ -37,7 +37,7 @@ Tensors run_stack(std::string_view name, const Tensor& input, const Tensor& h0, 
   for (size_t k = 0; k < states; ++k) {
     start[k] = given[k].defined() ? (single ? unsqueeze(given[k], 1) : given[k])
                                   : no_state({total, x.size(1), hidden});
-    require<ShapeError>(start[k].shape() == Shape{total, x.size(1), hidden}, name, "(): the ",
+    require<ShapeError>(detail::may_equal(start[k].shape(), Shape{total, x.size(1), hidden}), name, "(): the ",
                         k ? "cell" : "hidden", " state has shape ", start[k].shape(), ", needs [",
                         total, ", ", x.size(1), ", ", hidden, "]");
   }

@@ -14,32 +14,47 @@ TANDEM_OP(Expand)
 TANDEM_OP(Permute)
 namespace {
 
+/// The product of all entries but -1; false when it does not fit in 63 bits.
+bool product_of(const Shape& shape, Length& product) {
+  int64_t known = 1;
+  product = 1;
+  for (Length d : shape) {
+    if (!d.is_known()) product = product * d;
+    else if (d != -1 && __builtin_mul_overflow(known, int64_t(d), &known)) return false;
+  }
+  product = product * known;
+  return true;
+}
+
 /// The wanted shape with -1 filled in.
 template <class O>
 Shape resolve(const O& op, Shape shape, const Shape& from) {
+  using detail::may_equal;
   int unknown = -1;
-  int64_t known = 1;
-  bool overflow = false;
   for (int i = 0; i < shape.size(); ++i) {
-    if (shape[i] == -1) {
+    if (detail::must_equal(shape[i], -1)) {
       check<ShapeError>(unknown < 0, op, "only one size can be -1");
       unknown = i;
     } else {
-      check<ShapeError>(shape[i] >= 0, op, "negative size ", shape[i]);
-      overflow |= __builtin_mul_overflow(known, shape[i], &known);
+      check<ShapeError>(detail::may_fit(0, shape[i]), op, "negative size ", shape[i]);
     }
   }
-  const int64_t n = from.numel();
-  if (unknown >= 0 && !overflow && known > 0 && n % known == 0) shape[unknown] = n / known;
-  const bool fits = !overflow && (unknown < 0 ? known == n : known > 0 && n % known == 0);
+  Length known = 1;
+  const Length n = from.numel();
+  bool fits = product_of(shape, known);
+  if (unknown < 0) fits = fits && may_equal(known, n);
+  else fits = fits && !detail::must_equal(known, 0) && may_equal(n % known, 0);
   check<ShapeError>(fits, op, "shape ", from, " of ", n, " elements does not fit");
+  if (unknown >= 0) shape[unknown] = n / known;
   return shape;
 }
 
 /// Strides that show memory of (shape, strides) as `to`; false when only a copy can.
 bool restride(const Shape& shape, const Strides& strides, const Shape& to, Strides& out) {
   out = contiguous_strides(to);
-  if (shape.numel() == 0) return true;
+  if (is_contiguous(shape, strides)) return true;
+  if (shape.numel() == 0) return true;  // LengthError: unknown lengths do not say
+
   int axis = shape.size() - 1, at = to.size() - 1;
   while (axis >= 0) {
     // The longest run of axes that lie behind each other in memory.
@@ -103,13 +118,13 @@ namespace {
 Shape expanded(const Expand& op, const Shape& from) {
   Shape to = op.shape;
   const int extra = to.size() - from.size();
-  int64_t count = 1;
+  Length count = 1;
   bool fits = extra >= 0;
   for (int i = 0; fits && i < to.size(); ++i) {
-    const int64_t old = i < extra ? 1 : from[i - extra];
-    if (to[i] == -1 && i >= extra) to[i] = old;
-    fits =
-        to[i] >= 0 && (old == 1 || old == to[i]) && !__builtin_mul_overflow(count, to[i], &count);
+    const Length old = i < extra ? Length(1) : from[i - extra];
+    if (detail::must_equal(to[i], -1) && i >= extra) to[i] = old;
+    fits = detail::may_fit(0, to[i]) &&
+           (detail::may_equal(old, 1) || detail::may_equal(old, to[i])) && product_of(to, count);
   }
   check<ShapeError>(fits, op, "shape ", from, " cannot be expanded");
   return to;
@@ -149,11 +164,12 @@ Shape permutation(const Permute& op, const Shape& shape) {
   check<ShapeError>(op.axes.size() == shape.size(), op, op.axes.size(), " axes for shape ", shape);
   bool seen[max_dims] = {};
   Shape axes = op.axes;
-  for (int64_t& a : axes) {
-    const int given = int(a);
-    a = check_axis(op, a, shape);
+  for (Length& entry : axes) {
+    const int64_t given = entry;
+    const int a = check_axis(op, given, shape);
     check<IndexError>(!seen[a], op, "axis ", given, " appears twice for shape ", shape);
     seen[a] = true;
+    entry = a;
   }
   return axes;
 }
@@ -214,7 +230,7 @@ Tensor flatten(const Tensor& x, int start_axis, int end_axis) {
   const int a = check_axis(op, start_axis, x.shape()), b = check_axis(op, end_axis, x.shape());
   check<IndexError>(a <= b, op, "flatten from axis ", start_axis, " to ", end_axis, " for shape ",
                     x.shape());
-  int64_t merged = 1;
+  Length merged = 1;
   for (int i = 0; i < x.dim(); ++i) {
     if (i < a || i > b) op.shape.push_back(x.shape()[i]);
     else merged *= x.shape()[i];
@@ -234,7 +250,7 @@ Tensor squeeze(const Tensor& x, int axis) {
 
 Tensor squeeze(const Tensor& x) {
   Reshape op;
-  for (int64_t d : x.shape())
+  for (Length d : x.shape())
     if (d != 1) op.shape.push_back(d);
   return op.shape.size() == x.dim() ? x : apply(op, {x});
 }

@@ -14,6 +14,7 @@ namespace tandem {
 
 TANDEM_OP(Slice)
 TANDEM_OP(Select)
+TANDEM_OP(Narrow)
 TANDEM_OP(Diagonal)
 TANDEM_OP(Unfold)
 TANDEM_OP(UnfoldGrad)
@@ -43,16 +44,19 @@ View Slice::geometry(const Shape& shape, const Strides& strides) const {
   check<ShapeError>(!shape.empty(), *this, "a 0-d tensor has no axis to slice");
   const int a = check_axis(*this, axis, shape);
   check(step > 0, *this, "step must be positive; use flip for the other direction");
-  const int64_t n = shape[a];
-  auto bound = [n](std::optional<int64_t> v, int64_t missing) {
-    const int64_t i = v.value_or(missing);
-    return std::clamp<int64_t>(i < 0 ? i + n : i, 0, n);
+  const Length n = shape[a];
+  // Bounds count from the end when they are negative; whether one is must be known.
+  auto bound = [n](std::optional<Length> v, Length missing) {
+    const Length i = v.value_or(missing);
+    return max(0, min(detail::from_end(i, n), n));
   };
-  const int64_t first = bound(start, 0), last = std::max(first, bound(stop, n));
+  const Length first = bound(start, 0), last = max(first, bound(stop, n));
   View v{shape, strides, first * strides[a]};
-  v.shape[a] = (last - first + step - 1) / step;
-  v.strides[a] = strides[a] * step;
-  if (v.shape[a] == 0) v.offset = 0;
+  // (last - first + step - 1) / step, without passing the range of numbers.
+  v.shape[a] = (last - first) / step + min((last - first) % step, 1);
+  // The distance of elements counts only where there are several.
+  v.strides[a] = detail::must_fit(v.shape[a], 1) ? strides[a] : strides[a] * step;
+  if (v.shape[a].is_known() && v.shape[a] == 0) v.offset = 0;
   return v;
 }
 Spec Slice::infer(Specs in) const { return infer_view(*this, in[0]); }
@@ -88,10 +92,10 @@ Samples<Slice> Slice::samples() {
 View Select::geometry(const Shape& shape, const Strides& strides) const {
   check<IndexError>(!shape.empty(), *this, "a 0-d tensor has no axis to select from");
   const int a = check_axis(*this, axis, shape);
-  const int64_t n = shape[a];
-  check<IndexError>(index >= -n && index < n, *this, "index ", index, " is out of range [", -n,
+  const Length n = shape[a];
+  check<IndexError>(detail::may_fit(-n, index) && detail::may_be_less(index, n), *this, "index ", index, " is out of range [", -n,
                     ", ", n - 1, "] for axis ", a, " of shape ", shape);
-  View v{shape, strides, (index < 0 ? index + n : index) * strides[a]};
+  View v{shape, strides, detail::from_end(index, n) * strides[a]};
   v.shape.erase(a);
   v.strides.erase(a);
   return v;
@@ -119,19 +123,56 @@ Samples<Select> Select::samples() {
                  {{}, {{{}}}, "select(axis=0, index=0): a 0-d tensor has no axis to select from"}}};
 }
 
+View Narrow::geometry(const Shape& shape, const Strides& strides) const {
+  const int a = check_axis(*this, axis, shape);
+  check<IndexError>(!shape.empty(), *this, "a 0-d tensor has no axis to narrow");
+  const Length n = shape[a], first = detail::from_end(start, n);
+  check<IndexError>(detail::may_fit(0, first) && detail::may_fit(0, length) &&
+                        detail::may_fit(length, n - first),
+                    *this, "axis ", a, " of shape ", shape, " has only ", n, " elements");
+  View v{shape, strides, first * strides[a]};
+  v.shape[a] = length;
+  if (length.is_known() && length == 0) v.offset = 0;
+  return v;
+}
+Spec Narrow::infer(Specs in) const { return infer_view(*this, in[0]); }
+bool Narrow::view(const Tensor& in, View& out) const {
+  out = geometry(in.shape(), in.strides());
+  return true;
+}
+void Narrow::cpu(Inputs in, Outputs out) const { copy_view(*this, in[0], out[0]); }
+Tensors Narrow::vjp(const Saved& s, const Tensor& dy) const {
+  return {region_gradient(*this, s.spec(0), dy)};
+}
+Samples<Narrow> Narrow::samples() {
+  return {.ok = {{{.start = 1, .length = 2}, {{{4, 3}}}},
+                 {{.axis = -1, .start = -4, .length = 3}, {{{2, 5}}}},
+                 {{.axis = 1, .start = 1, .length = 2}, {sample::strided({3, 4})}},
+                 {{.start = 4, .length = 0}, {{{4, 3}}}},
+                 {{.start = 0, .length = 7}, {{{7}, i32}}},
+                 {{.axis = 0, .start = 1, .length = 1}, {{{3, 0}}}}},
+          .errors = {{{.start = 2, .length = 3},
+                      {{{4}}},
+                      "narrow(axis=0, start=2, length=3): axis 0 of shape [4] has only 4 elements"},
+                     {{.start = -5, .length = 1},
+                      {{{4}}},
+                      "narrow(axis=0, start=-5, length=1): axis 0 of shape [4] has only 4 "
+                      "elements"}}};
+}
+
 View Diagonal::geometry(const Shape& shape, const Strides& strides) const {
   const int a = check_axis(*this, axis1, shape), b = check_axis(*this, axis2, shape);
   check<ShapeError>(a != b && shape.size() >= 2, *this, "needs two different axes, got ", axis1,
                     " and ", axis2, " for shape ", shape);
-  const int64_t n =
-      offset >= 0 ? std::min(shape[a], shape[b] - offset) : std::min(shape[a] + offset, shape[b]);
+  const Length right = max(offset, 0), down = max(-offset, 0);
+  const Length n = max(0, min(shape[a] - down, shape[b] - right));
   View v{shape, strides, 0};
-  if (n > 0) v.offset = offset >= 0 ? offset * strides[b] : -offset * strides[a];
+  if (!n.is_known() || n > 0) v.offset = right * strides[b] + down * strides[a];
   v.shape.erase(std::max(a, b));
   v.shape.erase(std::min(a, b));
   v.strides.erase(std::max(a, b));
   v.strides.erase(std::min(a, b));
-  v.shape.push_back(std::max<int64_t>(n, 0));
+  v.shape.push_back(n);
   v.strides.push_back(strides[a] + strides[b]);
   return v;
 }
@@ -159,15 +200,15 @@ Samples<Diagonal> Diagonal::samples() {
 
 View Unfold::geometry(const Shape& shape, const Strides& strides) const {
   const int a = check_axis(*this, axis, shape);
-  const int64_t n = shape.empty() ? 1 : shape[a];
-  check(size >= 0 && size <= n, *this, "size must be between 0 and ", n, ", the length of axis ", a,
+  const Length n = shape.empty() ? Length(1) : shape[a];
+  check(detail::may_fit(0, size) && detail::may_fit(size, n), *this, "size must be between 0 and ", n, ", the length of axis ", a,
         " of shape ", shape);
-  check(step > 0, *this, "step must be positive");
+  check(detail::may_be_less(0, step), *this, "step must be positive");
   View v{shape, strides, 0};
-  const int64_t unit = shape.empty() ? 1 : strides[a];
+  const Length unit = shape.empty() ? Length(1) : strides[a];
   if (!shape.empty()) {
     v.shape[a] = (n - size) / step + 1;
-    v.strides[a] = unit * step;
+    v.strides[a] = detail::must_fit(v.shape[a], 1) ? unit : unit * step;
   }
   v.shape.push_back(size);
   v.strides.push_back(unit);
@@ -201,7 +242,7 @@ Samples<Unfold> Unfold::samples() {
 Spec UnfoldGrad::infer(Specs in) const {
   const Unfold forward{.axis = axis, .size = size, .step = step};
   const Shape want = forward.geometry(shape, contiguous_strides(shape)).shape;
-  check<ShapeError>(in[0].shape == want, *this, "dy must have shape ", want, ", got ", in[0].shape);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want, ", got ", in[0].shape);
   return {shape, in[0].dtype, in[0].device};
 }
 
@@ -244,13 +285,15 @@ Spec ScatterRegion::infer(Specs in) const {
   const Shape& src = in[0].shape;
   check<ShapeError>(strides.size() == src.size(), *this, "strides ", strides,
                     " do not match src of shape ", src);
-  int64_t last = offset;
-  bool fits = offset >= 0;
+  Length last = offset;
+  bool fits = detail::may_fit(0, offset);
   for (int i = 0; i < src.size(); ++i) {
-    fits = fits && strides[i] >= 0;
+    fits = fits && detail::may_fit(0, strides[i]);
     last += (src[i] - 1) * strides[i];
   }
-  check<IndexError>(fits && (src.numel() == 0 || last < shape.numel()), *this,
+  check<IndexError>(fits && (detail::may_equal(src.numel(), 0) ||
+                             detail::may_be_less(last, shape.numel())),
+                    *this,
                     "the region of src of shape ", src, " leaves the ", shape.numel(), " elements");
   return {shape, in[0].dtype, in[0].device};
 }
@@ -281,34 +324,33 @@ Samples<ScatterRegion> ScatterRegion::samples() {
 
 // --- Functions ----------------------------------------------------------------------------------
 
-Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length) {
-  const Slice op{.axis = axis};
+Tensor narrow(const Tensor& x, int64_t axis, Length start, Length length) {
+  const Narrow op{.axis = axis, .start = start, .length = length};
   const int a = check_axis(op, axis, x.shape());
-  const int64_t n = x.size(a), first = start < 0 ? start + n : start;
-  require<IndexError>(first >= 0 && length >= 0 && first + length <= n, "narrow(axis=", axis,
-                      ", start=", start, ", length=", length, "): axis ", a, " of shape ",
-                      x.shape(), " has only ", n, " elements");
-  return slice(x, axis, first, first + length);
+  const Length n = x.dim() ? x.shape()[a] : Length(0), first = detail::from_end(start, n);
+  const bool sure = detail::must_fit(0, first) && detail::must_fit(0, length) &&
+                    detail::must_fit(length, n - first);
+  return sure && x.dim() ? slice(x, axis, first, first + length) : apply(op, {x});
 }
 
-Tensors split(const Tensor& x, int64_t size, int64_t axis) {
-  const int64_t n = x.size(int(axis));
+Tensors split(const Tensor& x, Length size, int64_t axis) {
+  const Length n = x.size(int(axis));
   require(size > 0 || (size == 0 && n == 0), "split(size=", size, ", axis=", axis,
           "): the size must be positive for shape ", x.shape());
   Tensors parts;
-  for (int64_t at = 0; at == 0 || at < n; at += std::max<int64_t>(size, 1))
-    parts.push_back(slice(x, axis, at, std::min(n, at + size)));
+  for (Length at = 0; at == 0 || at < n; at += max(size, 1))
+    parts.push_back(slice(x, axis, at, min(n, at + size)));
   return parts;
 }
 
-Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) {
-  const int64_t n = x.size(int(axis));
-  int64_t at = 0;
+Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis) {
+  const Length n = x.size(int(axis));
+  Length at = 0;
   Tensors parts;
-  for (int64_t size : sizes) {
-    require(size >= 0 && at + size <= n, "split(axis=", axis, "): the sizes leave axis ", axis,
-            " of shape ", x.shape());
-    parts.push_back(slice(x, axis, at, at + size));
+  for (Length size : sizes) {
+    require(detail::may_fit(0, size) && detail::may_fit(at + size, n), "split(axis=", axis,
+            "): the sizes leave axis ", axis, " of shape ", x.shape());
+    parts.push_back(narrow(x, axis, at, size));
     at += size;
   }
   require(at == n, "split(axis=", axis, "): the sizes add up to ", at, " of ", n, " for shape ",
@@ -318,16 +360,17 @@ Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) 
 
 Tensors chunk(const Tensor& x, int64_t chunks, int64_t axis) {
   require(chunks > 0, "chunk(chunks=", chunks, ", axis=", axis, "): chunks must be positive");
-  const int64_t n = x.size(int(axis)), size = (n + chunks - 1) / chunks;
-  if (n > 0) return split(x, size, axis);
+  const Length n = x.size(int(axis)), size = (n + (chunks - 1)) / chunks;
+  if (n.is_known() && n > 0) return split(x, size, axis);
   Tensors parts;
-  for (int64_t i = 0; i < chunks; ++i) parts.push_back(slice(x, axis));
+  for (int64_t i = 0; i < chunks; ++i)
+    parts.push_back(slice(x, axis, min(n, i * size), min(n, (i + 1) * size)));
   return parts;
 }
 
-Tensors unbind(const Tensor& x, int64_t axis) {
+Tensors unbind(const Tensor& x, int64_t axis, CallSite where) {
+  const int64_t n = x.size(int(axis), where);
   Tensors parts;
-  const int64_t n = x.size(int(axis));
   for (int64_t i = 0; i < n; ++i) parts.push_back(select(x, axis, i));
   return parts;
 }

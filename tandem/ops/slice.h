@@ -1,4 +1,6 @@
 #pragma once
+#include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "tandem/op/op.h"
@@ -14,7 +16,7 @@ struct Slice {
   static constexpr std::string_view inputs = "x";
 
   int64_t axis = 0;
-  std::optional<int64_t> start = {}, stop = {};
+  std::optional<Length> start = {}, stop = {};
   int64_t step = 1;
   static constexpr auto fields = Fields{field("axis", &Slice::axis), field("start", &Slice::start),
                                         field("stop", &Slice::stop), field("step", &Slice::step)};
@@ -32,7 +34,8 @@ struct Select {
   static constexpr std::string_view name = "select";
   static constexpr std::string_view inputs = "x";
 
-  int64_t axis = 0, index = 0;
+  int64_t axis = 0;
+  Length index = 0;
   static constexpr auto fields =
       Fields{field("axis", &Select::axis), field("index", &Select::index)};
 
@@ -49,7 +52,8 @@ struct Diagonal {
   static constexpr std::string_view name = "diagonal";
   static constexpr std::string_view inputs = "x";
 
-  int64_t offset = 0, axis1 = 0, axis2 = 1;
+  Length offset = 0;
+  int64_t axis1 = 0, axis2 = 1;
   static constexpr auto fields =
       Fields{field("offset", &Diagonal::offset), field("axis1", &Diagonal::axis1),
              field("axis2", &Diagonal::axis2)};
@@ -62,13 +66,34 @@ struct Diagonal {
   static Samples<Diagonal> samples();
 };
 
+/// `length` elements from `start` along `axis`. Errors: IndexError when they do not exist. A slice
+/// whose bounds are known to fit says the same; this one stands where a run has to look.
+struct Narrow {
+  static constexpr std::string_view name = "narrow";
+  static constexpr std::string_view inputs = "x";
+
+  int64_t axis = 0;
+  Length start = 0, length = 0;
+  static constexpr auto fields =
+      Fields{field("axis", &Narrow::axis), field("start", &Narrow::start),
+             field("length", &Narrow::length)};
+
+  View geometry(const Shape& shape, const Strides& strides) const;
+  Spec infer(Specs in) const;
+  bool view(const Tensor& in, View& out) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& dy) const;
+  static Samples<Narrow> samples();
+};
+
 /// Windows of `size` elements, `step` apart, along `axis`: their number takes the place of the
 /// axis, their elements become a new last axis.
 struct Unfold {
   static constexpr std::string_view name = "unfold";
   static constexpr std::string_view inputs = "x";
 
-  int64_t axis = 0, size = 1, step = 1;
+  int64_t axis = 0;
+  Length size = 1, step = 1;
   static constexpr auto fields = Fields{field("axis", &Unfold::axis), field("size", &Unfold::size),
                                         field("step", &Unfold::step)};
 
@@ -86,7 +111,8 @@ struct UnfoldGrad {
   static constexpr std::string_view inputs = "dy";
 
   Shape shape = {};
-  int64_t axis = 0, size = 1, step = 1;
+  int64_t axis = 0;
+  Length size = 1, step = 1;
   static constexpr auto fields =
       Fields{field("shape", &UnfoldGrad::shape), field("axis", &UnfoldGrad::axis),
              field("size", &UnfoldGrad::size), field("step", &UnfoldGrad::step)};
@@ -104,7 +130,7 @@ struct ScatterRegion {
   static constexpr std::string_view inputs = "src";
 
   Shape shape = {}, strides = {};
-  int64_t offset = 0;
+  Length offset = 0;
   static constexpr auto fields =
       Fields{field("shape", &ScatterRegion::shape), field("strides", &ScatterRegion::strides),
              field("offset", &ScatterRegion::offset)};
@@ -115,29 +141,38 @@ struct ScatterRegion {
   static Samples<ScatterRegion> samples();
 };
 
-inline Tensor slice(const Tensor& x, int64_t axis, std::optional<int64_t> start = {},
-                    std::optional<int64_t> stop = {}, int64_t step = 1) {
+inline Tensor slice(const Tensor& x, int64_t axis, std::optional<Length> start = {},
+                    std::optional<Length> stop = {}, int64_t step = 1) {
   return apply(Slice{.axis = axis, .start = start, .stop = stop, .step = step}, {x});
 }
-inline Tensor select(const Tensor& x, int64_t axis, int64_t index) {
+inline Tensor select(const Tensor& x, int64_t axis, Length index) {
   return apply(Select{.axis = axis, .index = index}, {x});
 }
-inline Tensor diagonal(const Tensor& x, int64_t offset = 0, int64_t axis1 = 0, int64_t axis2 = 1) {
+inline Tensor diagonal(const Tensor& x, Length offset = 0, int64_t axis1 = 0, int64_t axis2 = 1) {
   return apply(Diagonal{.offset = offset, .axis1 = axis1, .axis2 = axis2}, {x});
 }
-inline Tensor unfold(const Tensor& x, int64_t axis, int64_t size, int64_t step) {
+inline Tensor unfold(const Tensor& x, int64_t axis, Length size, Length step) {
   return apply(Unfold{.axis = axis, .size = size, .step = step}, {x});
 }
 /// `length` elements from `start` along `axis`. Errors: IndexError when they do not exist.
-TANDEM_API Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length);
-/// Parts of `size` elements along `axis`; the last may be shorter.
-TANDEM_API Tensors split(const Tensor& x, int64_t size, int64_t axis = 0);
+TANDEM_API Tensor narrow(const Tensor& x, int64_t axis, Length start, Length length);
+/// Parts of `size` elements along `axis`; the last may be shorter. How many there are must not
+/// depend on an unknown length: LengthError.
+TANDEM_API Tensors split(const Tensor& x, Length size, int64_t axis = 0);
 /// Parts of the given sizes, which add up to the length of the axis.
-TANDEM_API Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis = 0);
-/// At most `chunks` parts of equal size (the last may be shorter).
+TANDEM_API Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis = 0);
+inline Tensors split(const Tensor& x, std::initializer_list<Length> sizes, int64_t axis = 0) {
+  return split(x, std::span<const Length>(sizes.begin(), sizes.size()), axis);
+}
+inline Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis = 0) {
+  const std::vector<Length> lengths(sizes.begin(), sizes.end());
+  return split(x, std::span<const Length>(lengths), axis);
+}
+/// At most `chunks` parts of equal size (the last may be shorter); of an axis of unknown length as
+/// many as that, of which the last may be empty.
 TANDEM_API Tensors chunk(const Tensor& x, int64_t chunks, int64_t axis = 0);
-/// All slices along `axis`, without it.
-TANDEM_API Tensors unbind(const Tensor& x, int64_t axis = 0);
+/// All slices along `axis`, without it. LengthError for an axis of unknown length.
+TANDEM_API Tensors unbind(const Tensor& x, int64_t axis = 0, CallSite where = CallSite::current());
 /// Moves an axis to another place; the others keep their order.
 TANDEM_API Tensor movedim(const Tensor& x, int64_t source, int64_t destination);
 

@@ -27,7 +27,7 @@ void SmoothL1Loss::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors SmoothL1Loss::vjp(const Saved& s, const Tensor& dy) const {
-  const double scale =
+  const Number scale =
       detail::loss_scale(detail::loss_reduction(*this), detail::loss_shape(s), s.shape(0));
   const Tensor dx = apply(SmoothL1LossGrad{.scale = scale, .beta = beta}, {dy, s.in(0), s.in(1)});
   return {dx, s.needs(1) ? neg(dx) : Tensor()};

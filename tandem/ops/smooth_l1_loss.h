@@ -39,7 +39,7 @@ struct SmoothL1LossGrad {
   static constexpr Saves saves{.in = {0, 1, 2}, .out = {}};
   static constexpr Result result = Result::floating;
 
-  double scale = 1;
+  Number scale = 1;
   double beta = 1;
   static constexpr auto fields =
       Fields{field("scale", &SmoothL1LossGrad::scale), field("beta", &SmoothL1LossGrad::beta)};

@@ -92,7 +92,7 @@ std::array<Spec, 2> Sort::infer(Specs in) const {
 
 void Sort::cpu(Inputs in, Outputs out) const {
   const int a = check_axis(*this, axis, in[0].shape());
-  const int64_t n = in[0].dim() == 0 ? 1 : in[0].shape()[a];
+  const int64_t n = in[0].dim() == 0 ? 1 : int64_t(in[0].shape()[a]);
   if (descending) order<true>(in[0], a, n, out);
   else order<false>(in[0], a, n, out);
 }
@@ -120,8 +120,8 @@ Samples<Sort> Sort::samples() {
 std::array<Spec, 2> Topk::infer(Specs in) const {
   const int a = check_axis(*this, axis, in[0].shape);
   Shape shape = in[0].shape;
-  const int64_t n = shape.empty() ? 1 : shape[a];
-  check(k >= 0 && k <= n, *this, "k must be between 0 and ", n, ", the length of axis ", a,
+  const Length n = shape.empty() ? Length(1) : shape[a];
+  check(detail::may_fit(0, k) && detail::may_fit(k, n), *this, "k must be between 0 and ", n, ", the length of axis ", a,
         " of shape ", in[0].shape);
   if (!shape.empty()) shape[a] = k;
   return {Spec{shape, in[0].dtype, in[0].device}, Spec{shape, i64, in[0].device}};
@@ -129,7 +129,7 @@ std::array<Spec, 2> Topk::infer(Specs in) const {
 
 void Topk::cpu(Inputs in, Outputs out) const {
   const int a = check_axis(*this, axis, in[0].shape());
-  const int64_t n = in[0].dim() == 0 ? 1 : k;
+  const int64_t n = in[0].dim() == 0 ? 1 : int64_t(k);
   if (largest) order<true>(in[0], a, n, out);
   else order<false>(in[0], a, n, out);
 }

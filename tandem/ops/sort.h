@@ -32,7 +32,8 @@ struct Topk {
   static constexpr int outputs = 2;
   static constexpr Saves saves{.in = {}, .out = {1}};
 
-  int64_t k = 1, axis = -1;
+  Length k = 1;
+  int64_t axis = -1;
   bool largest = true, sorted = true;
   static constexpr auto fields =
       Fields{field("k", &Topk::k), field("axis", &Topk::axis), field("largest", &Topk::largest),
@@ -53,7 +54,7 @@ inline Tensor argsort(const Tensor& x, int64_t axis = -1, bool descending = fals
                       bool stable = false) {
   return sort(x, axis, descending, stable).indices;
 }
-inline ValuesAndIndices topk(const Tensor& x, int64_t k, int64_t axis = -1, bool largest = true,
+inline ValuesAndIndices topk(const Tensor& x, Length k, int64_t axis = -1, bool largest = true,
                              bool sorted = true) {
   Tensors y = apply_all(Topk{.k = k, .axis = axis, .largest = largest, .sorted = sorted}, {x});
   return {y[0], y[1]};

@@ -12,22 +12,24 @@ namespace {
 
 /// Throws unless the region lies inside `n` elements.
 template <class O>
-void check_region(const O& op, const Shape& shape, const Shape& strides, int64_t offset,
-                  int64_t n) {
+void check_region(const O& op, const Shape& shape, const Shape& strides, Length offset,
+                  Length n) {
   check<ShapeError>(shape.size() == strides.size(), op, "strides ", strides, " do not match shape ",
                     shape);
-  int64_t last = offset;
+  Length last = offset;
   for (int i = 0; i < shape.size(); ++i) {
-    check<ShapeError>(shape[i] >= 0 && strides[i] >= 0, op, "negative size or stride in ", shape,
+    check<ShapeError>(detail::may_fit(0, shape[i]) && detail::may_fit(0, strides[i]), op, "negative size or stride in ", shape,
                       " and ", strides);
     last += (shape[i] - 1) * strides[i];
   }
-  check<IndexError>(offset >= 0 && (shape.numel() == 0 || last < n), op,
+  check<IndexError>(detail::may_fit(0, offset) && (detail::may_equal(shape.numel(), 0) ||
+                                                   detail::may_be_less(last, n)),
+                    op,
                     "the region ends at element ", last, " of a tensor of ", n);
 }
 
 Tensor region_of(const Tensor& contiguous, const Shape& shape, const Shape& strides,
-                 int64_t offset) {
+                 Length offset) {
   return detail::alias(contiguous, shape, strides, offset);
 }
 
@@ -52,7 +54,7 @@ void AsStrided::cpu(Inputs in, Outputs out) const {
 Tensors AsStrided::vjp(const Saved& s, const Tensor& dy) const {
   const Spec& x = s.spec(0);
   for (int i = 0; i < shape.size(); ++i)
-    check<NotImplemented>(strides[i] != 0 || shape[i] <= 1, *this,
+    check<NotImplemented>(!detail::must_equal(strides[i], 0) || detail::must_fit(shape[i], 1), *this,
                           "the gradient of an overlapping region");
   return {apply(StridedScatter{strides, offset}, {zeros(x.shape, x.dtype, x.device), dy})};
 }

@@ -12,7 +12,7 @@ struct AsStrided {
   static constexpr std::string_view inputs = "x";
 
   Shape shape, strides;
-  int64_t offset = 0;
+  Length offset = 0;
   static constexpr auto fields =
       Fields{field("shape", &AsStrided::shape), field("strides", &AsStrided::strides),
              field("offset", &AsStrided::offset)};
@@ -30,7 +30,7 @@ struct StridedScatter {
   static constexpr std::string_view inputs = "x, src";
 
   Shape strides;
-  int64_t offset = 0;
+  Length offset = 0;
   static constexpr auto fields =
       Fields{field("strides", &StridedScatter::strides), field("offset", &StridedScatter::offset)};
 

@@ -1,5 +1,6 @@
 #include "tandem/ops/sum.h"
 
+#include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
 #include "tandem/ops/reduce_shape.h"
 #include "tandem/ops/reshape.h"
@@ -7,6 +8,7 @@
 namespace tandem {
 
 TANDEM_OP(Sum)
+TANDEM_OP(SumTo)
 
 Spec Sum::infer(Specs in) const {
   const DType d = in[0].dtype;
@@ -40,14 +42,60 @@ Samples<Sum> Sum::samples() {
                       "shape [3, 5]"}}};
 }
 
-Tensor sum_to(const Tensor& x, const Shape& shape) {
-  if (x.shape() == shape) return x;
+Spec SumTo::infer(Specs in) const {
+  Shape wide;
+  check<ShapeError>(broadcast(shape, in[0].shape, wide) && detail::may_equal(wide, in[0].shape), *this,
+                    "x of shape ", in[0].shape, " is not a broadcast of it");
+  return {shape, in[0].dtype, in[0].device};
+}
+
+void SumTo::cpu(Inputs in, Outputs out) const {
+  const Tensor& x = in[0];
   Shape axes;
   const int extra = x.dim() - shape.size();
   for (int i = 0; i < x.dim(); ++i)
-    if (i < extra || (shape[i - extra] == 1 && x.shape()[i] != 1)) axes.push_back(i);
+    if (i < extra || shape[i - extra] != x.shape()[i]) axes.push_back(i);
+  if (axes.empty()) return detail::copy_data(out[0], x);
+  const Sum op{.axes = axes};
+  Shape kept = x.shape();
+  for (int i = axes.size() - 1; i >= 0; --i) kept.erase(int(axes[i]));
+  // Integers are summed in i64.
+  Tensor y = detail::alias(out[0], kept, contiguous_strides(kept), 0);
+  if (!is_floating(x.dtype())) y = empty(kept, i64);
+  op_info<Sum>().cpu(&op, in, {&y, 1});
+  if (!is_floating(x.dtype()))
+    detail::copy_data(detail::alias(out[0], kept, contiguous_strides(kept), 0), y);
+}
+
+Tensors SumTo::vjp(const Saved& s, const Tensor& dy) const { return {expand(dy, s.shape(0))}; }
+
+Samples<SumTo> SumTo::samples() {
+  return {.ok = {{{{3, 1}}, {{{3, 5}}}},
+                 {{{5}}, {{{3, 5}}}},
+                 {{{3, 5}}, {{{3, 5}}}},
+                 {{{}}, {{{2, 3}}}},
+                 {{{4, 1, 2}}, {sample::strided({4, 3, 2})}},
+                 {{{1, 3}}, {{{0, 3}}}},
+                 {{{3, 1}}, {{{3, 5}, i32}}}},
+          .errors = {{{{2, 5}},
+                      {{{3, 5}}},
+                      "sum_to(shape=[2, 5]): x of shape [3, 5] is not a broadcast of it"}}};
+}
+
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  using detail::must_equal;
+  if (detail::identical(x.shape(), shape)) return x;
+  Shape axes;
+  const int extra = x.dim() - shape.size();
+  bool sure = true;
+  for (int i = 0; i < x.dim(); ++i) {
+    if (i < extra || (must_equal(shape[i - extra], 1) && !must_equal(x.shape()[i], 1)))
+      axes.push_back(i);
+    else sure = sure && must_equal(shape[i - extra], x.shape()[i]);
+  }
   const Tensor y = axes.empty() ? x : sum(x, axes, true);
-  return y.shape() == shape ? y : reshape(y, shape);
+  if (!sure) return apply(SumTo{.shape = shape}, {y});
+  return must_equal(y.shape(), shape) ? y : reshape(y, shape);
 }
 
 namespace detail {

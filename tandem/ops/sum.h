@@ -37,6 +37,21 @@ struct Sum {
   static Samples<Sum> samples();
 };
 
+/// `x` summed down to `shape`, from which it broadcasts: what sum_to() leaves to the run, which knows
+/// whether a length is 1.
+struct SumTo {
+  static constexpr std::string_view name = "sum_to";
+  static constexpr std::string_view inputs = "x";
+
+  Shape shape;
+  static constexpr auto fields = Fields{field("shape", &SumTo::shape)};
+
+  Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& dy) const;
+  static Samples<SumTo> samples();
+};
+
 inline Tensor sum(const Tensor& x, const Shape& axes = {}, bool keepdim = false) {
   return apply(Sum{.axes = axes, .keepdim = keepdim}, {x});
 }

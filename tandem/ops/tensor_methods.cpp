@@ -76,8 +76,8 @@ Tensor Tensor::flatten(int start_axis, int end_axis) const {
 }
 Tensor Tensor::squeeze(int axis) const { return tandem::squeeze(*this, axis); }
 Tensor Tensor::unsqueeze(int axis) const { return tandem::unsqueeze(*this, axis); }
-Tensor Tensor::select(int axis, int64_t index) const { return tandem::select(*this, axis, index); }
-Tensor Tensor::narrow(int axis, int64_t start, int64_t length) const {
+Tensor Tensor::select(int axis, Length index) const { return tandem::select(*this, axis, index); }
+Tensor Tensor::narrow(int axis, Length start, Length length) const {
   return tandem::narrow(*this, axis, start, length);
 }
 Tensor Tensor::expand(const Shape& shape) const { return tandem::expand(*this, shape); }

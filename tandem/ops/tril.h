@@ -8,7 +8,7 @@ struct Tril {
   static constexpr std::string_view name = "tril";
   static constexpr std::string_view inputs = "x";
 
-  int64_t diagonal = 0;
+  Length diagonal = 0;
   static constexpr auto fields = Fields{field("diagonal", &Tril::diagonal)};
 
   Spec infer(Specs in) const;
@@ -22,7 +22,7 @@ struct Triu {
   static constexpr std::string_view name = "triu";
   static constexpr std::string_view inputs = "x";
 
-  int64_t diagonal = 0;
+  Length diagonal = 0;
   static constexpr auto fields = Fields{field("diagonal", &Triu::diagonal)};
 
   Spec infer(Specs in) const;
@@ -31,10 +31,10 @@ struct Triu {
   static Samples<Triu> samples();
 };
 
-inline Tensor tril(const Tensor& x, int64_t diagonal = 0) {
+inline Tensor tril(const Tensor& x, Length diagonal = 0) {
   return apply(Tril{.diagonal = diagonal}, {x});
 }
-inline Tensor triu(const Tensor& x, int64_t diagonal = 0) {
+inline Tensor triu(const Tensor& x, Length diagonal = 0) {
   return apply(Triu{.diagonal = diagonal}, {x});
 }
 

@@ -26,8 +26,8 @@ Spec infer_spread(const O& op, const Spec& x) {
 }
 
 template <class O>
-int64_t count_of(const O& op, const Shape& shape) {
-  int64_t n = 1;
+Length count_of(const O& op, const Shape& shape) {
+  Length n = 1;
   for (int64_t a : detail::reduced_axes(op, op.axes, shape)) n *= shape[int(a)];
   return n;
 }
@@ -84,7 +84,10 @@ void spread(const O& op, const Tensor& x, Tensor& out, bool root) {
 template <class O>
 Tensor spread_back(const O& op, const Saved& s, const Tensor& dvar) {
   const Tensor& x = s.in(0);
-  const double n = std::max(0.0, double(count_of(op, x.shape())) - op.correction);
+  const Length count = count_of(op, x.shape());
+  // Not below zero: with whole corrections, which are all that matter there, as a length.
+  const int64_t least = int64_t(std::ceil(op.correction));
+  const Number n = max(count, least) - op.correction;
   return detail::restore_axes(dvar * (2 / n), op.axes, op.keepdim, x.shape()) *
          (x - mean(x, op.axes.empty() ? detail::reduced_axes(op, {}, x.shape()) : op.axes, true));
 }

@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::vector<Tensor> in;
     for (const GraphPort& p : graph.inputs()) {
       Shape shape = p.shape.value_or(Shape{2});
-      for (int64_t& d : shape)
+      for (Length& d : shape)
         if (d < 0) d = 2;
       int64_t count = 1;
       for (int64_t d : shape) {

@@ -52,7 +52,7 @@ Tensors cast_all(const Tensors& in, DType dtype, const Case& c) {
 Tensor lay_apart(const Tensor& t) {
   const Tensor memory = zeros({2 * t.numel() + 4}, t.dtype());
   Strides strides = contiguous_strides(t.shape());
-  for (int64_t& s : strides) s *= 2;
+  for (Length& s : strides) s *= 2;
   const Tensor out = detail::alias(memory, t.shape(), strides, 3);
   detail::copy_data(out, t);
   return out;

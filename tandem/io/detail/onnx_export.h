@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "tandem/graph/ir.h"
-#include "tandem/graph/specialise.h"
 #include "tandem/io/onnx.h"
 #include "tandem/io/onnx_file.h"
 
@@ -80,12 +79,18 @@ class OnnxExporter {
   std::string cast(const std::string& name, DType from, DType to);
   std::string ints(const std::vector<int64_t>& values);
   std::string scalar(double value, DType dtype);
+  std::string scalar(Length value, DType dtype);
+  std::string scalar(Number value, DType dtype);
   std::string filled(double value, int64_t n, DType dtype);
-  /// An i64 vector; lengths that are unknown are computed from the inputs.
-  std::string shape(const Shape& shape);
-  /// Whether a number was made from an unknown length.
-  bool open(int64_t v) const;
+  /// An i64 vector; what depends on unknown lengths is computed from the inputs' shapes.
+  std::string lengths(std::span<const Length> list);
+  std::string shape(const Shape& shape) { return lengths({shape.begin(), size_t(shape.size())}); }
+  /// Whether a length is not known.
+  bool open(Length v) const { return !v.is_known(); }
   bool open(const Shape& shape) const;
+  /// An expression with the names that lengths have in the file.
+  std::string text_of(Length d) const;
+  std::string text_of(Number v) const;
   std::string reshape(const std::string& x, const Shape& to) {
     return emit("Reshape", {x, shape(to)});
   }
@@ -102,8 +107,13 @@ class OnnxExporter {
   std::string unique(std::string name);
   std::string name_of(Id id);
   std::string tensor(Id id);
-  std::vector<graph::LengthTerm> terms(int64_t v) const;
-  std::string length(int64_t v);
+  static std::string word_of(std::string_view text);
+  template <class F>
+  std::string once(const std::string& key, const F& make);
+  std::string length(Length d);
+  std::string emit_length(Length d);
+  std::string number(Number v);
+  std::string emit_number(Number v);
   void write_node(const graph::Node& n);
   void write_regions(const graph::Node& n);
   Names write_region(const graph::Graph& region, const Names& inputs);
@@ -120,7 +130,7 @@ class OnnxExporter {
   const graph::Node* node_ = nullptr;
   onnx::Model model_;
   std::vector<bool> used_;
-  std::vector<int64_t> axes_;  ///< the stand-ins of the whole graph, and an input that has each
+  /// By unknown length: an input and its axis that have it.
   std::vector<std::pair<std::string, int64_t>> lengths_;
   std::vector<std::string> names_, axis_names_;
   std::vector<std::pair<std::string, Id>> outputs_;

@@ -34,14 +34,16 @@ Tensors import_loop_gradient(OnnxImporter& importer);
 /// ONNX's own operators that can be imported.
 const OnnxImports& onnx_imports();
 
+/// The lengths that the inputs of a run have, by the names that the file gives them.
+using NamedLengths = std::map<std::string, int64_t>;
+
 /// Runs the nodes of an ONNX graph for inputs of known shapes: on the values of a graph under
 /// construction they become its nodes; what depends on constants and shapes alone is computed.
 class OnnxImporter {
  public:
   using Values = std::unordered_map<std::string, Tensor>;
 
-  OnnxImporter(graph::Graph& graph, const onnx::Model& model,
-               std::vector<graph::AxisLength> lengths)
+  OnnxImporter(graph::Graph& graph, const onnx::Model& model, NamedLengths lengths)
       : graph_(graph), model_(model), lengths_(std::move(lengths)) {}
 
   void set_opset(int64_t v) { scopes_.back().opset = v; }
@@ -106,7 +108,7 @@ class OnnxImporter {
 
   graph::Graph& graph_;
   const onnx::Model& model_;
-  std::vector<graph::AxisLength> lengths_;
+  NamedLengths lengths_;
   std::vector<Scope> scopes_{1};
   const onnx::Node* node_ = nullptr;
 };

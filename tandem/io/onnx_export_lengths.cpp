@@ -1,0 +1,174 @@
+// Unknown lengths in ONNX: each is read from the shape of an input, expressions of them are
+// calculated by the file's own operators.
+#include <cmath>
+
+#include "tandem/core/length_table.h"
+#include "tandem/io/detail/onnx_export.h"
+
+namespace tandem::detail {
+
+using onnx::Attribute;
+
+namespace {
+/// The names that unknown lengths have in the file.
+struct AxisNames final : SymbolNames {
+  const std::vector<std::string>& names;
+  explicit AxisNames(const std::vector<std::string>& n) : names(n) {}
+  std::string name(const LengthTable&, int symbol) const override { return names[size_t(symbol)]; }
+};
+}  // namespace
+
+/// Lengths without a name are called after the input that has them.
+void OnnxExporter::name_axes() {
+  const auto& table = graph_->lengths();
+  if (!table) return;
+  std::unordered_set<std::string> taken;
+  for (int i = 0; i < table->symbols(); ++i) taken.insert(table->name_of(i));
+  for (int i = 0; i < table->symbols(); ++i) {
+    lengths_.emplace_back("", 0);
+    std::string name = table->name_of(i);
+    for (graph::ValueId id : graph_->inputs()) {
+      const Shape& s = graph_->value(id).spec.shape;
+      for (int a = 0; a < s.size() && lengths_.back().first.empty(); ++a)
+        if (s[a].bits() == table->symbol_at(i).bits())
+          lengths_.back() = {names_[size_t(id)], a};
+    }
+    if (name.empty()) {
+      const auto& [input, axis] = lengths_.back();
+      const std::string wish = cat(word_of(input.empty() ? "length" : input), "_axis", axis);
+      name = wish;
+      for (int k = 1; !taken.insert(name).second; ++k) name = cat(wish, "_", k);
+    }
+    axis_names_.push_back(std::move(name));
+  }
+}
+
+/// `text` as a name that expressions can hold.
+std::string OnnxExporter::word_of(std::string_view text) {
+  std::string word;
+  for (char c : text) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    const bool digit = c >= '0' && c <= '9';
+    if (word.empty() && digit) word = "_";
+    word += letter || digit ? c : '_';
+  }
+  return word;
+}
+
+std::string OnnxExporter::text_of(Length d) const {
+  return d.is_known() ? cat(int64_t(d)) : to_text(d, AxisNames(axis_names_));
+}
+std::string OnnxExporter::text_of(Number v) const { return to_text(v, AxisNames(axis_names_)); }
+
+bool OnnxExporter::open(const Shape& shape) const { return !shape.is_known(); }
+
+/// What was emitted for that text before, or what `make` emits now.
+template <class F>
+std::string OnnxExporter::once(const std::string& key, const F& make) {
+  if (const auto it = emitted_.find(key); it != emitted_.end()) return it->second;
+  const std::string name = make();
+  return emitted_[key] = name;
+}
+
+/// A length as an i64[1].
+std::string OnnxExporter::length(Length d) {
+  if (d.is_known()) return ints({int64_t(d)});
+  return once("length " + text_of(d), [&] { return emit_length(d); });
+}
+
+std::string OnnxExporter::emit_length(Length d) {
+  using Kind = LengthTable::Kind;
+  const LengthTable::Entry& e = graph_->lengths()->entry(d);
+  auto both = [&](const char* op, Attributes attributes = {}) {
+    const std::string a = length(e.a), b = length(e.b);
+    return emit(op, {a, b}, std::move(attributes));
+  };
+  switch (e.kind) {
+    case Kind::symbol: {
+      const auto& [input, axis] = lengths_[size_t(e.symbol)];
+      require<NotImplemented>(!input.empty(), "save(): no input has the length \"",
+                              axis_names_[size_t(e.symbol)], "\"");
+      return emit("Gather", {emit("Shape", {input}), ints({axis})}, {Attribute::of("axis", 0)});
+    }
+    case Kind::sum: {
+      std::string total;
+      for (const LengthTable::Term& t : e.terms) {
+        std::string product;
+        for (Length atom : t.atoms) {
+          const std::string one = length(atom);
+          product = product.empty() ? one : emit("Mul", {product, one});
+        }
+        if (product.empty()) product = ints({t.factor});
+        else if (t.factor != 1) product = emit("Mul", {product, ints({t.factor})});
+        total = total.empty() ? product : emit("Add", {total, product});
+      }
+      return total;
+    }
+    case Kind::quotient: return both("Div");
+    case Kind::remainder: return both("Mod", {Attribute::of("fmod", 1)});
+    case Kind::minimum: return both("Min");
+    case Kind::maximum: return both("Max");
+    case Kind::from_end: {
+      const std::string i = length(e.a), n = length(e.b);
+      return emit("Where", {emit("Less", {i, ints({0})}), emit("Add", {i, n}), i});
+    }
+    default: {
+      const std::string a = length(e.a), b = length(e.b);
+      return emit("Where", {emit("Equal", {a, ints({1})}), b, a});
+    }
+  }
+}
+
+/// A number as an f64[1].
+std::string OnnxExporter::number(Number v) {
+  if (v.is_known()) return filled(double(v), 1, f64);
+  return once("number " + text_of(v), [&] { return emit_number(v); });
+}
+
+std::string OnnxExporter::emit_number(Number v) {
+  const auto& table = graph_->lengths();
+  const LengthTable::Entry& e = table->entry(v);
+  if (e.kind != LengthTable::Kind::real) return cast(length(table->length_of(v)), i64, f64);
+  if (e.name.empty()) return cast(length(e.a), i64, f64);
+  const std::string x = number(e.x);
+  if (e.name == "log2" || e.name == "log10")
+    return emit("Div", {emit("Log", {x}), filled(std::log(e.name == "log2" ? 2.0 : 10.0), 1, f64)});
+  if (e.name.size() > 1 && e.name != "pow") {
+    std::string op = e.name;
+    op[0] = char(op[0] - 'a' + 'A');  // Sqrt, Exp, Log, Floor, Ceil
+    return emit(op, {x});
+  }
+  const std::string y = number(e.y);
+  const char* op = e.name == "+"   ? "Add"
+                   : e.name == "-" ? "Sub"
+                   : e.name == "*" ? "Mul"
+                   : e.name == "/" ? "Div"
+                                   : "Pow";
+  return emit(op, {x, y});
+}
+
+std::string OnnxExporter::lengths(std::span<const Length> list) {
+  std::vector<int64_t> known;
+  std::string key = "shape";
+  for (Length d : list) {
+    if (d.is_known()) known.push_back(int64_t(d));
+    key += " " + text_of(d) + ",";
+  }
+  if (known.size() == list.size()) return ints(known);
+  return once(key, [&] {
+    Names parts;
+    for (Length d : list) parts.push_back(length(d));
+    return parts.size() == 1 ? parts[0] : emit("Concat", parts, {Attribute::of("axis", 0)});
+  });
+}
+
+std::string OnnxExporter::scalar(Length value, DType dtype) {
+  if (value.is_known()) return scalar(double(int64_t(value)), dtype);
+  return reshape(cast(length(value), i64, dtype), {});
+}
+std::string OnnxExporter::scalar(Number value, DType dtype) {
+  if (value.is_known()) return scalar(double(value), dtype);
+  return reshape(cast(number(value), f64, dtype), {});
+}
+
+}  // namespace tandem::detail
