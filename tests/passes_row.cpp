@@ -308,7 +308,7 @@ TEST(FuseRows, RowsOfARecordAreIndependent) {
     SampleSet set;
     info->samples(set);
     for (const Sample& sample : set.samples) {
-      if (!sample.error.empty() || sample.in[0].shape.numel() == 0) continue;
+      if (!sample.error.empty() || sample.in.empty() || sample.in[0].shape.numel() == 0) continue;
       const Shape& x = sample.in[0].shape;
       const int axes = row_axes(*info, sample.op.get(), x);
       if (axes == 0) continue;

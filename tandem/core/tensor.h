@@ -29,6 +29,16 @@ struct Spec {
 };
 /// "f32[3, 5]"
 TANDEM_API std::string to_string(const Spec& spec);
+namespace detail {
+/// Equal, unknown lengths by their form.
+inline bool identical(const Spec& a, const Spec& b) {
+  return a.dtype == b.dtype && a.device == b.device && identical(a.shape, b.shape);
+}
+/// Equal, or of unknown lengths that may be equal in a run.
+inline bool may_equal(const Spec& a, const Spec& b) {
+  return a.dtype == b.dtype && a.device == b.device && may_equal(a.shape, b.shape);
+}
+}  // namespace detail
 
 struct Node;          // the tape's record of one op, op/tape.h
 struct TensorExtras;  // what few tensors have, core/tensor_extras.h

@@ -129,11 +129,6 @@ OpInfo region_row(std::string_view name, int outputs) {
 
 namespace {
 
-/// Equal, or of lengths that may be equal in a run.
-bool may_be(const Spec& a, const Spec& b) {
-  return a.dtype == b.dtype && a.device == b.device && detail::may_equal(a.shape, b.shape);
-}
-
 void infer_regions(const void* op, Specs in, Spec* out) {
   const ControlFlow& n = node_of(op);
   std::vector<Spec> specs;
@@ -143,14 +138,14 @@ void infer_regions(const void* op, Specs in, Spec* out) {
     std::copy_n(specs.begin(), n.variables, out);
     const auto next = n.first->infer(all.first(n.first->inputs()));
     for (size_t i = 0; i < next.size(); ++i)
-      require<ShapeError>(may_be(next[i], specs[i]), "while_loop(): the body makes variable ", i, " a ",
+      require<ShapeError>(detail::may_equal(next[i], specs[i]), "while_loop(): the body makes variable ", i, " a ",
                           to_string(next[i]), ", it was a ", to_string(specs[i]));
     return;
   }
   const auto yes = n.first->infer(all.subspan(1, n.first->inputs()));
   const auto no = n.second->infer(all.subspan(1 + n.first->inputs()));
   for (size_t i = 0; i < yes.size(); ++i) {
-    require<ShapeError>(may_be(yes[i], no[i]), "cond(): result ", i, " is ", to_string(yes[i]),
+    require<ShapeError>(detail::may_equal(yes[i], no[i]), "cond(): result ", i, " is ", to_string(yes[i]),
                         " in one branch and ", to_string(no[i]), " in the other");
     out[i] = yes[i];
   }

@@ -18,7 +18,7 @@ struct AxisNames final : SymbolNames {
 };
 }  // namespace
 
-/// Lengths without a name are called after the input that has them.
+/// Lengths without a name are called after the axis of an input that has them.
 void OnnxExporter::name_axes() {
   const auto& table = graph_->lengths();
   if (!table) return;
@@ -35,24 +35,12 @@ void OnnxExporter::name_axes() {
     }
     if (name.empty()) {
       const auto& [input, axis] = lengths_.back();
-      const std::string wish = cat(word_of(input.empty() ? "length" : input), "_axis", axis);
+      const std::string wish = input.empty() ? "length" : axis ? cat("axis", axis) : "batch";
       name = wish;
       for (int k = 1; !taken.insert(name).second; ++k) name = cat(wish, "_", k);
     }
     axis_names_.push_back(std::move(name));
   }
-}
-
-/// `text` as a name that expressions can hold.
-std::string OnnxExporter::word_of(std::string_view text) {
-  std::string word;
-  for (char c : text) {
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-    const bool digit = c >= '0' && c <= '9';
-    if (word.empty() && digit) word = "_";
-    word += letter || digit ? c : '_';
-  }
-  return word;
 }
 
 std::string OnnxExporter::text_of(Length d) const {

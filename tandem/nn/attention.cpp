@@ -75,7 +75,8 @@ AttentionResult MultiheadAttention::forward(const Tensor& query, const Tensor& k
       qkv.push_back(linear(sources[i], narrow(in_proj_weight, 0, i * embed_dim, embed_dim), bias));
     }
   }
-  const int64_t n = x.size(0), l = x.size(1), s = qkv[1].size(1), d = embed_dim / num_heads;
+  const Length n = x.size(0), l = x.size(1), s = qkv[1].size(1);
+  const int64_t d = embed_dim / num_heads;
   for (Tensor& t : qkv) t = permute(reshape(t, {t.size(0), t.size(1), num_heads, d}), {0, 2, 1, 3});
   const Tensor &q = qkv[0], &k = qkv[1], &v = qkv[2];
 

@@ -156,7 +156,7 @@ namespace {
   data[0] = x.data;
   for (int i = 1; i < n; ++i) {
     const TensorImpl& y = *in[i].impl();
-    if (!y.has(TensorImpl::contiguous) || !(y.spec == x.spec)) return false;
+    if (!y.has(TensorImpl::contiguous) || !identical(y.spec, x.spec)) return false;
     data[i] = y.data;
   }
   out = new_like(x);

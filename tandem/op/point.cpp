@@ -297,7 +297,7 @@ Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
   if (in.size() == 2 && in[0] == in[1] && result == Result::same && !in.is_number(0)) return in[0];
   Spec out = in[0];
   for (int i = 1; i < in.size(); ++i) {
-    if (!(in[i].shape == out.shape)) {
+    if (!identical(in[i].shape, out.shape)) {
       Shape both;
       if (!broadcast(out.shape, in[i].shape, both)) {
         std::string all;

@@ -227,7 +227,7 @@ template <bool plain>
   const Spec& first = out[0].impl()->spec;
   // Inputs of the result's spec need no copy of it; a single result's spec is that of its gradient.
   const auto differs = [&](int i) {
-    return !plain && in[i].defined() && !(in[i].impl()->spec == first);
+    return !plain && in[i].defined() && !identical(in[i].impl()->spec, first);
   };
   int n_specs = n_out;
   if (!plain)

@@ -217,7 +217,7 @@ bool write_plain(const OpInfo& info, const void* op, const Tensor* in, int n, un
   const void* data[max_point_inputs];
   for (int i = 0; i < n; ++i) {
     const TensorImpl& y = *in[i].impl();
-    if (!y.has(TensorImpl::contiguous) || !(y.spec == x.spec) ||
+    if (!y.has(TensorImpl::contiguous) || !identical(y.spec, x.spec) ||
         (y.storage == x.storage && y.data != x.data))
       return false;
     data[i] = y.data;

@@ -148,7 +148,7 @@ std::string check_infer(const Case& c) {
   for (size_t k = 0; k < specs.size(); ++k) {
     Spec want = specs[k];
     want.device = null_device;
-    if (!(shapes[k].spec() == want))
+    if (!in.empty() && !(shapes[k].spec() == want))
       wrong += cat("on the null device output ", k, " is ", to_string(shapes[k].spec()),
                    ", should be ", to_string(want), "\n");
   }

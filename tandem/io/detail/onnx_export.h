@@ -107,7 +107,6 @@ class OnnxExporter {
   std::string unique(std::string name);
   std::string name_of(Id id);
   std::string tensor(Id id);
-  static std::string word_of(std::string_view text);
   template <class F>
   std::string once(const std::string& key, const F& make);
   std::string length(Length d);
