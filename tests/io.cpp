@@ -65,10 +65,11 @@ struct NpyCase {
 TEST(Npy, ReadsWhatNumpyWrote) {
   const NpyCase cases[] = {
       {"f2", f16, 'f'},     {"f4", f32, 'f'},     {"f8", f64, 'f'},     {"i1", i8, 'i'},
-      {"u1", u8, 'u'},      {"i2", i32, 'i'},     {"u2", i32, 'u'},     {"i4", i32, 'i'},
-      {"u4", i64, 'u'},     {"i8", i64, 'i'},     {"b1", boolean, 'b'}, {"big_f4", f32, 'f'},
-      {"big_f8", f64, 'f'}, {"big_f2", f16, 'f'}, {"big_i2", i32, 'i'}, {"big_u4", i64, 'u'},
-      {"big_i8", i64, 'i'}, {"v2_f4", f32, 'f'},  {"v3_f4", f32, 'f'},  {"bf16", bf16, 'f'}};
+      {"u1", u8, 'u'},      {"i2", i16, 'i'},     {"u2", u16, 'u'},     {"i4", i32, 'i'},
+      {"u4", u32, 'u'},     {"i8", i64, 'i'},     {"u8", u64, 'u'},     {"b1", boolean, 'b'},
+      {"big_f4", f32, 'f'}, {"big_f8", f64, 'f'}, {"big_f2", f16, 'f'}, {"big_i2", i16, 'i'},
+      {"big_u4", u32, 'u'}, {"big_u8", u64, 'u'}, {"big_i8", i64, 'i'}, {"v2_f4", f32, 'f'},
+      {"v3_f4", f32, 'f'},  {"bf16", bf16, 'f'}};
   for (const NpyCase& c : cases) {
     SCOPED_TRACE(c.file);
     expect_values(load_npy(corpus(cat("npy/", c.file, "_3x4.npy"))), {3, 4}, c.dtype, c.kind);
@@ -91,14 +92,13 @@ TEST(Npy, RefusesWhatHasNoDtype) {
   EXPECT_EQ(text("struct"), "x.npy: byte 20: structured arrays cannot be read, only plain numbers");
   EXPECT_EQ(text("complex"), "x.npy: byte 10: descr '<c8': complex numbers have no Tandem dtype");
   EXPECT_EQ(text("string"), "x.npy: byte 10: descr '<U2': strings have no Tandem dtype");
-  EXPECT_EQ(text("u8"),
-            "x.npy: byte 10: descr '<u8': unsigned 64-bit integers have no Tandem dtype");
 }
 
 TEST(Npy, WritesTheSameBytesAsNumpy) {
   const TemporaryFolder folder;
-  for (const char* name : {"f2_3x4", "f4_3x4", "f8_3x4", "i1_3x4", "u1_3x4", "i4_3x4", "i8_3x4",
-                           "b1_3x4", "zero_d_f8", "empty_f4_0x3", "one_i8_5"}) {
+  for (const char* name :
+       {"f2_3x4", "f4_3x4", "f8_3x4", "i1_3x4", "u1_3x4", "i2_3x4", "u2_3x4", "i4_3x4", "u4_3x4",
+        "i8_3x4", "u8_3x4", "b1_3x4", "zero_d_f8", "empty_f4_0x3", "one_i8_5"}) {
     SCOPED_TRACE(name);
     const std::string original = corpus(cat("npy/", name, ".npy")), copy = folder / "x.npy";
     save_npy(copy, load_npy(original));
@@ -141,11 +141,11 @@ TEST(Npz, ReadsAndWrites) {
 TEST(Safetensors, ReadsWhatThePackageWrote) {
   const NamedTensors list = load_safetensors(corpus("safetensors/all.safetensors"));
   std::map<std::string, Tensor> tensors(list.begin(), list.end());
-  ASSERT_EQ(tensors.size(), 13u);
-  const NpyCase cases[] = {{"f8", f64, 'f'}, {"f4", f32, 'f'},    {"f2", f16, 'f'},
-                           {"i8", i64, 'i'}, {"i4", i32, 'i'},    {"i2", i32, 'i'},
-                           {"i1", i8, 'i'},  {"u4", i64, 'u'},    {"u2", i32, 'u'},
-                           {"u1", u8, 'u'},  {"b1", boolean, 'b'}};
+  ASSERT_EQ(tensors.size(), 14u);
+  const NpyCase cases[] = {{"f8", f64, 'f'}, {"f4", f32, 'f'}, {"f2", f16, 'f'},
+                           {"i8", i64, 'i'}, {"i4", i32, 'i'}, {"i2", i16, 'i'},
+                           {"i1", i8, 'i'},  {"u8", u64, 'u'}, {"u4", u32, 'u'},
+                           {"u2", u16, 'u'}, {"u1", u8, 'u'},  {"b1", boolean, 'b'}};
   for (const NpyCase& c : cases) {
     SCOPED_TRACE(c.file);
     expect_values(tensors[cat("x.", c.file)], {3, 4}, c.dtype, c.kind);
@@ -159,7 +159,7 @@ TEST(Safetensors, ReadsWhatThePackageWrote) {
 
 TEST(Safetensors, WritesTheSameBytesAsThePackage) {
   const TemporaryFolder folder;
-  const std::string original = corpus("safetensors/tandem_dtypes.safetensors");
+  const std::string original = corpus("safetensors/all.safetensors");
   save_safetensors(folder / "x", load_safetensors(original), {{"made", "by numpy"}});
   EXPECT_EQ(read_bytes(folder / "x"), read_bytes(original));
   save_safetensors(folder / "none", {});
@@ -209,8 +209,8 @@ TEST(Safetensors, RefusesHostileHeaders) {
             "x: byte 62: tensor a: shape [2] of F32 needs 8 bytes, its data_offsets span 2");
   EXPECT_EQ(
       header_error(R"({"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}})", 2),
-      "x: byte 8: tensor a: dtype F8_E4M3 cannot be read (F64 F32 F16 BF16 I64 I32 I16 I8 U32 "
-      "U16 U8 BOOL can)");
+      "x: byte 8: tensor a: dtype F8_E4M3 cannot be read (F64 F32 F16 BF16 I64 I32 I16 I8 U64 "
+      "U32 U16 U8 BOOL can)");
   EXPECT_EQ(header_error(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,0],)"
                          R"("data_offsets":[0,0]}})"),
             "x: byte 8: tensor a: shape [4294967296, 4294967296, 0] has too many elements");
@@ -234,7 +234,7 @@ TEST(Safetensors, RefusesHostileHeaders) {
 }
 
 TEST(Idx, ReadsPlainAndGzipped) {
-  const NpyCase cases[] = {{"u1", u8, 'u'},  {"i1", i8, 'i'},  {"i2", i32, 'i'},
+  const NpyCase cases[] = {{"u1", u8, 'u'},  {"i1", i8, 'i'},  {"i2", i16, 'i'},
                            {"i4", i32, 'i'}, {"f4", f32, 'f'}, {"f8", f64, 'f'}};
   for (const NpyCase& c : cases) {
     SCOPED_TRACE(c.file);

@@ -9,9 +9,9 @@
 namespace tandem {
 
 /// Element types. Names are printed as written here, `boolean` as "bool".
-enum class DType : uint8_t { f32, f64, f16, bf16, i8, u8, i32, i64, boolean };
+enum class DType : uint8_t { f32, f64, f16, bf16, i8, u8, i32, i64, boolean, i16, u16, u32, u64 };
 using enum DType;
-inline constexpr int dtype_count = 9;
+inline constexpr int dtype_count = 13;
 
 /// IEEE 754 binary16 as bits; arithmetic happens in f32.
 struct Half {
@@ -57,27 +57,36 @@ inline Half::operator float() const {
 }
 
 namespace detail {
-inline constexpr int64_t dtype_bytes[] = {4, 8, 2, 2, 1, 1, 4, 8, 1};
-inline constexpr std::string_view dtype_names[] = {"f32", "f64", "f16", "bf16", "i8",
-                                                   "u8",  "i32", "i64", "bool"};
+inline constexpr int64_t dtype_bytes[] = {4, 8, 2, 2, 1, 1, 4, 8, 1, 2, 2, 4, 8};
+inline constexpr std::string_view dtype_names[] = {"f32", "f64",  "f16", "bf16", "i8",  "u8", "i32",
+                                                   "i64", "bool", "i16", "u16",  "u32", "u64"};
+[[noreturn]] TANDEM_API void throw_no_common_dtype(DType a, DType b);
 }  // namespace detail
 
 /// Bytes of one element.
 constexpr int64_t itemsize(DType d) { return detail::dtype_bytes[int(d)]; }
 constexpr std::string_view name(DType d) { return detail::dtype_names[int(d)]; }
 constexpr bool is_floating(DType d) { return d <= bf16; }
-constexpr bool is_integral(DType d) { return d >= i8 && d <= i64; }
+constexpr bool is_integral(DType d) { return d >= i8 && d != boolean; }
 
-/// The dtype that holds both, by PyTorch's rules; u8 with i8 gives i32 (there is no i16).
+/// Whether two dtypes have a common one. u16, u32 and u64 have none with other integers and bool,
+/// as in PyTorch.
+constexpr bool promotes(DType a, DType b) {
+  if (a == b || is_floating(a) || is_floating(b)) return true;
+  return a < u16 && b < u16;
+}
+/// The dtype that holds both, by PyTorch's rules. Errors: DTypeError where there is none.
 constexpr DType promote(DType a, DType b) {
   if (a == b) return a;
+  if (!promotes(a, b)) detail::throw_no_common_dtype(a, b);
   if (a == boolean) return b;
   if (b == boolean) return a;
   const bool fa = is_floating(a), fb = is_floating(b);
   if (fa != fb) return fa ? a : b;
   if (fa) return (a == f64 || b == f64) ? f64 : f32;  // f16 with bf16 gives f32
   if (a == i64 || b == i64) return i64;
-  return i32;
+  if (a == i32 || b == i32) return i32;
+  return i16;
 }
 
 template <class T>
@@ -118,6 +127,22 @@ template <>
 struct dtype_of_t<bool> {
   static constexpr DType value = boolean;
 };
+template <>
+struct dtype_of_t<int16_t> {
+  static constexpr DType value = i16;
+};
+template <>
+struct dtype_of_t<uint16_t> {
+  static constexpr DType value = u16;
+};
+template <>
+struct dtype_of_t<uint32_t> {
+  static constexpr DType value = u32;
+};
+template <>
+struct dtype_of_t<uint64_t> {
+  static constexpr DType value = u64;
+};
 /// The DType of a C++ element type.
 template <class T>
 inline constexpr DType dtype_of = dtype_of_t<std::remove_const_t<T>>::value;
@@ -134,6 +159,10 @@ decltype(auto) visit(DType d, F&& f) {
     case u8: return f.template operator()<uint8_t>();
     case i32: return f.template operator()<int32_t>();
     case i64: return f.template operator()<int64_t>();
+    case i16: return f.template operator()<int16_t>();
+    case u16: return f.template operator()<uint16_t>();
+    case u32: return f.template operator()<uint32_t>();
+    case u64: return f.template operator()<uint64_t>();
     case boolean: break;
   }
   return f.template operator()<bool>();

@@ -12,7 +12,9 @@ namespace {
 template <class T>
 void fill(Tensor& t, Scalar value) {
   T v;
-  if constexpr (std::is_integral_v<T>) v = T(value.to_int());
+  if constexpr (std::is_same_v<T, uint64_t>)  // from 2^63 on an i64 holds them as negative numbers
+    v = value.kind() == f64 ? T(value.to_double()) : T(value.to_int());
+  else if constexpr (std::is_integral_v<T>) v = T(value.to_int());
   else v = T(value.to_double());
   std::fill_n(static_cast<T*>(t.raw_data()), t.numel(), v);
 }

@@ -9,6 +9,11 @@ Shape::Shape(const Length* v, size_t n) {
   for (size_t i = 0; i < n; ++i) v_[i] = v[i];
   n_ = uint8_t(n);
 }
+
+void detail::throw_no_common_dtype(DType a, DType b) {
+  throw DTypeError(cat("dtypes ", a, " and ", b, " have no common one; cast one of them"));
+}
+
 Shape::Shape(const int64_t* v, size_t n) {
   if (n > size_t(max_dims)) too_many(int64_t(n));
   for (size_t i = 0; i < n; ++i) v_[i] = v[i];

@@ -168,9 +168,11 @@ class TANDEM_API Tensor {
   template <class T>
   T item(CallSite where = CallSite::current()) const {
     const Scalar v = item_scalar(where);
-    if constexpr (std::is_floating_point_v<T>) return T(v.to_double());
+    if constexpr (std::is_floating_point_v<T>)
+      return dtype() == u64 ? T(uint64_t(v.to_int())) : T(v.to_double());
     else return T(v.to_int());
   }
+  /// u64 from 2^63 on wraps around to negative numbers.
   Scalar item_scalar(CallSite where = CallSite::current()) const;
   /// All elements in row-major order, converted to T.
   template <class T>

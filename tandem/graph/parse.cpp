@@ -12,7 +12,7 @@
 namespace tandem::graph {
 namespace {
 
-constexpr DType all_dtypes[] = {f32, f64, f16, bf16, i8, u8, i32, i64, boolean};
+constexpr DType all_dtypes[] = {f32, f64, f16, bf16, i8, u8, i16, u16, i32, u32, i64, u64, boolean};
 
 /// Splits at ", " outside of brackets.
 std::vector<std::string_view> split(std::string_view text) {

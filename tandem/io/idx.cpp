@@ -56,7 +56,7 @@ struct Element {
   int bytes;
   DType dtype;
 };
-constexpr Element elements[] = {{0x08, 1, u8},  {0x09, 1, i8},  {0x0b, 2, i32},
+constexpr Element elements[] = {{0x08, 1, u8},  {0x09, 1, i8},  {0x0b, 2, i16},
                                 {0x0c, 4, i32}, {0x0d, 4, f32}, {0x0e, 8, f64}};
 
 Tensor parse(const Source& s) {
@@ -81,17 +81,9 @@ Tensor parse(const Source& s) {
   Tensor t = empty(shape, e->dtype);
   auto* data = static_cast<uint8_t*>(t.raw_data());
   const int64_t n = t.numel();
-  if (e->bytes == 2) {
-    const Tensor raw = empty({bytes}, u8);
-    const auto* b = static_cast<const uint8_t*>(raw.raw_data());
-    in.read(raw.raw_data(), size_t(bytes), "the elements");
-    for (int64_t i = 0; i < n; ++i)
-      t.data<int32_t>()[i] = int16_t(uint16_t(b[2 * i] << 8 | b[2 * i + 1]));
-  } else {
-    in.read(data, size_t(bytes), "the elements");
-    if (e->bytes > 1)
-      for (int64_t i = 0; i < n; ++i) std::reverse(data + i * e->bytes, data + (i + 1) * e->bytes);
-  }
+  in.read(data, size_t(bytes), "the elements");
+  if (e->bytes > 1)
+    for (int64_t i = 0; i < n; ++i) std::reverse(data + i * e->bytes, data + (i + 1) * e->bytes);
   in.expect_end();
   return t;
 }

@@ -8,7 +8,7 @@
 namespace tandem {
 
 /// Reads an idx file, the format of MNIST (LeCun, Cortes and Burges, "The MNIST database"), plain
-/// or gzipped. Elements of 16 bits become i32. Errors: IOError with file, byte and rule.
+/// or gzipped. Errors: IOError with file, byte and rule.
 TANDEM_API Tensor load_idx(const std::string& path);
 /// As `load_idx`, of bytes in memory; `name` is what errors call them.
 TANDEM_API Tensor parse_idx(std::span<const uint8_t> bytes, std::string_view name = "idx");

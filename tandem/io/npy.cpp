@@ -139,13 +139,14 @@ Element element(const Source& s, uint64_t at, const std::string& descr) {
   static constexpr struct {
     std::string_view name;
     Element element;
-  } known[] = {{"f4", {4, false, 'f', f32}},    {"f8", {8, false, 'f', f64}},
-               {"f2", {2, false, 'f', f16}},    {"V2", {2, false, 'B', bf16}},
-               {"i1", {1, false, 'i', i8}},     {"u1", {1, false, 'u', u8}},
-               {"i2", {2, false, 'i', i32}},    {"u2", {2, false, 'u', i32}},
-               {"i4", {4, false, 'i', i32}},    {"u4", {4, false, 'u', i64}},
-               {"i8", {8, false, 'i', i64}},    {"b1", {1, false, 'b', boolean}},
-               {"?", {1, false, 'b', boolean}}, {"bfloat16", {2, false, 'B', bf16}}};
+  } known[] = {{"f4", {4, false, 'f', f32}},       {"f8", {8, false, 'f', f64}},
+               {"f2", {2, false, 'f', f16}},       {"V2", {2, false, 'B', bf16}},
+               {"i1", {1, false, 'i', i8}},        {"u1", {1, false, 'u', u8}},
+               {"i2", {2, false, 'i', i16}},       {"u2", {2, false, 'u', u16}},
+               {"i4", {4, false, 'i', i32}},       {"u4", {4, false, 'u', u32}},
+               {"i8", {8, false, 'i', i64}},       {"u8", {8, false, 'u', u64}},
+               {"b1", {1, false, 'b', boolean}},   {"?", {1, false, 'b', boolean}},
+               {"bfloat16", {2, false, 'B', bf16}}};
   for (const auto& k : known) {
     if (k.name != type) continue;
     Element e = k.element;
@@ -155,26 +156,12 @@ Element element(const Source& s, uint64_t at, const std::string& descr) {
   if (type[0] == 'O') refuse("object arrays hold Python pickles and cannot be read");
   if (type[0] == 'c') refuse("complex numbers have no Tandem dtype");
   if (type[0] == 'S' || type[0] == 'U' || type[0] == 'a') refuse("strings have no Tandem dtype");
-  if (type == "u8") refuse("unsigned 64-bit integers have no Tandem dtype");
   refuse("not an element type that can be read");
   return {};
 }
 
 void swap_bytes(uint8_t* p, int64_t n, int bytes) {
   for (int64_t i = 0; i < n; ++i) std::reverse(p + i * bytes, p + (i + 1) * bytes);
-}
-
-template <class From, class To>
-Tensor widen(const Tensor& raw, const Shape& shape) {
-  Tensor t = empty(shape, dtype_of<To>);
-  const auto* from = static_cast<const uint8_t*>(raw.raw_data());
-  To* to = static_cast<To*>(t.raw_data());
-  for (int64_t i = 0; i < t.numel(); ++i) {
-    From v;
-    std::memcpy(&v, from + i * int64_t(sizeof(From)), sizeof(From));
-    to[i] = To(v);
-  }
-  return t;
 }
 
 Tensor parse(const Source& s) {
@@ -199,18 +186,8 @@ Tensor parse(const Source& s) {
   // Columns first are rows first of the reversed shape, seen through a transpose.
   Shape stored = h.shape;
   if (h.fortran) std::reverse(stored.begin(), stored.end());
-  Tensor t;
-  if (e.bytes == itemsize(e.dtype)) {
-    t = detail::tensor_from({s.bytes, s.name}, data, stored, e.dtype);
-    if (e.swap) swap_bytes(static_cast<uint8_t*>(t.raw_data()), t.numel(), e.bytes);
-  } else {
-    const int64_t n = stored.numel();
-    const Tensor raw = detail::tensor_from({s.bytes, s.name}, data, {bytes}, u8);
-    if (e.swap) swap_bytes(static_cast<uint8_t*>(raw.raw_data()), n, e.bytes);
-    if (e.bytes == 4) t = widen<uint32_t, int64_t>(raw, stored);
-    else if (e.kind == 'i') t = widen<int16_t, int32_t>(raw, stored);
-    else t = widen<uint16_t, int32_t>(raw, stored);
-  }
+  Tensor t = detail::tensor_from({s.bytes, s.name}, data, stored, e.dtype);
+  if (e.swap) swap_bytes(static_cast<uint8_t*>(t.raw_data()), t.numel(), e.bytes);
   if (!h.fortran || h.shape.size() < 2) return t;
   Strides strides = contiguous_strides(stored);
   std::reverse(strides.begin(), strides.end());
@@ -218,8 +195,8 @@ Tensor parse(const Source& s) {
 }
 
 std::string header_of(const Tensor& t) {
-  static constexpr std::string_view descr[] = {"<f4", "<f8", "<f2", "<V2", "|i1",
-                                               "|u1", "<i4", "<i8", "|b1"};
+  static constexpr std::string_view descr[] = {"<f4", "<f8", "<f2", "<V2", "|i1", "|u1", "<i4",
+                                               "<i8", "|b1", "<i2", "<u2", "<u4", "<u8"};
   std::string dict =
       cat("{'descr': '", descr[int(t.dtype())], "', 'fortran_order': False, 'shape': (");
   for (int64_t d : t.shape()) dict += cat(d, t.dim() == 1 ? "," : ", ");

@@ -9,9 +9,9 @@
 namespace tandem {
 
 /// Reads NumPy's .npy file, format 1.0 to 3.0, either byte order, rows or columns first (NumPy
-/// enhancement proposal 1). f2 f4 f8 i1 i4 i8 u1 b1 give the dtype of that width; i2 and u2 become
-/// i32, u4 becomes i64; V2 is read as bf16. Errors: IOError with file, byte and rule; object,
-/// structured, string, complex and u8 (64-bit) arrays are refused.
+/// enhancement proposal 1). f, i, u and b give the dtype of their width; V2 is read as bf16.
+/// Errors: IOError with file, byte and rule; object, structured, string and complex arrays are
+/// refused.
 TANDEM_API Tensor load_npy(const std::string& path);
 /// As `load_npy`, of bytes in memory; `name` is what errors call them.
 TANDEM_API Tensor parse_npy(std::span<const uint8_t> bytes, std::string_view name = "npy");

@@ -20,16 +20,16 @@ constexpr TypeRow types[] = {{"UNDEFINED", 0, -1},
                              {"FLOAT", 32, int(f32)},
                              {"UINT8", 8, int(u8)},
                              {"INT8", 8, int(i8)},
-                             {"UINT16", 16, -1},
-                             {"INT16", 16, -1},
+                             {"UINT16", 16, int(u16)},
+                             {"INT16", 16, int(i16)},
                              {"INT32", 32, int(i32)},
                              {"INT64", 64, int(i64)},
                              {"STRING", 0, -1},
                              {"BOOL", 8, int(boolean)},
                              {"FLOAT16", 16, int(f16)},
                              {"DOUBLE", 64, int(f64)},
-                             {"UINT32", 32, -1},
-                             {"UINT64", 64, -1},
+                             {"UINT32", 32, int(u32)},
+                             {"UINT64", 64, int(u64)},
                              {"COMPLEX64", 64, -1},
                              {"COMPLEX128", 128, -1},
                              {"BFLOAT16", 16, int(bf16)},
@@ -48,18 +48,6 @@ constexpr int type_count = int(std::size(types));
 const TypeRow& row(ElementType type) {
   const int i = int(type);
   return types[i >= 0 && i < type_count ? i : 0];
-}
-
-template <class From, class To>
-Tensor widen(const std::string& raw, const Shape& shape) {
-  Tensor t = empty(shape, dtype_of<To>);
-  To* to = static_cast<To*>(t.raw_data());
-  for (int64_t i = 0; i < t.numel(); ++i) {
-    From v;
-    std::memcpy(&v, raw.data() + size_t(i) * sizeof(From), sizeof(From));
-    to[i] = To(v);
-  }
-  return t;
 }
 
 template <class T>
@@ -114,15 +102,6 @@ Tensor TensorData::value() const {
   if (tensor.defined()) return tensor;
   require<ShapeError>(dims.size() <= max_dims, "onnx tensor ", name, ": ", dims.size(),
                       " dimensions, more than ", max_dims);
-  const Shape shape{std::span<const int64_t>(dims)};
-  const auto fits = [&](size_t item) {
-    require<ValueError>(raw.size() == size_t(shape.numel()) * item, "onnx tensor ", name, ": ",
-                        raw.size(), " bytes of data for shape ", shape, " of ", onnx::name(type));
-    return true;
-  };
-  if (type == ElementType::int16 && fits(2)) return widen<int16_t, int32_t>(raw, shape);
-  if (type == ElementType::uint16 && fits(2)) return widen<uint16_t, int32_t>(raw, shape);
-  if (type == ElementType::uint32 && fits(4)) return widen<uint32_t, int64_t>(raw, shape);
   throw DTypeError(cat("onnx tensor ", name, ": Tandem has no dtype for ", onnx::name(type)));
 }
 

@@ -65,8 +65,7 @@ struct TANDEM_API TensorData {
   Metadata metadata = {};
 
   static TensorData of(std::string name, const Tensor& t);
-  /// `tensor`, or `raw` widened: INT16 and UINT16 to i32, UINT32 to i64.
-  /// Errors: DTypeError, ShapeError for more than 8 dimensions.
+  /// `tensor`. Errors: DTypeError, ShapeError for more than 8 dimensions.
   Tensor value() const;
 };
 

@@ -130,28 +130,16 @@ struct FileType {
   int bytes;
   DType dtype;
 };
-constexpr FileType file_types[] = {{"F32", 4, f32},   {"F64", 8, f64}, {"F16", 2, f16},
-                                   {"BF16", 2, bf16}, {"I8", 1, i8},   {"U8", 1, u8},
-                                   {"I32", 4, i32},   {"I64", 8, i64}, {"BOOL", 1, boolean},
-                                   {"I16", 2, i32},   {"U16", 2, i32}, {"U32", 4, i64}};
-
-template <class From, class To>
-Tensor widen(const uint8_t* from, const Shape& shape) {
-  Tensor t = empty(shape, dtype_of<To>);
-  To* to = static_cast<To*>(t.raw_data());
-  for (int64_t i = 0; i < t.numel(); ++i) {
-    From v;
-    std::memcpy(&v, from + i * int64_t(sizeof(From)), sizeof(From));
-    to[i] = To(v);
-  }
-  return t;
-}
+constexpr FileType file_types[] = {
+    {"F32", 4, f32}, {"F64", 8, f64}, {"F16", 2, f16}, {"BF16", 2, bf16},    {"I8", 1, i8},
+    {"U8", 1, u8},   {"I32", 4, i32}, {"I64", 8, i64}, {"BOOL", 1, boolean}, {"I16", 2, i16},
+    {"U16", 2, u16}, {"U32", 4, u32}, {"U64", 8, u64}};
 
 Tensor make_tensor(const Source& s, uint64_t data, const std::string& name, const Entry& e) {
   const auto type = std::find_if(std::begin(file_types), std::end(file_types),
                                  [&](const FileType& t) { return t.name == e.dtype; });
   s.check(type != std::end(file_types), 8, "tensor ", name, ": dtype ", e.dtype,
-          " cannot be read (F64 F32 F16 BF16 I64 I32 I16 I8 U32 U16 U8 BOOL can)");
+          " cannot be read (F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL can)");
   s.check(e.shape.size() <= max_dims, 8, "tensor ", name, ": ", e.shape.size(),
           " dimensions, more than ", max_dims);
   Shape shape;
@@ -168,10 +156,6 @@ Tensor make_tensor(const Source& s, uint64_t data, const std::string& name, cons
   s.check(e.offsets[1] - e.offsets[0] == uint64_t(bytes), at, "tensor ", name, ": shape ", shape,
           " of ", e.dtype, " needs ", bytes, " bytes, its data_offsets span ",
           int64_t(e.offsets[1] - e.offsets[0]));
-  const uint8_t* p = s.bytes.data() + at;
-  if (e.dtype == "I16") return widen<int16_t, int32_t>(p, shape);
-  if (e.dtype == "U16") return widen<uint16_t, int32_t>(p, shape);
-  if (e.dtype == "U32") return widen<uint32_t, int64_t>(p, shape);
   return detail::tensor_from(s, at, shape, type->dtype);
 }
 
@@ -231,7 +215,7 @@ std::string quoted(const std::string& text) {
 
 /// The order of the format's reference writer: widest elements first, so that all are aligned.
 int rank(DType d) {
-  static constexpr int ranks[] = {2, 1, 5, 4, 6, 7, 3, 0, 8};
+  static constexpr int ranks[] = {3, 2, 7, 6, 10, 11, 5, 1, 12, 9, 8, 4, 0};
   return ranks[int(d)];
 }
 

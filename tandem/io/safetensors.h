@@ -9,9 +9,9 @@
 namespace tandem {
 
 /// Reads a .safetensors file. The tensors lie in the mapped file and keep it open; writing to them
-/// changes only this process. They come in the order of their data. I16 and U16 become i32, U32
-/// becomes i64. Format: the README of huggingface/safetensors, whose rules are checked: no holes,
-/// no overlaps, no duplicate names. Errors: IOError with file, byte and rule.
+/// changes only this process. They come in the order of their data. Format: the README of
+/// huggingface/safetensors, whose rules are checked: no holes, no overlaps, no duplicate names.
+/// Errors: IOError with file, byte and rule.
 TANDEM_API NamedTensors load_safetensors(const std::string& path);
 /// The texts that the file carries beside its tensors.
 TANDEM_API std::map<std::string, std::string> load_safetensors_metadata(const std::string& path);

@@ -43,6 +43,10 @@ uint32_t tensorflow_type(DType d) {
     case boolean: return 10;
     case bf16: return 14;
     case f16: return 19;
+    case i16: return 5;
+    case u16: return 17;
+    case u32: return 22;
+    case u64: return 23;
   }
   return 0;
 }

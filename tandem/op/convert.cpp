@@ -1,10 +1,18 @@
 #include <cmath>
+#include <tuple>
 
 #include "tandem/op/copy.h"
 #include "tandem/op/simd.h"
 
 namespace tandem::detail {
 namespace {
+
+/// As x86 converts without AVX-512: what does not fit wraps around, or is 0 above 2^64.
+template <class From>
+TANDEM_FN uint64_t to_u64(From v) {
+  constexpr From half = From(0x1p63);
+  return v < half || v != v ? uint64_t(int64_t(v)) : uint64_t(int64_t(v - half)) ^ (1ull << 63);
+}
 
 template <class To, class From>
 TANDEM_FN To convert(From v) {
@@ -14,6 +22,8 @@ TANDEM_FN To convert(From v) {
     else return v != From(0);
   } else if constexpr (std::is_class_v<From> && !std::is_class_v<To>) return convert<To>(float(v));
   else if constexpr (std::is_class_v<To>) return To(float(v));
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>)
+    return to_u64(v);
   else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && sizeof(To) < 8)
     return To(int64_t(v));  // wraps, as the integer conversion that PyTorch's CPU kernels do
   else return To(v);
@@ -40,44 +50,10 @@ void scatter(const void* from, void* to, int64_t stride, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i * stride] = convert<To>(x[i]);
 }
 
-template <int I>
-struct type_at;
-template <>
-struct type_at<0> {
-  using type = float;
-};
-template <>
-struct type_at<1> {
-  using type = double;
-};
-template <>
-struct type_at<2> {
-  using type = Half;
-};
-template <>
-struct type_at<3> {
-  using type = BFloat16;
-};
-template <>
-struct type_at<4> {
-  using type = int8_t;
-};
-template <>
-struct type_at<5> {
-  using type = uint8_t;
-};
-template <>
-struct type_at<6> {
-  using type = int32_t;
-};
-template <>
-struct type_at<7> {
-  using type = int64_t;
-};
-template <>
-struct type_at<8> {
-  using type = bool;
-};
+/// The C++ types in the order of DType.
+using Types = std::tuple<float, double, Half, BFloat16, int8_t, uint8_t, int32_t, int64_t, bool,
+                         int16_t, uint16_t, uint32_t, uint64_t>;
+static_assert(std::tuple_size_v<Types> == dtype_count);
 
 struct Conversions {
   GatherFn gather_to[dtype_count][dtype_count];
@@ -87,8 +63,8 @@ struct Conversions {
     if constexpr (J == dtype_count) {
       if constexpr (I + 1 < dtype_count) fill<I + 1, 0>();
     } else {
-      using From = typename type_at<I>::type;
-      using To = typename type_at<J>::type;
+      using From = std::tuple_element_t<size_t(I), Types>;
+      using To = std::tuple_element_t<size_t(J), Types>;
       gather_to[I][J] = gather<From, To>;
       scatter_to[I][J] = scatter<From, To>;
       fill<I, J + 1>();

@@ -18,11 +18,13 @@ namespace detail {
 
 using PointFn = void (*)(const void* op, const void* const* in, void* out, int64_t n);
 /// Kernels over contiguous elements, one a compute type; f16, bf16 and small integers are
-/// converted a tile at a time. `i64` is null for records that compute in floating point only.
+/// converted a tile at a time. `i64` and `u64` are null for records that compute in floating point
+/// only.
 struct PointKernel {
   PointFn f32, f64, i64;
   bool bool_out;
   lanes::Trace trace;  ///< writes down what `f32` computes; null when there are no lanes for it
+  PointFn u64 = nullptr;
 };
 inline constexpr int max_point_inputs = 4;
 /// Elements below which a fork costs more than it gains.
@@ -33,7 +35,9 @@ TANDEM_API void point_launch(const PointKernel& k, const void* op, Inputs in, Te
 /// of another kind.
 TANDEM_API int record_point(lanes::Program& program, const OpInfo& info, const void* op,
                             std::span<const int> in, std::span<const DType> dtypes, DType result);
-TANDEM_API Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result);
+/// Inputs before `first` take no part in the common dtype.
+TANDEM_API Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result,
+                            int first = 0);
 
 template <class O, class T>
 constexpr int point_arity() {
@@ -102,15 +106,15 @@ constexpr bool point_integers() {
   if constexpr (requires { O::integers; }) return O::integers;
   else return O::result != Result::floating;
 }
-template <class O>
+template <class O, class T>
 constexpr PointFn point_integer_kernel() {
-  if constexpr (point_integers<O>()) return point_kernel<O, int64_t>;
+  if constexpr (point_integers<O>()) return point_kernel<O, T>;
   else return nullptr;
 }
 template <class O>
-inline constexpr PointKernel point_table{point_kernel<O, float>, point_kernel<O, double>,
-                                         point_integer_kernel<O>(), O::result == Result::boolean,
-                                         point_trace_of<O>()};
+inline constexpr PointKernel point_table{
+    point_kernel<O, float>,       point_kernel<O, double>, point_integer_kernel<O, int64_t>(),
+    O::result == Result::boolean, point_trace_of<O>(),     point_integer_kernel<O, uint64_t>()};
 
 /// Runs the point functor `f`, for records that choose between several by an attribute.
 template <class F>
@@ -172,7 +176,7 @@ struct ReduceKernel {
     FoldColumnsFn columns;
     FoldEndsFn ends;  ///< begin: fills with the identity; else: finish()
     FoldRowFn merge;  ///< merges `n` folds into one
-  } f32, f64, i64;
+  } f32, f64, i64, u64;
 };
 TANDEM_API void reduce_launch(const ReduceKernel& k, const void* op, const Shape& axes, Inputs in,
                               Tensor& out);
@@ -229,7 +233,8 @@ inline constexpr ReduceKernel::Of reduce_table_of{fold_row<O, T>, fold_columns<O
                                                   fold_ends<O, T>, fold_merge<O, T>};
 template <class O>
 inline constexpr ReduceKernel reduce_table{reduce_table_of<O, float>, reduce_table_of<O, double>,
-                                           reduce_table_of<O, int64_t>};
+                                           reduce_table_of<O, int64_t>,
+                                           reduce_table_of<O, uint64_t>};
 
 // --- From a record to a row of the table ------------------------------------------------------
 

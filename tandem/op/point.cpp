@@ -23,11 +23,11 @@ constexpr int max_inputs = max_point_inputs;
 DType compute_dtype(DType d, bool has_integer_kernel) {
   if (d == f64) return f64;
   if (is_floating(d) || !has_integer_kernel) return f32;
-  return i64;
+  return d == u64 ? u64 : i64;
 }
 
 PointFn kernel_for(const PointKernel& k, DType compute) {
-  return compute == f64 ? k.f64 : compute == f32 ? k.f32 : k.i64;
+  return compute == f64 ? k.f64 : compute == f32 ? k.f32 : compute == u64 ? k.u64 : k.i64;
 }
 
 struct Operand {
@@ -111,23 +111,30 @@ bool all_plain(Inputs in, const TensorImpl& y, DType compute) {
 /// The common dtype of the inputs. Promotion looks at tensors with axes first, then at 0-d ones,
 /// then at C++ numbers; a lower rank counts only when its kind (bool < integer < float) is higher.
 /// PyTorch's rule.
-DType promoted(Specs in) {
+DType promoted(const OpInfo* info, const void* op, Specs in, int first = 0) {
   if (in.size() == 1) return in[0].dtype;
+  auto common = [&](DType a, DType b) {
+    if (info && !promotes(a, b))
+      throw DTypeError(cat(info->print(op), ": dtypes ", a, " and ", b,
+                           " have no common one; cast one of them"));
+    return promote(a, b);
+  };
   auto kind = [](DType d) { return d == boolean ? 0 : is_integral(d) ? 1 : 2; };
   DType rank[3] = {boolean, boolean, boolean};
   bool seen[3] = {false, false, false};
-  for (int i = 0; i < in.size(); ++i) {
+  for (int i = first; i < in.size(); ++i) {
     const int r = in.is_number(i) ? 2 : in[i].shape.empty() ? 1 : 0;
     // A number of its kind's default type: 2.5 is f32, 2 is i64.
     const DType d = r == 2 && in[i].dtype == f64 ? f32 : in[i].dtype;
-    rank[r] = seen[r] ? promote(rank[r], d) : d;
+    rank[r] = seen[r] ? common(rank[r], d) : d;
     seen[r] = true;
   }
   DType d = boolean;
   bool have = false;
   for (int r = 0; r < 3; ++r) {
     if (!seen[r]) continue;
-    if (!have || kind(rank[r]) > kind(d)) d = rank[r];
+    if (!have) d = rank[r];
+    else if (kind(rank[r]) > kind(d)) d = d == boolean ? common(d, rank[r]) : rank[r];
     have = true;
   }
   return d;
@@ -140,6 +147,8 @@ bool narrows(const Tensor& t, DType d) {
   if (own == d || d == f32 || d == f64 || d == boolean || is_floating(own) != is_floating(d))
     return false;
   if (is_floating(d)) return !t.impl()->has(TensorImpl::wrapped_number);
+  auto is_unsigned = [](DType t) { return t == u8 || t == u16 || t == u32 || t == u64; };
+  if (!is_unsigned(own) && is_unsigned(d)) return own != boolean;
   return itemsize(own) >= itemsize(d) && own != boolean;
 }
 
@@ -241,7 +250,7 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
     k.f32(op, ptr, y.data, y.numel);
     return;
   }
-  const DType d = k.bool_out ? promoted(Specs(in.data(), n_in)) : result;
+  const DType d = k.bool_out ? promoted(nullptr, nullptr, Specs(in.data(), n_in)) : result;
   const DType compute = compute_dtype(d, k.i64);
   const PointFn fn = kernel_for(k, compute);
   const DType written = k.bool_out ? boolean : compute;
@@ -293,7 +302,7 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
   if (loop.streaming) stream_end();
 }
 
-Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
+Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result, int first) {
   if (in.size() == 2 && in[0] == in[1] && result == Result::same && !in.is_number(0)) return in[0];
   Spec out = in[0];
   for (int i = 1; i < in.size(); ++i) {
@@ -313,7 +322,7 @@ Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result) {
       out.device = in[i].device;
     }
   }
-  if (in.size() > 1) out.dtype = promoted(in);
+  if (in.size() > 1) out.dtype = promoted(&info, op, in, first);
   if (result == Result::floating && !is_floating(out.dtype)) out.dtype = f32;
   if (result == Result::boolean) out.dtype = boolean;
   return out;

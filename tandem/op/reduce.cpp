@@ -194,8 +194,9 @@ void reduce_launch(const ReduceKernel& k, const void* op, const Shape& axes, Inp
   const DType compute = d == f64                   ? f64
                         : is_floating(d)           ? f32
                         : is_floating(out.dtype()) ? f32
+                        : d == u64                 ? u64
                                                    : i64;
-  const auto& fn = compute == f64 ? k.f64 : compute == f32 ? k.f32 : k.i64;
+  const auto& fn = compute == f64 ? k.f64 : compute == f32 ? k.f32 : compute == u64 ? k.u64 : k.i64;
 
   bool is_reduced[max_dims] = {};
   for (int64_t a : axes) is_reduced[a < 0 ? a + x.dim() : a] = true;

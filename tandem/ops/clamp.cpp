@@ -14,7 +14,9 @@ namespace {
 
 template <class A>
 TANDEM_FN A bound(double b) {
-  if constexpr (std::is_integral_v<A>)
+  if constexpr (std::is_unsigned_v<A>)
+    return b < 0 ? A(0) : b > 1.8e19 ? std::numeric_limits<A>::max() : A(b);
+  else if constexpr (std::is_integral_v<A>)
     return b < -9.2e18  ? std::numeric_limits<A>::min()
            : b > 9.2e18 ? std::numeric_limits<A>::max()
                         : A(b);

@@ -25,7 +25,9 @@ struct TruncDiv {
   static constexpr Result result = Result::same;
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    if constexpr (std::is_integral_v<A>) {
+    if constexpr (std::is_unsigned_v<A>) {
+      return y == 0 ? 0 : x / y;
+    } else if constexpr (std::is_integral_v<A>) {
       if (y == 0 || y == -1) return A(0 - uint64_t(x));
       return x / y;
     } else {
@@ -46,7 +48,9 @@ struct FloorDiv {
   static constexpr Result result = Result::same;
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    if constexpr (std::is_integral_v<A>) {
+    if constexpr (std::is_unsigned_v<A>) {
+      return y == 0 ? 0 : x / y;
+    } else if constexpr (std::is_integral_v<A>) {
       if (y == 0 || y == -1) return A(0 - uint64_t(x));
       const A q = x / y;
       return x % y != 0 && (x < 0) != (y < 0) ? q - 1 : q;

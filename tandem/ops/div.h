@@ -41,7 +41,9 @@ struct Remainder {
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    if constexpr (std::is_integral_v<A>) {
+    if constexpr (std::is_unsigned_v<A>) {
+      return y == 0 ? 0 : x % y;
+    } else if constexpr (std::is_integral_v<A>) {
       if (y == 0 || y == -1) return 0;  // by zero is refused before; by -1 the processor may trap
       const A r = x % y;
       return r != 0 && (r < 0) != (y < 0) ? r + y : r;

@@ -1,4 +1,6 @@
 #pragma once
+#include <algorithm>
+
 #include "tandem/op/op.h"
 #include "tandem/op/point_op.h"
 
@@ -18,7 +20,9 @@ struct Hardtanh {
 
   template <class A>
   TANDEM_FN A point(A x) const {
-    const A low = A(min_val), high = A(max_val);
+    A low = A(min_val), high = A(max_val);
+    if constexpr (std::is_unsigned_v<A>)
+      low = A(std::max(min_val, 0.0)), high = A(std::max(max_val, 0.0));
     return x < low ? low : x > high ? high : x;
   }
 

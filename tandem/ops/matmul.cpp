@@ -89,7 +89,11 @@ void run(DType d, const Factor& x, const Factor& y, int64_t m, int64_t n, int64_
   if (d == f32) [[likely]]
     return product<float>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo, done);
   visit(d, [&]<class T>() {
-    product<T>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo, done);
+    // Products that wrap around are the same bits with and without a sign.
+    if constexpr (std::is_unsigned_v<T> && !std::is_same_v<T, bool> && sizeof(T) > 1)
+      product<std::make_signed_t<T>>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo,
+                                     done);
+    else product<T>(x, y, m, n, k, alpha, beta, b, xo, yo, out.raw_data(), oo, done);
   });
 }
 

@@ -18,7 +18,8 @@ struct Pow {
   template <class A>
   TANDEM_FN A point(A x, A y) const {
     if constexpr (std::is_integral_v<A>) {
-      if (y < 0) return x == 1 ? 1 : x == -1 ? (y % 2 ? -1 : 1) : 0;
+      if constexpr (std::is_signed_v<A>)
+        if (y < 0) return x == 1 ? 1 : x == -1 ? (y % 2 ? -1 : 1) : 0;
       uint64_t p = 1, base = uint64_t(x);
       for (uint64_t e = uint64_t(y); e; e >>= 1) {
         if (e & 1) p *= base;

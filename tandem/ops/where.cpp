@@ -8,7 +8,7 @@ TANDEM_OP(Where)
 
 Spec Where::infer(Specs in) const {
   check<DTypeError>(in[0].dtype == boolean, *this, "condition must be boolean, got ", in[0].dtype);
-  return detail::point_infer(op_info<Where>(), this, in, result);
+  return detail::point_infer(op_info<Where>(), this, in, result, 1);
 }
 
 Tensors Where::vjp(const Saved& s, const Tensor& dy) const {

@@ -7,19 +7,27 @@ import numpy as np
 import torch
 
 ORDER = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8,
-         torch.int32, torch.int64, torch.bool]
+         torch.int32, torch.int64, torch.bool, torch.int16, torch.uint16, torch.uint32, torch.uint64]
 out = {}
 
-# --- promotion: code of the result, -1 where it is a dtype the library lacks -------------------
-table = np.full((9, 9), -1, np.int8)
-scalar = np.full((9, 9), -1, np.int8)  # the second has no axes
-number = np.full((9, 3), -1, np.int8)
+# --- promotion: code of the result, -1 where PyTorch has none ----------------------------------
+SIZE = len(ORDER)
+table = np.full((SIZE, SIZE), -1, np.int8)
+scalar = np.full((SIZE, SIZE), -1, np.int8)  # the second has no axes
+number = np.full((SIZE, 3), -1, np.int8)
+
+
+def promoted(a, b):
+    try:
+        return ORDER.index(torch.result_type(a, b))
+    except RuntimeError:  # unsigned integers of more than 8 bits with other integers
+        return -1
+
+
 for i, a in enumerate(ORDER):
     for j, b in enumerate(ORDER):
-        r = torch.result_type(torch.ones(2, dtype=a), torch.ones(2, dtype=b))
-        table[i, j] = ORDER.index(r) if r in ORDER else -1
-        r = torch.result_type(torch.ones(2, dtype=a), torch.tensor(1, dtype=b))
-        scalar[i, j] = ORDER.index(r) if r in ORDER else -1
+        table[i, j] = promoted(torch.ones(2, dtype=a), torch.ones(2, dtype=b))
+        scalar[i, j] = promoted(torch.ones(2, dtype=a), torch.tensor(1, dtype=b))
     for j, v in enumerate((2.5, 2, True)):
         number[i, j] = ORDER.index(torch.result_type(torch.ones(2, dtype=a), v))
 out["promotion"], out["promotion_0d"], out["promotion_number"] = table, scalar, number

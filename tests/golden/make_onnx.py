@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 CORPUS = pathlib.Path(__file__).resolve().parent.parent / "fuzz" / "corpus" / "onnx"
 # The dtypes that Tandem has, and how ONNX's typed fields take them.
-TANDEM_TYPES = ["FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT32", "INT64", "BOOL"]
-OTHER_TYPES = ["INT16", "UINT16", "UINT32", "UINT64", "COMPLEX64", "COMPLEX128", "FLOAT8E4M3FN",
+TANDEM_TYPES = ["FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT32", "INT64", "BOOL",
+                "INT16", "UINT16", "UINT32", "UINT64"]
+OTHER_TYPES = ["COMPLEX64", "COMPLEX128", "FLOAT8E4M3FN",
                "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "UINT4", "INT4",
                "FLOAT4E2M1", "UINT2", "INT2"]
 

@@ -20,8 +20,14 @@ DTYPES = {
     "i32": torch.int32,
     "i64": torch.int64,
     "bool": torch.bool,
+    "i16": torch.int16,
+    "u16": torch.uint16,
+    "u32": torch.uint32,
+    "u64": torch.uint64,
 }
 NAMES = {v: k for k, v in DTYPES.items()}
+# What PyTorch leaves to the compiler: a negative bound as an unsigned number.
+UNDEFINED = {"hardtanh": {"u64"}}
 
 # Ops that PyTorch has no counterpart of; tests/support/excuses.cpp repeats the reason.
 NO_COUNTERPART = {

@@ -51,13 +51,15 @@ inline Tensor from_doubles(const std::vector<double>& values, const Shape& shape
   return detail::as_contiguous(flat, dtype);
 }
 
+inline bool is_unsigned(DType d) { return d == u8 || d == u16 || d == u32 || d == u64; }
+
 inline std::vector<double> draw(const InputSpec& s, uint64_t seed) {
   Random random(seed);
   std::vector<double> v(size_t(s.shape.numel()));
   const bool integer = !is_floating(s.dtype);
   if (s.fill == InputSpec::distinct) {
     const auto n = int64_t(v.size());
-    for (int64_t i = 0; i < n; ++i) v[size_t(i)] = double(i - (s.dtype == u8 ? 0 : n / 2));
+    for (int64_t i = 0; i < n; ++i) v[size_t(i)] = double(i - (is_unsigned(s.dtype) ? 0 : n / 2));
     for (int64_t i = n - 1; i > 0; --i) std::swap(v[size_t(i)], v[size_t(random.below(i + 1))]);
     if (!integer)
       for (double& x : v) x = (2 * x + 1) * 0.125;
@@ -66,7 +68,7 @@ inline std::vector<double> draw(const InputSpec& s, uint64_t seed) {
   for (size_t i = 0; i < v.size(); ++i) switch (s.fill) {
       case InputSpec::normal:
         if (s.dtype == boolean) v[i] = double(random.below(2));
-        else if (s.dtype == u8) v[i] = double(random.below(10)) + s.shift;
+        else if (is_unsigned(s.dtype)) v[i] = double(random.below(10)) + s.shift;
         else if (integer) v[i] = double(random.below(19) - 9) + s.shift;
         else v[i] = s.scale * random.normal() + s.shift;
         break;

@@ -191,7 +191,7 @@ std::string check_golden(const Case& c, const Golden& golden) {
 std::string check_dtypes(const Case& c, const Golden* golden) {
   std::string wrong;
   const Tensor taken = golden ? golden->get(cat(c.number, ".dtypes")) : Tensor();
-  for (const DType d : {f32, f16, bf16, i8, u8, i32, i64, boolean}) {
+  for (const DType d : {f32, f16, bf16, i8, u8, i16, u16, i32, u32, i64, u64, boolean}) {
     const int expected = taken.defined() ? taken.data<int8_t>()[int(d)] : is_floating(d) ? -2 : -1;
     if (expected == -1 || (expected == -2 && !is_floating(d))) continue;
     const Tensors in = c.inputs(d);

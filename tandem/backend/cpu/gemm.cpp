@@ -420,6 +420,7 @@ TANDEM_BATCHED(int32_t)
 TANDEM_BATCHED(int64_t)
 TANDEM_BATCHED(int8_t)
 TANDEM_BATCHED(uint8_t)
+TANDEM_BATCHED(int16_t)
 #undef TANDEM_BATCHED
 
 }  // namespace tandem::cpu

@@ -31,6 +31,9 @@ TANDEM_API void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k
 TANDEM_API void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, uint8_t alpha,
                      const uint8_t* a, int64_t lda, const uint8_t* b, int64_t ldb, uint8_t beta,
                      uint8_t* c, int64_t ldc);
+TANDEM_API void gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, int16_t alpha,
+                     const int16_t* a, int64_t lda, const int16_t* b, int64_t ldb, int16_t beta,
+                     int16_t* c, int64_t ldc);
 
 /// IEEE half and bfloat16 as bit patterns; sums in f32, one rounding (to nearest even) at the end.
 TANDEM_API void gemm_f16(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
