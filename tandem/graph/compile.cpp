@@ -10,6 +10,7 @@
 #include "tandem/core/set_data.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/backward.h"
+#include "tandem/graph/generalise.h"
 #include "tandem/graph/ir.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
@@ -97,6 +98,7 @@ struct Instance {
 /// One program: the recordings that differ in their lengths and numbers only, made into instances.
 struct Capture {
   std::shared_ptr<const Recording> first;
+  graph::Generalisation all;
   std::string reason;
   std::vector<std::shared_ptr<Instance>> instances;
 };
@@ -139,10 +141,12 @@ struct CompiledFunction::Impl {
   }
 
   void check_memory(const Instance& i, const Leaves& in) const;
+  const graph::Generalisation& all(size_t capture) const;
   std::string place() const { return cat(where.file, ":", where.line); }
 
-  /// Empty when the recording fits; else why not, in words when `explain`.
-  static std::string mismatch(const Recording& r, const Leaves& in, bool explain, bool shapes) {
+  /// Empty when the recording fits; else why not, in words when `explain`: with the specs of `shown`.
+  static std::string mismatch(const Recording& r, const Leaves& in, bool explain, bool shapes,
+                              const Graph* shown = nullptr) {
     auto no = [&](const auto&... text) { return explain ? cat(text...) : std::string("x"); };
     if (r.specs.size() != in.tensors.size())
       return no(in.tensors.size(), " tensors instead of ", r.specs.size());
@@ -152,7 +156,8 @@ struct CompiledFunction::Impl {
       const bool alike = t.spec.dtype == want.dtype && t.spec.device == want.device &&
                          t.spec.shape.size() == want.shape.size();
       if (!alike || (shapes && !identical(t.spec.shape, want.shape)))
-        return no("argument ", i, " is ", to_string(t.spec), " instead of ", to_string(want));
+        return no("argument ", i, " is ", to_string(t.spec), " instead of ",
+                  to_string(shown ? shown->value(shown->inputs()[i]).spec : want));
       if (t.has(TensorImpl::needs_grad) != r.needs_grad[i])
         return no("argument ", i,
                   r.needs_grad[i] ? " requires no gradient now" : " requires a gradient now");
@@ -271,8 +276,9 @@ struct CompiledFunction::Impl {
     return c;
   }
 
-  /// The same program, in its gradient too.
-  static bool same_program(const Recording& a, const Recording& b, std::string& why) {
+  /// Whether the recording is one of the capture's program, in its gradient too.
+  static bool takes(Capture& c, const Recording& b, std::string& why) {
+    const Recording& a = *c.first;
     if (!graph::same_program(*a.graph, *b.graph, why)) return false;
     const bool same =
         !a.backward || !b.backward
@@ -281,7 +287,7 @@ struct CompiledFunction::Impl {
                   a.backward->failed == b.backward->failed &&
                   graph::same_program(*a.backward->graph, *b.backward->graph, why);
     if (!same && why.empty()) why = "its gradient is another one";
-    return same;
+    return same && c.all.add(b.graph, why);
   }
 
   /// An instance for these arguments; null when they need more captures than are allowed.
@@ -293,13 +299,15 @@ struct CompiledFunction::Impl {
           return i;
         }
     std::string reason = "the first call";
-    if (!captures.empty()) reason = mismatch(*captures.back()->first, in, true, true);
+    if (!captures.empty())
+      reason = mismatch(*captures.back()->first, in, true, true,
+                        captures.back()->all.graph_or_first().get());
     std::shared_ptr<const Recording> now;
     for (size_t k = captures.size(); k-- > 0;) {
       if (!mismatch(*captures[k]->first, in, false, false).empty()) continue;
       if (!now) now = record(in, trace);
       std::string why;
-      if (same_program(*captures[k]->first, *now, why)) return instance(*captures[k], now);
+      if (takes(*captures[k], *now, why)) return instance(*captures[k], now);
       reason = cat("the function does something else for these lengths: ", why);
     }
     if (int(captures.size()) >= options.max_captures) {
@@ -312,10 +320,8 @@ struct CompiledFunction::Impl {
       return nullptr;
     }
     if (!now) now = record(in, trace);
-    auto fresh = std::make_unique<Capture>();
-    fresh->first = now;
-    fresh->reason = cat(place(), ": ", reason);
-    captures.push_back(std::move(fresh));
+    captures.push_back(std::unique_ptr<Capture>(
+        new Capture{now, graph::Generalisation(now->graph), cat(place(), ": ", reason), {}}));
     return instance(*captures.back(), now);
   }
 
@@ -455,11 +461,18 @@ std::vector<std::string> CompiledFunction::reasons() const {
   return all;
 }
 
+const graph::Generalisation& CompiledFunction::Impl::all(size_t capture) const {
+  require<IndexError>(capture < captures.size(), "graph(", capture, "): there are ",
+                      captures.size(), " captures");
+  return captures[capture]->all;
+}
 std::shared_ptr<const Graph> CompiledFunction::graph(size_t capture) const {
   const std::lock_guard lock(impl_->mutex);
-  require<IndexError>(capture < impl_->captures.size(), "graph(", capture, "): there are ",
-                      impl_->captures.size(), " captures");
-  return impl_->captures[capture]->first->graph;
+  return impl_->all(capture).graph_or_first();
+}
+std::shared_ptr<const Graph> CompiledFunction::graph_for_all_lengths(size_t capture) const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->all(capture).graph();
 }
 
 void CompiledFunction::set_profile(bool on) { impl_->profile.store(on, std::memory_order_relaxed); }

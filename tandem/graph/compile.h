@@ -102,6 +102,7 @@ class TANDEM_API CompiledFunction {
   int captures() const;
   std::vector<std::string> reasons() const;
   std::shared_ptr<const graph::Graph> graph(size_t capture) const;
+  std::shared_ptr<const graph::Graph> graph_for_all_lengths(size_t capture) const;
   std::string explain() const;
   void set_profile(bool on);
 
@@ -173,9 +174,14 @@ class Compiled {
   int captures() const { return core_->captures(); }
   /// Why each capture was made.
   std::vector<std::string> reasons() const { return core_->reasons(); }
-  /// The captured graph. Errors: IndexError.
+  /// The captured graph; lengths that have differed between calls are unknown ones, where one graph
+  /// explains all calls. Errors: IndexError.
   std::shared_ptr<const graph::Graph> graph(size_t capture = 0) const {
     return core_->graph(capture);
+  }
+  /// The same, as save() writes it. Errors: LengthError when no graph stands for all lengths.
+  std::shared_ptr<const graph::Graph> graph_for_all_lengths(size_t capture = 0) const {
+    return core_->graph_for_all_lengths(capture);
   }
   /// The plans as text: steps, fused groups, bytes, and the time of each step when there were calls
   /// under set_profile(true).

@@ -135,6 +135,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   /// A length that is not known while the graph is built: of a name always the same one, without a
   /// name another one each time.
   Length unknown_length(const std::string& name = {});
+  /// Takes part in the lengths of another graph: a region, or what will be one.
+  void share_lengths(const Graph& g) { lengths_ = g.lengths_; }
   /// The unknown lengths; null when there are none. A region has those of its parent.
   const std::shared_ptr<detail::LengthTable>& lengths() const { return lengths_; }
   /// ", after the length that was read at net.cpp:12": the last one that the code read before it

@@ -24,8 +24,9 @@ struct SaveGraphOptions {
   /// What the model gives; when empty, what `Graph::output` listed. Values with effects, such as
   /// `minimize(...)`, make the saved graph write its state.
   NamedTensors outputs = {};
-  /// The shapes of a module's inputs, -1 for lengths that each run may choose. When empty: those of
-  /// the examples, with any length on axis 0.
+  /// The shapes of a module's inputs: -1 for a length that each run may choose, dim("batch") for one
+  /// with a name. When empty: those of the examples, with any length on axis 0; inputs whose examples
+  /// are of one length there share it.
   std::vector<Shape> shapes = {};
   /// Initializers of more bytes go to FILE.data, see onnx::WriteOptions.
   std::optional<int64_t> external_above = {};
@@ -41,20 +42,28 @@ struct SaveGraphOptions {
 TANDEM_API void save(const graph::Graph& graph, const std::string& path,
                      const SaveGraphOptions& options = {});
 
-/// The first graph that a compiled function captured. Errors: IndexError when it never ran.
+/// The first graph that a compiled function captured: for any lengths where those of its calls have
+/// differed. Errors: IndexError when it never ran; LengthError when no graph stands for all lengths.
 template <class F>
 void save(const Compiled<F>& function, const std::string& path,
           const SaveGraphOptions& options = {}) {
-  save(*function.graph(), path, options);
+  save(*function.graph_for_all_lengths(), path, options);
 }
 
 namespace detail {
-struct ModuleCapture {
-  std::shared_ptr<graph::Graph> graph;
-  Tensors inputs;
+/// Code that can be recorded as often as one likes.
+class Recordable {
+ public:
+  virtual void run(const Tensors& inputs, Tensors& results) = 0;
+
+ protected:
+  ~Recordable() = default;
 };
-TANDEM_API ModuleCapture capture_inputs(std::span<const Tensor> examples,
-                                        const SaveGraphOptions& options);
+/// Records it for the examples, and for other lengths where they may differ, until one graph explains
+/// all. Errors: LengthError that says why none does.
+TANDEM_API std::shared_ptr<graph::Graph> record_for_lengths(std::span<const Tensor> examples,
+                                                            const SaveGraphOptions& options,
+                                                            Recordable& code);
 template <class M, size_t... I>
 auto call_with(M& model, const Tensors& x, std::index_sequence<I...>) {
   return model(x[I]...);
@@ -62,7 +71,9 @@ auto call_with(M& model, const Tensors& x, std::index_sequence<I...>) {
 }  // namespace detail
 
 /// Captures `model(examples...)` in evaluation mode and saves it; initializers are called as in its
-/// state_dict. `Inputs` is how many tensors the model takes.
+/// state_dict. `Inputs` is how many tensors the model takes. The model runs several times, with other
+/// lengths where they may differ. Errors: LengthError when it does something else for some lengths,
+/// with the place where it read one.
 template <size_t Inputs = 1, class M>
 requires requires(M& m) {
   m.state_dict();
@@ -79,19 +90,22 @@ void save(M& model, const std::string& path, std::initializer_list<Tensor> examp
   } mode{model, model.is_training()};
   model.eval();
   const NoGrad no_grad;
-  auto capture = detail::capture_inputs({examples.begin(), examples.size()}, options);
-  {
-    const GraphScope scope(capture.graph);
-    auto result = detail::call_with(model, capture.inputs, std::make_index_sequence<Inputs>{});
-    int count = 0;
-    auto output = [&](auto& leaf) {
-      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>)
-        if (leaf.defined()) capture.graph->output(cat("output", count++), leaf);
-    };
-    detail::each_leaf(result, output);
-  }
+  struct Code final : detail::Recordable {
+    M& model;
+    explicit Code(M& m) : model(m) {}
+    void run(const Tensors& inputs, Tensors& results) override {
+      auto result = detail::call_with(model, inputs, std::make_index_sequence<Inputs>{});
+      auto output = [&](auto& leaf) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>)
+          if (leaf.defined()) results.push_back(leaf);
+      };
+      detail::each_leaf(result, output);
+    }
+  } code(model);
+  const auto graph =
+      detail::record_for_lengths({examples.begin(), examples.size()}, options, code);
   for (const auto& entry : model.state_dict()) options.names.push_back(entry);
-  save(*capture.graph, path, options);
+  save(*graph, path, options);
 }
 
 /// An input or output of a loaded graph.

@@ -453,20 +453,6 @@ onnx::Model OnnxExporter::write() {
   return std::move(model_);
 }
 
-ModuleCapture capture_inputs(std::span<const Tensor> examples, const SaveGraphOptions& options) {
-  require(options.shapes.empty() || options.shapes.size() == examples.size(),
-          "save(): ", options.shapes.size(), " shapes for ", examples.size(), " inputs");
-  ModuleCapture c{graph::Graph::make(), {}};
-  const GraphScope scope(c.graph);
-  for (size_t i = 0; i < examples.size(); ++i) {
-    Shape shape = options.shapes.empty() ? examples[i].shape() : options.shapes[i];
-    if (options.shapes.empty() && !shape.empty()) shape[0] = -1;
-    c.inputs.push_back(placeholder(examples.size() == 1 ? "input" : cat("input", int64_t(i)), shape,
-                                   examples[i].dtype()));
-  }
-  return c;
-}
-
 }  // namespace detail
 
 void save(const graph::Graph& graph, const std::string& path, const SaveGraphOptions& options) {

@@ -446,6 +446,13 @@ CALLS = {
     "repeat": lambda x, repeats: x.repeat(repeats),
     "flip": lambda x, axes: torch.flip(x, axes),
     "roll": lambda x, shifts, axes: torch.roll(x, shifts, axes),
+    "narrow": lambda x, axis, start, length: torch.narrow(x, axis, start, length),
+    "sum_to": lambda x, shape: x.sum_to_size(shape).to(x.dtype),
+    "number": lambda value, dtype: torch.tensor(value, dtype=DTYPES[dtype]),
+    "arange": lambda start, end, step, dtype: torch.arange(start, end, step, dtype=DTYPES[dtype]),
+    "linspace": lambda start, end, steps, dtype: torch.linspace(
+        start, end, steps, dtype=DTYPES[dtype]),
+    "eye": lambda n, m, dtype: torch.eye(n, m, dtype=DTYPES[dtype]),
     "slice": lambda x, axis, start, stop, step: aten.slice(x, axis, start, stop, step),
     "diagonal": lambda x, offset, axis1, axis2: torch.diagonal(x, offset, axis1, axis2),
     "unfold": lambda x, axis, size, step: x.unfold(axis, size, step),
