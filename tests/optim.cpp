@@ -1,12 +1,12 @@
 // Optimizers and schedules against what PyTorch does (tests/golden/make_optim.py).
 #include "tandem/io/npy.h"
 #include "tandem/nn/linear.h"
+#include "tandem/ops/range.h"
 #include "tandem/optim/adagrad.h"
 #include "tandem/optim/adam.h"
 #include "tandem/optim/clip.h"
 #include "tandem/optim/rmsprop.h"
 #include "tandem/optim/schedule.h"
-#include "tandem/ops/range.h"
 #include "tandem/optim/sgd.h"
 
 #include <gtest/gtest.h>

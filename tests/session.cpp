@@ -140,20 +140,41 @@ TEST(Session, Errors) {
               const EagerScope now;
               s.run(both, {{x, ones({2, 4})}, {z, ones({3, 1})}});
             }),
-            "Session::run(): placeholder \"z\" is f32[?, 1], fed f32[3, 1]; axis 0 is 2 in what "
-            "was fed before it");
+            "add(): shapes [2, 4] and [3, 1] do not broadcast");
 }
 
 TEST(Session, ErrorsShowUnknownLengthsAsSuch) {
   const auto g = Graph::make();
   const GraphScope scope(g);
   const Tensor x = placeholder("x", {-1, 3});
-  EXPECT_EQ(error_of<ShapeError>([&] { matmul(x, x); }),
-            "matmul(): shapes [?, 3] and [?, 3] cannot be multiplied: 3 != ?");
   EXPECT_EQ(error_of<ShapeError>([&] {
-              x.reshape({-1, 2});
+              matmul(x, zeros({4, 3}));
             }),
-            "reshape(shape=[-1, 2]): shape [?, 3] of ? elements does not fit");
+            "matmul(): shapes [?, 3] and [4, 3] cannot be multiplied: 3 != 4");
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              x.reshape({-1, -1});
+            }),
+            "reshape(shape=[-1, -1]): only one size can be -1");
+  // Whether these fit is known at the run.
+  const Tensor product = matmul(x, x), pairs = x.reshape({-1, 2});
+  Session s(g);
+  const EagerScope now;
+  EXPECT_EQ(s.run(product, {{x, ones({3, 3})}}).shape(), Shape({3, 3}));
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              s.run(product, {{x, ones({2, 3})}});
+            }),
+            "matmul(): shapes [2, 3] and [2, 3] cannot be multiplied: 3 != 2");
+  EXPECT_EQ(s.run(pairs, {{x, ones({4, 3})}}).shape(), Shape({6, 2}));
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              s.run(pairs, {{x, ones({3, 3})}});
+            }),
+            "reshape(shape=[-1, 2]): shape [3, 3] of 9 elements does not fit");
+}
+
+TEST(Session, ShapesThatNeverFitAreErrorsWhenTheGraphIsBuilt) {
+  const auto g = Graph::make();
+  const GraphScope scope(g);
+  const Tensor x = placeholder("x", {-1, 3});
   const Tensor yes = x.sum() > 0;
   EXPECT_EQ(error_of<ShapeError>([&] {
               cond(

@@ -155,11 +155,13 @@ void Pass::add_root(const Tensor& output, const Tensor& gradient) {
                          " has no history: no input required a gradient");
   Tensor g = gradient;
   if (!g.defined()) {
-    require<GradientError>(detail::must_equal(output.numel(), 1), "backward(): a gradient must be given for shape ",
-                           output.shape(), "; it may be left out for one element only");
+    require<GradientError>(detail::must_equal(output.numel(), 1),
+                           "backward(): a gradient must be given for shape ", output.shape(),
+                           "; it may be left out for one element only");
     g = ones_like(output);
   }
-  require<ShapeError>(detail::may_equal(g.shape(), output.shape()), "backward(): the gradient of shape ", g.shape(),
+  require<ShapeError>(detail::may_equal(g.shape(), output.shape()),
+                      "backward(): the gradient of shape ", g.shape(),
                       " does not fit the output of shape ", output.shape());
   if (g.dtype() != output.dtype()) g = cast(g, output.dtype());
   const Edge e = detail::gradient_edge(output);
@@ -257,8 +259,8 @@ void Pass::visit(Node* n, Tensors& captured) {
       Tensor& g = slot(n, h.output_nr);
       if (!g.defined()) continue;
       if (Tensor changed = h.hook->call(g); changed.defined()) {
-        require<ShapeError>(detail::may_equal(changed.shape(), g.shape()), "hook: returned shape ", changed.shape(),
-                            " for a gradient of shape ", g.shape());
+        require<ShapeError>(detail::may_equal(changed.shape(), g.shape()), "hook: returned shape ",
+                            changed.shape(), " for a gradient of shape ", g.shape());
         g = changed.dtype() == g.dtype() ? std::move(changed) : cast(changed, g.dtype());
       }
     }
@@ -309,9 +311,9 @@ void Pass::propagate(Node* n) {
     if (!e.node || !g.defined()) continue;
     if (info.broadcasts && !detail::identical(g.shape(), want.shape)) g = sum_to(g, want.shape);
     if (g.dtype() != e.dtype) g = cast(g, e.dtype);
-    require<GradientError>(detail::may_equal(g.shape(), want.shape), "backward(): ", info.print(n->op),
-                           " gave a gradient of shape ", g.shape(), " for input ", int64_t(i),
-                           " of shape ", want.shape);
+    require<GradientError>(detail::may_equal(g.shape(), want.shape),
+                           "backward(): ", info.print(n->op), " gave a gradient of shape ",
+                           g.shape(), " for input ", int64_t(i), " of shape ", want.shape);
     if (!captures_.empty() && !wanted(e.node)) continue;
     add_gradient(slot(e.node, e.output_nr), std::move(g));
   }
@@ -390,8 +392,9 @@ Tensor Tensor::grad() const {
 }
 
 void Tensor::set_grad(Tensor grad) const {
-  require<ShapeError>(!grad.defined() || detail::may_equal(grad.shape(), shape()), "set_grad(): shape ",
-                      grad.defined() ? grad.shape() : Shape(), " for a tensor of shape ", shape());
+  require<ShapeError>(!grad.defined() || detail::may_equal(grad.shape(), shape()),
+                      "set_grad(): shape ", grad.defined() ? grad.shape() : Shape(),
+                      " for a tensor of shape ", shape());
   if (detail::capturing) detail::capturing->gradient_changes(*this);
   detail::extras(checked()).grad = std::move(grad);
 }

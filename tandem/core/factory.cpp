@@ -36,8 +36,8 @@ Tensor captured_full(const Shape& shape, const Tensor& value);
 
 Tensor full(const Shape& shape, Scalar value, DType dtype, Device device) {
   if ((detail::modes & Modes::capture) && !shape.empty())
-    return detail::captured_full(shape, value.is_known() ? full({}, value, dtype, device)
-                                                         : Tensor(value).to(dtype));
+    return detail::captured_full(
+        shape, value.is_known() ? full({}, value, dtype, device) : Tensor(value).to(dtype));
   if (!value.is_known()) return Tensor(value).to(dtype);
   return filled(empty(shape, dtype, device), [&]<class T>(Tensor& t) { fill<T>(t, value); });
 }

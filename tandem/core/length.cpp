@@ -10,14 +10,16 @@ namespace {
 using detail::LengthTable;
 
 constexpr const char* remedy =
-    "; keep it a length (`auto n = x.size(0)`), of which +, -, *, /, %, min, max, sqrt, log and exp "
-    "make further ones, let cond(), while_loop(), scan() or map_fn() do what depends on it, or give "
+    "; keep it a length (`auto n = x.size(0)`), of which +, -, *, /, %, min, max, sqrt, log and "
+    "exp "
+    "make further ones, let cond(), while_loop(), scan() or map_fn() do what depends on it, or "
+    "give "
     "the placeholder that length";
 
 [[noreturn]] void no_fit(char op, int64_t a, int64_t b) {
   const bool zero = b == 0 && (op == '/' || op == '%');
-  throw ShapeError(cat("lengths: ", a, " ", op, " ", b,
-                       zero ? " divides by zero" : " does not fit in 63 bits"));
+  throw ShapeError(
+      cat("lengths: ", a, " ", op, " ", b, zero ? " divides by zero" : " does not fit in 63 bits"));
 }
 
 }  // namespace
@@ -58,11 +60,14 @@ Number Number::combine_unknown(char op, Number a, Number b) {
 }
 
 void Number::decide() const {
-  throw LengthError(cat("a double is made of ", [&] {
-    std::string s;
-    detail::append(s, *this);
-    return s;
-  }(), ", which depends on lengths that are not known while the graph is built", remedy));
+  throw LengthError(cat(
+      "a double is made of ",
+      [&] {
+        std::string s;
+        detail::append(s, *this);
+        return s;
+      }(),
+      ", which depends on lengths that are not known while the graph is built", remedy));
 }
 
 Length dim(std::string_view name) {
@@ -137,12 +142,13 @@ struct Function {
   std::string_view name;
   double (*one)(double);
 };
-constexpr Function functions[] = {
-    {"sqrt", [](double x) { return std::sqrt(x); }}, {"exp", [](double x) { return std::exp(x); }},
-    {"log", [](double x) { return std::log(x); }},   {"log2", [](double x) { return std::log2(x); }},
-    {"log10", [](double x) { return std::log10(x); }},
-    {"floor", [](double x) { return std::floor(x); }},
-    {"ceil", [](double x) { return std::ceil(x); }}};
+constexpr Function functions[] = {{"sqrt", [](double x) { return std::sqrt(x); }},
+                                  {"exp", [](double x) { return std::exp(x); }},
+                                  {"log", [](double x) { return std::log(x); }},
+                                  {"log2", [](double x) { return std::log2(x); }},
+                                  {"log10", [](double x) { return std::log10(x); }},
+                                  {"floor", [](double x) { return std::floor(x); }},
+                                  {"ceil", [](double x) { return std::ceil(x); }}};
 
 double call(std::string_view name, double x) {
   for (const Function& f : functions)

@@ -298,8 +298,8 @@ Number ceil(T x) {
   return detail::apply_function("ceil", x);
 }
 template <class A, class B>
-requires(detail::LengthLike<A> || detail::LengthLike<B>) && detail::AnyNumber<A> &&
-    detail::AnyNumber<B> Number pow(A x, B y) {
+requires(detail::LengthLike<A> || detail::LengthLike<B>) &&
+    detail::AnyNumber<A>&& detail::AnyNumber<B> Number pow(A x, B y) {
   return detail::apply_function("pow", x, y);
 }
 
@@ -318,8 +318,7 @@ TANDEM_API Answer ask_less(Length a, Length b);
 // What shape rules ask. A check asks whether it may hold: it is made again with the lengths of each
 // run. A choice between two results asks whether something must hold.
 constexpr bool may_equal(Length a, Length b) {
-  return a.bits() == b.bits() ||
-         (!(a.is_known() && b.is_known()) && ask_equal(a, b) != Answer::no);
+  return a.bits() == b.bits() || (!(a.is_known() && b.is_known()) && ask_equal(a, b) != Answer::no);
 }
 constexpr bool must_equal(Length a, Length b) {
   return a.bits() == b.bits() ||

@@ -103,8 +103,8 @@ class Parser {
     while (at_ < text_.size() && text_[at_] == ' ') ++at_;
     size_t end = at_;
     auto part = [&](char c) {
-      return c == '?' || c == '_' || c == '.' || c == '\'' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-             (c >= 'A' && c <= 'Z') || (c & 0x80);
+      return c == '?' || c == '_' || c == '.' || c == '\'' || (c >= '0' && c <= '9') ||
+             (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80);
     };
     while (end < text_.size() && part(text_[end])) {
       const bool exponent = text_[end] == 'e' && text_[at_] >= '0' && text_[at_] <= '9';

@@ -34,7 +34,8 @@ void set_log_sink(LogSink sink, void* user) {
 }
 
 void log_to_stderr(LogLevel level, std::string_view text, void*) {
-  const std::string line = cat("tandem: ", level == LogLevel::warning ? "warning: " : "", text, "\n");
+  const std::string line =
+      cat("tandem: ", level == LogLevel::warning ? "warning: " : "", text, "\n");
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

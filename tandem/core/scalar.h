@@ -7,8 +7,8 @@
 
 namespace tandem {
 
-/// A C++ number given where a tensor could stand; it promotes by its kind only, as in PyTorch. Lengths
-/// and what was calculated of them are numbers, too, known or not.
+/// A C++ number given where a tensor could stand; it promotes by its kind only, as in PyTorch.
+/// Lengths and what was calculated of them are numbers, too, known or not.
 class Scalar {
  public:
   template <std::floating_point T>

@@ -144,7 +144,8 @@ struct CompiledFunction::Impl {
   const graph::Generalisation& all(size_t capture) const;
   std::string place() const { return cat(where.file, ":", where.line); }
 
-  /// Empty when the recording fits; else why not, in words when `explain`: with the specs of `shown`.
+  /// Empty when the recording fits; else why not, in words when `explain`: with the specs of
+  /// `shown`.
   static std::string mismatch(const Recording& r, const Leaves& in, bool explain, bool shapes,
                               const Graph* shown = nullptr) {
     auto no = [&](const auto&... text) { return explain ? cat(text...) : std::string("x"); };
@@ -280,12 +281,12 @@ struct CompiledFunction::Impl {
   static bool takes(Capture& c, const Recording& b, std::string& why) {
     const Recording& a = *c.first;
     if (!graph::same_program(*a.graph, *b.graph, why)) return false;
-    const bool same =
-        !a.backward || !b.backward
-            ? a.backward == b.backward
-            : a.backward->values == b.backward->values && a.backward->reads == b.backward->reads &&
-                  a.backward->failed == b.backward->failed &&
-                  graph::same_program(*a.backward->graph, *b.backward->graph, why);
+    const bool same = !a.backward || !b.backward
+                          ? a.backward == b.backward
+                          : a.backward->values == b.backward->values &&
+                                a.backward->reads == b.backward->reads &&
+                                a.backward->failed == b.backward->failed &&
+                                graph::same_program(*a.backward->graph, *b.backward->graph, why);
     if (!same && why.empty()) why = "its gradient is another one";
     return same && c.all.add(b.graph, why);
   }

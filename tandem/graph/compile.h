@@ -16,8 +16,8 @@ class Graph;
 }
 
 struct CompileOptions {
-  /// How many captures there may be. Calls that need a further one run as plain code, with a warning
-  /// at the first (core/log.h) and a count in explain().
+  /// How many captures there may be. Calls that need a further one run as plain code, with a
+  /// warning at the first (core/log.h) and a count in explain().
   int max_captures = 64;
   /// They throw an Error that gives the reason instead.
   bool throw_beyond = false;

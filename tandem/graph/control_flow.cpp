@@ -138,15 +138,17 @@ void infer_regions(const void* op, Specs in, Spec* out) {
     std::copy_n(specs.begin(), n.variables, out);
     const auto next = n.first->infer(all.first(n.first->inputs()));
     for (size_t i = 0; i < next.size(); ++i)
-      require<ShapeError>(detail::may_equal(next[i], specs[i]), "while_loop(): the body makes variable ", i, " a ",
-                          to_string(next[i]), ", it was a ", to_string(specs[i]));
+      require<ShapeError>(detail::may_equal(next[i], specs[i]),
+                          "while_loop(): the body makes variable ", i, " a ", to_string(next[i]),
+                          ", it was a ", to_string(specs[i]));
     return;
   }
   const auto yes = n.first->infer(all.subspan(1, n.first->inputs()));
   const auto no = n.second->infer(all.subspan(1 + n.first->inputs()));
   for (size_t i = 0; i < yes.size(); ++i) {
-    require<ShapeError>(detail::may_equal(yes[i], no[i]), "cond(): result ", i, " is ", to_string(yes[i]),
-                        " in one branch and ", to_string(no[i]), " in the other");
+    require<ShapeError>(detail::may_equal(yes[i], no[i]), "cond(): result ", i, " is ",
+                        to_string(yes[i]), " in one branch and ", to_string(no[i]),
+                        " in the other");
     out[i] = yes[i];
   }
 }
@@ -427,8 +429,8 @@ Tensors while_condition_acts(Graph& parent, Region& condition, Region& body, Ten
   const size_t n = variables.size();
   auto holds = [&](const Tensors& v) {
     const Tensor c = condition.run(v)[0];
-    require<ShapeError>(detail::may_equal(c.numel(), 1), "while_loop(): the condition has shape ", c.shape(),
-                        ", it needs one element");
+    require<ShapeError>(detail::may_equal(c.numel(), 1), "while_loop(): the condition has shape ",
+                        c.shape(), ", it needs one element");
     return c.reshape({}).to(boolean);
   };
   variables.push_back(holds(variables));

@@ -7,7 +7,14 @@
 namespace tandem::graph {
 namespace {
 
-bool same_bits(double a, double b) { return std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b); }
+bool same_bits(double a, double b) {
+  return std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b);
+}
+
+/// What a number becomes as an element.
+double rounded(double x, DType d) {
+  return is_floating(d) ? visit(d, [&]<class T>() { return double(T(x)); }) : x;
+}
 
 int64_t floored(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
 
@@ -61,7 +68,8 @@ std::optional<Length> LengthFit::quotient(const Base& b, std::span<const int64_t
     if (least > most) continue;
     const int64_t c = least <= 0 && most >= 0 ? 0 : least > 0 ? least : most;
     // C++ rounds towards zero: the numerator must not be negative.
-    if (holds([&](size_t s) { return b.values[s] + c >= 0 && floored(b.values[s] + c, d) == v[s]; }))
+    if (holds(
+            [&](size_t s) { return b.values[s] + c >= 0 && floored(b.values[s] + c, d) == v[s]; }))
       return (b.expression + c) / d;
   }
   return {};
@@ -124,7 +132,9 @@ std::optional<Length> LengthFit::find(std::span<const int64_t> v) const {
 }
 
 /// k e, k / e, with the root or logarithm of e in its place, k + c / e, (e + p) / (e + q).
-std::optional<Number> LengthFit::real_of(const Base& b, std::span<const double> v) const {
+std::optional<Number> LengthFit::real_of(const Base& b, std::span<const double> v,
+                                         DType dtype) const {
+  auto gives = [&](double x, double seen) { return same_bits(rounded(x, dtype), seen); };
   const Number e = b.expression;
   auto at = [&](size_t s) { return double(b.values[s]); };
   struct Form {
@@ -142,38 +152,44 @@ std::optional<Number> LengthFit::real_of(const Base& b, std::span<const double> 
     const double first = f.of(at(0)), ratio = v[0] / first, product = v[0] * first;
     for (const double k : {std::nearbyint(ratio), ratio}) {
       if (!std::isfinite(k) || k == 0) continue;
-      if (holds([&](size_t s) { return same_bits(f.of(at(s)) * k, v[s]); }))
+      if (holds([&](size_t s) { return gives(f.of(at(s)) * k, v[s]); }))
         return k == 1 ? f.expression(e) : f.expression(e) * k;
       // A quotient by a number rounds in another way than the product with its inverse.
       if (const double d = std::nearbyint(1 / k); std::isfinite(d) && d != 0)
-        if (holds([&](size_t s) { return same_bits(f.of(at(s)) / d, v[s]); }))
+        if (holds([&](size_t s) { return gives(f.of(at(s)) / d, v[s]); }))
           return f.expression(e) / d;
     }
     for (const double k : {std::nearbyint(product), product})
       if (std::isfinite(k) && k != 0 &&
-          holds([&](size_t s) { return same_bits(k / f.of(at(s)), v[s]); }))
+          holds([&](size_t s) { return gives(k / f.of(at(s)), v[s]); }))
         return k / f.expression(e);
   }
   for (const double k : {1.0, 0.5, 2.0}) {
     const double c = std::nearbyint((v[0] - k) * at(0));
     if (c == 0 || !std::isfinite(c)) continue;
-    if (holds([&](size_t s) { return same_bits(k + c / at(s), v[s]); })) return k + c / e;
-    if (holds([&](size_t s) { return same_bits(k - -c / at(s), v[s]); })) return k - -c / e;
+    if (holds([&](size_t s) { return gives(k + c / at(s), v[s]); })) return k + c / e;
+    if (holds([&](size_t s) { return gives(k - -c / at(s), v[s]); })) return k - -c / e;
   }
-  // v (e + q) = e + p in two samples gives p and q.
+  // v (e + q) = e + p in two samples gives p and q, which are fractions of one denominator.
   for (size_t s = 1; s < samples_; ++s) {
     if (v[s] == v[0]) continue;
-    const double q = std::nearbyint((at(s) - at(0) - (v[s] * at(s) - v[0] * at(0))) / (v[s] - v[0]));
-    const double p = std::nearbyint(v[0] * (at(0) + q) - at(0));
+    const double q = (at(s) - at(0) - (v[s] * at(s) - v[0] * at(0))) / (v[s] - v[0]);
+    const double p = v[0] * (at(0) + q) - at(0);
     if (!(std::abs(p) < 1e6 && std::abs(q) < 1e6)) break;
-    if (holds([&](size_t k) { return same_bits((at(k) + p) / (at(k) + q), v[k]); }))
-      return Number(b.expression + int64_t(p)) / Number(b.expression + int64_t(q));
+    for (const double k : {1.0, std::nearbyint(1 / q), std::nearbyint(1 / p)}) {
+      if (!(std::abs(k) >= 1 && std::abs(k) < 1e9)) continue;
+      const double m = std::abs(k), kp = std::nearbyint(m * p), kq = std::nearbyint(m * q);
+      if (!holds([&](size_t i) { return gives((m * at(i) + kp) / (m * at(i) + kq), v[i]); }))
+        continue;
+      const Length e = int64_t(m) * b.expression;
+      return Number(e + int64_t(kp)) / Number(e + int64_t(kq));
+    }
     break;
   }
   return {};
 }
 
-std::optional<Number> LengthFit::find(std::span<const double> v) const {
+std::optional<Number> LengthFit::find(std::span<const double> v, DType dtype) const {
   if (holds([&](size_t s) { return same_bits(v[s], v[0]); })) return Number(v[0]);
   std::vector<int64_t> whole;
   for (const double x : v)
@@ -189,7 +205,7 @@ std::optional<Number> LengthFit::find(std::span<const double> v) const {
       all.push_back(std::move(near));
     }
   for (const Base& b : all)
-    if (const auto e = real_of(b, v)) return e;
+    if (const auto e = real_of(b, v, dtype)) return e;
   return {};
 }
 

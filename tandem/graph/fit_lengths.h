@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "tandem/core/dtype.h"
 #include "tandem/core/length.h"
 
 namespace tandem::graph {
@@ -22,8 +23,8 @@ class LengthFit {
   /// An expression for these numbers; none when none of the usual ones gives them: sums, multiples,
   /// products, rounded quotients, smaller and larger ones.
   std::optional<Length> find(std::span<const int64_t> values) const;
-  /// The same for floating-point numbers: also quotients, roots and logarithms.
-  std::optional<Number> find(std::span<const double> values) const;
+  /// The same for numbers of a dtype: also quotients, roots and logarithms.
+  std::optional<Number> find(std::span<const double> values, DType dtype = DType::f64) const;
 
  private:
   struct Base {
@@ -35,7 +36,7 @@ class LengthFit {
   std::optional<Length> of_one(const Base& b, std::span<const int64_t> v) const;
   std::optional<Length> of_two(const Base& a, const Base& b, std::span<const int64_t> v) const;
   std::optional<Length> quotient(const Base& b, std::span<const int64_t> v) const;
-  std::optional<Number> real_of(const Base& b, std::span<const double> v) const;
+  std::optional<Number> real_of(const Base& b, std::span<const double> v, DType dtype) const;
   std::vector<Base> with_products() const;
 
   size_t samples_;

@@ -72,7 +72,7 @@ std::vector<Seen> numbers_of(const Node& n) {
 
 using Graphs = std::vector<const Graph*>;
 
-/// Makes the first of some recordings the graph that explains all of them.
+/// Makes a copy of the first of some recordings the graph that explains all of them.
 class Fitting {
  public:
   Fitting(Graph& wide, const Graphs& samples, const std::vector<LengthValues>& lengths,
@@ -80,7 +80,13 @@ class Fitting {
       : g_(wide), samples_(samples), lengths_(lengths), fit_(fit), why_(why), gap_(gap) {}
 
   bool run() {
-    return constants() && nodes();
+    for (size_t k = 0; k < g_.nodes().size(); ++k)
+      if (!node(k)) return false;
+    for (ValueId id : g_.outputs())
+      if (!constant(id, g_.nodes().size())) return false;
+    auto& all = g_.edit_nodes();
+    all.insert(all.begin(), front_.begin(), front_.end());
+    return true;
   }
 
  private:
@@ -90,32 +96,46 @@ class Fitting {
     return false;
   }
 
-  /// Constants of one element that differ become numbers that are calculated.
-  bool constants() {
-    const size_t count = g_.values().size();
-    std::vector<Node> front;
-    for (size_t i = 0; i < count; ++i) {
-      if (g_.value(ValueId(i)).kind != ValueKind::constant) continue;
-      const Tensor first = g_.value(ValueId(i)).tensor;
-      if (first.numel() != 1) continue;
-      std::vector<double> seen;
-      for (const Graph* s : samples_) seen.push_back(s->value(ValueId(i)).tensor.item<double>());
-      const auto number = fit_.find(std::span<const double>(seen));
-      if (!number) return no("no expression of the lengths gives its number ", seen.back());
-      if (number->is_known()) continue;
-      calculate(ValueId(i), first, *number, front);
+  bool node(size_t k) {
+    Node& n = g_.edit_nodes()[k];
+    for (ValueId id : n.inputs)
+      if (id >= 0 && !constant(id, k)) return false;
+    const size_t kept = fit_.size();
+    add_lengths(n.inputs);
+    const bool good = has_regions(*n.info)        ? regions(n, k)
+                      : is_loop_gradient(*n.info) ? unchanged(n, k)
+                                                  : attributes(n, k);
+    fit_.keep(kept);
+    if (!good) return false;
+    infer_again(n);
+    return check_specs(n, k);
+  }
+
+  /// A constant of one element that differs, which node `k` reads, becomes a number that is
+  /// calculated. It may be made of any length that was there before.
+  bool constant(ValueId id, size_t k) {
+    if (g_.value(id).kind != ValueKind::constant) return true;
+    const Tensor first = g_.value(id).tensor;
+    if (first.numel() != 1) return true;
+    std::vector<double> seen;
+    for (const Graph* s : samples_) seen.push_back(s->value(id).tensor.item<double>());
+    auto number = fit_.find(seen, first.dtype());
+    if (!number) {
+      const size_t kept = fit_.size();
+      for (size_t i = 0; i < k; ++i) add_lengths(g_.nodes()[i].outputs);
+      number = fit_.find(seen, first.dtype());
+      fit_.keep(kept);
     }
-    auto& all = g_.edit_nodes();
-    all.insert(all.begin(), front.begin(), front.end());
-    front_ = front.size();
+    if (!number) return no("no expression of the lengths gives its number ", seen.back());
+    if (!number->is_known()) calculate(id, first, *number);
     return true;
   }
 
-  void calculate(ValueId id, const Tensor& was, Number number, std::vector<Node>& front) {
+  void calculate(ValueId id, const Tensor& was, Number number) {
     const bool wrapped = was.impl()->has(TensorImpl::wrapped_number);
     const DType kind = wrapped ? was.dtype() : is_floating(was.dtype()) ? f64 : i64;
-    ValueId at = wrapped ? id : g_.add_value({{}, kind, {}});
-    front.push_back(make_node(NumberOf{.value = number, .dtype = kind}, {}, at, {}));
+    const ValueId at = wrapped ? id : g_.add_value({{}, kind, {}});
+    front_.push_back(make_node(NumberOf{.value = number, .dtype = kind}, {}, at, {}));
     g_.edit_values()[size_t(at)].number = true;
     Value& v = g_.edit_values()[size_t(id)];
     v.kind = ValueKind::result;
@@ -123,33 +143,13 @@ class Fitting {
     if (wrapped) return;
     const Shape shape = v.spec.shape;
     const ValueId cast_to = shape.empty() ? id : g_.add_value({{}, was.dtype(), {}});
-    front.push_back(make_node(Cast{.dtype = was.dtype()}, {at}, cast_to, {}));
-    if (!shape.empty()) front.push_back(make_node(Reshape{.shape = shape}, {cast_to}, id, {}));
+    front_.push_back(make_node(Cast{.dtype = was.dtype()}, {at}, cast_to, {}));
+    if (!shape.empty()) front_.push_back(make_node(Reshape{.shape = shape}, {cast_to}, id, {}));
   }
 
-  bool nodes() {
-    for (size_t k = 0; k < g_.nodes().size(); ++k) {
-      Node& n = g_.edit_nodes()[k];
-      if (k < front_) {
-        infer_again(n);
-        continue;
-      }
-      const size_t kept = fit_.size();
-      add_operands(n);
-      const bool good = has_regions(*n.info)        ? regions(n, k - front_)
-                        : is_loop_gradient(*n.info) ? unchanged(n, k - front_)
-                                                    : attributes(n, k - front_);
-      fit_.keep(kept);
-      if (!good) return false;
-      infer_again(n);
-      if (!check_specs(n, k - front_)) return false;
-    }
-    return true;
-  }
-
-  /// Lengths of what the node reads: most attributes are made of them.
-  void add_operands(const Node& n) {
-    for (ValueId id : n.inputs) {
+  /// Most attributes of a node are made of the lengths of what it reads.
+  void add_lengths(const std::vector<ValueId>& ids) {
+    for (ValueId id : ids) {
       if (id < 0) continue;
       for (Length d : g_.value(id).spec.shape)
         if (!d.is_known()) add(d);
@@ -278,7 +278,7 @@ class Fitting {
   const std::vector<LengthValues>& lengths_;
   LengthFit& fit_;
   std::string &why_, &gap_;
-  size_t front_ = 0;  ///< nodes that calculate numbers, ahead of the recording's
+  std::vector<Node> front_;  ///< nodes that calculate numbers, ahead of the recording's
 };
 
 }  // namespace

@@ -33,7 +33,8 @@ std::vector<Spec> infer(const Graph& g, const Node& n) {
     in.push_back(id < 0 ? Tensor() : detail::new_symbolic(g.value(id).spec));
     if (id < 0) continue;
     const Value& v = g.value(id);
-    if (v.tensor.defined()) in.back().impl()->flags |= v.tensor.impl()->flags & TensorImpl::wrapped_number;
+    if (v.tensor.defined())
+      in.back().impl()->flags |= v.tensor.impl()->flags & TensorImpl::wrapped_number;
     if (v.number) in.back().impl()->flags |= TensorImpl::wrapped_number;
   }
   std::vector<Spec> specs(n.outputs.size());

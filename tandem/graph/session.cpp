@@ -102,8 +102,8 @@ Tensor assign(const Tensor& variable, const Tensor& value) {
   Graph& g = graph_of(value, "assign");
   require(!variable.is_symbolic(), "assign(): the target is a ", to_string(variable.spec()),
           " that an op made; only variables and tensors from outside can be assigned");
-  require<ShapeError>(detail::may_equal(value.shape(), variable.shape()), "assign(): shape ", value.shape(),
-                      " for a variable of shape ", variable.shape());
+  require<ShapeError>(detail::may_equal(value.shape(), variable.shape()), "assign(): shape ",
+                      value.shape(), " for a variable of shape ", variable.shape());
   require<DTypeError>(value.dtype() == variable.dtype(), "assign(): ", value.dtype(),
                       " for a variable of ", variable.dtype());
   const ValueId to = g.id_of(value);

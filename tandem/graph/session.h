@@ -30,9 +30,9 @@ class GraphScope {
 /// The opposite, inside a GraphScope: ops run at once.
 using EagerScope = detail::Uncaptured;
 
-/// A value that is fed to each run. A length of -1 is unknown, and a length of its own: each run may
-/// bring another. dim("batch") names one: equal names are equal lengths in all placeholders of the
-/// graph. `x.size(axis)` of such an axis is an expression of it (see Length): good for shapes,
+/// A value that is fed to each run. A length of -1 is unknown, and a length of its own: each run
+/// may bring another. dim("batch") names one: equal names are equal lengths in all placeholders of
+/// the graph. `x.size(axis)` of such an axis is an expression of it (see Length): good for shapes,
 /// counts and numbers, not for decisions. These functions are for the inside of a GraphScope;
 /// ValueError outside.
 TANDEM_API Tensor placeholder(std::string name, const Shape& shape, DType dtype = f32);

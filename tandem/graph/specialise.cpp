@@ -50,8 +50,9 @@ void make_constant(Value& v, const Node& n) {
 std::shared_ptr<Graph> specialise(const Graph& from, const LengthValues& lengths) {
   auto g = from.clone();
   auto& values = g->edit_values();
-  for (ValueId id : g->inputs())
-    for (Length& d : values[size_t(id)].spec.shape) d = evaluate(d, lengths);
+  if (!lengths.empty())
+    for (ValueId id : g->inputs())
+      for (Length& d : values[size_t(id)].spec.shape) d = evaluate(d, lengths);
   std::vector<bool> gone(g->nodes().size(), false);
   for (size_t k = 0; k < gone.size(); ++k) {
     Node& n = g->edit_nodes()[k];

@@ -8,17 +8,17 @@ namespace tandem::graph {
 
 using detail::LengthValues;
 
-/// The graph for given values of its unknown lengths: attributes that depend on them become numbers,
-/// and every shape is inferred anew. Errors: what the records' shape rules throw; ValueError for
-/// lengths that have no value.
+/// The graph for given values of its unknown lengths: attributes that depend on them become
+/// numbers, and every shape is inferred anew. Without any values only the shapes are. Errors: what
+/// the records' shape rules throw; ValueError for lengths that have no value.
 TANDEM_API std::shared_ptr<Graph> specialise(const Graph& graph, const LengthValues& lengths);
 
 /// Finds the unknown lengths of what a run is given, input by input.
 class TANDEM_API LengthBinder {
  public:
   explicit LengthBinder(const Graph& graph);
-  /// Whether `given` can be `want`; lengths that `want` leaves open get their values. When it cannot,
-  /// `why` says so in words if the reason is a length that was given before.
+  /// Whether `given` can be `want`; lengths that `want` leaves open get their values. When it
+  /// cannot, `why` says so in words if the reason is a length that was given before.
   bool bind(const Shape& want, const Shape& given, std::string& why);
   /// Compares the lengths that are expressions of others, once all are known. ShapeError.
   void check() const;

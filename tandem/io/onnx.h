@@ -24,9 +24,9 @@ struct SaveGraphOptions {
   /// What the model gives; when empty, what `Graph::output` listed. Values with effects, such as
   /// `minimize(...)`, make the saved graph write its state.
   NamedTensors outputs = {};
-  /// The shapes of a module's inputs: -1 for a length that each run may choose, dim("batch") for one
-  /// with a name. When empty: those of the examples, with any length on axis 0; inputs whose examples
-  /// are of one length there share it.
+  /// The shapes of a module's inputs: -1 for a length that each run may choose, dim("batch") for
+  /// one with a name. When empty: those of the examples, with any length on axis 0; inputs whose
+  /// examples are of one length there share it.
   std::vector<Shape> shapes = {};
   /// Initializers of more bytes go to FILE.data, see onnx::WriteOptions.
   std::optional<int64_t> external_above = {};
@@ -43,7 +43,8 @@ TANDEM_API void save(const graph::Graph& graph, const std::string& path,
                      const SaveGraphOptions& options = {});
 
 /// The first graph that a compiled function captured: for any lengths where those of its calls have
-/// differed. Errors: IndexError when it never ran; LengthError when no graph stands for all lengths.
+/// differed. Errors: IndexError when it never ran; LengthError when no graph stands for all
+/// lengths.
 template <class F>
 void save(const Compiled<F>& function, const std::string& path,
           const SaveGraphOptions& options = {}) {
@@ -59,8 +60,8 @@ class Recordable {
  protected:
   ~Recordable() = default;
 };
-/// Records it for the examples, and for other lengths where they may differ, until one graph explains
-/// all. Errors: LengthError that says why none does.
+/// Records it for the examples, and for other lengths where they may differ, until one graph
+/// explains all. Errors: LengthError that says why none does.
 TANDEM_API std::shared_ptr<graph::Graph> record_for_lengths(std::span<const Tensor> examples,
                                                             const SaveGraphOptions& options,
                                                             Recordable& code);
@@ -71,9 +72,9 @@ auto call_with(M& model, const Tensors& x, std::index_sequence<I...>) {
 }  // namespace detail
 
 /// Captures `model(examples...)` in evaluation mode and saves it; initializers are called as in its
-/// state_dict. `Inputs` is how many tensors the model takes. The model runs several times, with other
-/// lengths where they may differ. Errors: LengthError when it does something else for some lengths,
-/// with the place where it read one.
+/// state_dict. `Inputs` is how many tensors the model takes. The model runs several times, with
+/// other lengths where they may differ. Errors: LengthError when it does something else for some
+/// lengths, with the place where it read one.
 template <size_t Inputs = 1, class M>
 requires requires(M& m) {
   m.state_dict();
@@ -102,8 +103,7 @@ void save(M& model, const std::string& path, std::initializer_list<Tensor> examp
       detail::each_leaf(result, output);
     }
   } code(model);
-  const auto graph =
-      detail::record_for_lengths({examples.begin(), examples.size()}, options, code);
+  const auto graph = detail::record_for_lengths({examples.begin(), examples.size()}, options, code);
   for (const auto& entry : model.state_dict()) options.names.push_back(entry);
   save(*graph, path, options);
 }

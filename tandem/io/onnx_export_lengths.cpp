@@ -30,8 +30,7 @@ void OnnxExporter::name_axes() {
     for (graph::ValueId id : graph_->inputs()) {
       const Shape& s = graph_->value(id).spec.shape;
       for (int a = 0; a < s.size() && lengths_.back().first.empty(); ++a)
-        if (s[a].bits() == table->symbol_at(i).bits())
-          lengths_.back() = {names_[size_t(id)], a};
+        if (s[a].bits() == table->symbol_at(i).bits()) lengths_.back() = {names_[size_t(id)], a};
     }
     if (name.empty()) {
       const auto& [input, axis] = lengths_.back();

@@ -144,8 +144,7 @@ bool one_hot_(E& e, const OneHot& op) {
 bool triangle(E& e, Length diagonal, int64_t upper) {
   const DType d = e.dtype(0);
   if (!(is_floating(d) || d == i32 || d == i64)) return false;
-  return e.result("Trilu", {e.in(0), e.scalar(diagonal, i64)},
-                  {Attribute::of("upper", upper)});
+  return e.result("Trilu", {e.in(0), e.scalar(diagonal, i64)}, {Attribute::of("upper", upper)});
 }
 bool tril_(E& e, const Tril& op) { return triangle(e, op.diagonal, 0); }
 bool triu_(E& e, const Triu& op) { return triangle(e, op.diagonal, 1); }
@@ -201,7 +200,8 @@ bool eye_(E& e, const Eye& op) {
 void add_shape_rules(OnnxRules& r) {
   r.add<NumberOf>(number_), r.add<Arange>(arange_), r.add<Linspace>(linspace_), r.add<Eye>(eye_);
   r.add<Reshape>(reshape_), r.add<Expand>(expand_), r.add<Permute>(permute_);
-  r.add<Cat>(cat_), r.add<Stack>(stack_), r.add<Slice>(slice_), r.add<Select>(select_), r.add<Narrow>(narrow_);
+  r.add<Cat>(cat_), r.add<Stack>(stack_), r.add<Slice>(slice_), r.add<Select>(select_),
+      r.add<Narrow>(narrow_);
   r.add<Flip>(flip_), r.add<Repeat>(repeat_), r.add<Pad>(pad_);
   r.add<Gather>(gather_), r.add<Scatter>(scatter_), r.add<ScatterAdd>(scatter_add_);
   r.add<IndexSelect>(index_select_), r.add<Embedding>(embedding_), r.add<IndexRead>(index_);

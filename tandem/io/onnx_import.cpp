@@ -21,7 +21,8 @@ bool own_domain(std::string_view domain) { return domain.empty() || domain == "a
 /// Sets a record's attributes from a node's; lengths that were unknown get their numbers.
 class AttributeWriter final : public FieldVisitor {
  public:
-  AttributeWriter(const OnnxImporter& at, const NamedLengths& lengths) : at_(at), lengths_(lengths) {}
+  AttributeWriter(const OnnxImporter& at, const NamedLengths& lengths)
+      : at_(at), lengths_(lengths) {}
   void visit(std::string_view n, bool& v) override { v = integer(n) != 0; }
   void visit(std::string_view n, int64_t& v) override { v = integer(n); }
   void visit(std::string_view n, double& v) override { v = real(n); }

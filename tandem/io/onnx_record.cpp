@@ -20,8 +20,8 @@ class Recorder {
  public:
   Recorder(std::span<const Tensor> examples, const SaveGraphOptions& options, Recordable& code)
       : examples_(examples), code_(code) {
-    require(options.shapes.empty() || options.shapes.size() == examples.size(), "save(): ",
-            options.shapes.size(), " shapes for ", examples.size(), " inputs");
+    require(options.shapes.empty() || options.shapes.size() == examples.size(),
+            "save(): ", options.shapes.size(), " shapes for ", examples.size(), " inputs");
     for (size_t i = 0; i < examples.size(); ++i) {
       Shape shape = examples[i].shape();
       if (options.shapes.empty()) {

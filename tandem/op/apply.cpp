@@ -70,8 +70,8 @@ Tensor make_view(const Tensor& from, const View& v) {
 }
 
 /// A view of a symbolic value, or of any under capture: its memory is that of the handle it was
-/// taken from, as if that were row-major. It knows its place there, so that writes to either find the
-/// other (ops/inplace.cpp).
+/// taken from, as if that were row-major. It knows its place there, so that writes to either find
+/// the other (ops/inplace.cpp).
 void link_view(const OpInfo& info, const void* op, const Tensor& from, const Tensor& out) {
   const bool of_view = from.is_symbolic() && from.impl()->has(TensorImpl::is_view);
   TensorImpl* base = of_view ? from.impl()->base : from.impl();

@@ -18,7 +18,9 @@ struct LoopNest {
   LoopNest(const Shape& shape, std::span<const Tensor* const> tensors);
   int64_t inner() const { return sizes.empty() ? 1 : int64_t(sizes.back()); }
   int64_t outer() const;
-  int64_t inner_stride(int k) const { return sizes.empty() ? 0 : int64_t(strides[size_t(k)].back()); }
+  int64_t inner_stride(int k) const {
+    return sizes.empty() ? 0 : int64_t(strides[size_t(k)].back());
+  }
   /// Element offset of every operand at the start of the `row`-th innermost run.
   void offsets(int64_t row, int64_t* out) const;
 };

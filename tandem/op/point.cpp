@@ -303,7 +303,8 @@ void point_launch(const PointKernel& k, const void* op, Inputs in, Tensor& out) 
 }
 
 Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result, int first) {
-  if (in.size() == 2 && in[0] == in[1] && result == Result::same && !in.is_number(0)) return in[0];
+  if (in.size() == 2 && identical(in[0], in[1]) && result == Result::same && !in.is_number(0))
+    return in[0];
   Spec out = in[0];
   for (int i = 1; i < in.size(); ++i) {
     if (!identical(in[i].shape, out.shape)) {

@@ -71,8 +71,9 @@ SizesOf<Length> check_attention(const O& op, Specs in, int mask) {
   SizesOf<Length> z{{}, q[n - 1], k[k.size() - 2], q[n], v.back()};
   check<ShapeError>(detail::may_equal(k.back(), z.e), op, "q of shape ", q, " and k of shape ", k,
                     " have different widths: ", z.e, " != ", k.back());
-  check<ShapeError>(detail::may_equal(v[v.size() - 2], z.s), op, "k of shape ", k, " and v of shape ", v,
-                    " have different lengths: ", z.s, " != ", v[v.size() - 2]);
+  check<ShapeError>(detail::may_equal(v[v.size() - 2], z.s), op, "k of shape ", k,
+                    " and v of shape ", v, " have different lengths: ", z.s,
+                    " != ", v[v.size() - 2]);
   Shape qk;
   check<ShapeError>(broadcast(leading(q), leading(k), qk) && broadcast(qk, leading(v), z.lead), op,
                     "the leading axes of q, k and v, of shapes ", q, ", ", k, " and ", v,
@@ -398,8 +399,9 @@ Tensors ScaledDotProductAttention::vjp(const Saved& s, const Tensors& dy) const 
   const Shape lead = leading(dy[0].shape());
   auto whole = [&](const Tensor& t) {
     const int n = t.dim();
-    return detail::must_equal(leading(t.shape()), lead) ? t
-                                      : expand(t, with(lead, t.shape()[n - 2], t.shape()[n - 1]));
+    return detail::must_equal(leading(t.shape()), lead)
+               ? t
+               : expand(t, with(lead, t.shape()[n - 2], t.shape()[n - 1]));
   };
   const Tensors d =
       apply_all(ScaledDotProductAttentionGrad{is_causal, scale},
@@ -460,9 +462,10 @@ Samples<ScaledDotProductAttention> ScaledDotProductAttention::samples() {
 std::array<Spec, 3> ScaledDotProductAttentionGrad::infer(Specs in) const {
   const auto z = check_attention(*this, in, 5);
   const Shape rows = with(z.lead, z.l, z.ev);
-  check<ShapeError>(detail::may_equal(in[3].shape, rows), *this, "dy has shape ", in[3].shape, ", not ", rows);
-  check<ShapeError>(detail::may_equal(in[4].shape, leading(rows, 1)), *this, "dlse has shape ", in[4].shape,
-                    ", not ", leading(rows, 1));
+  check<ShapeError>(detail::may_equal(in[3].shape, rows), *this, "dy has shape ", in[3].shape,
+                    ", not ", rows);
+  check<ShapeError>(detail::may_equal(in[4].shape, leading(rows, 1)), *this, "dlse has shape ",
+                    in[4].shape, ", not ", leading(rows, 1));
   for (int i = 0; i < 3; ++i)
     check<ShapeError>(detail::may_equal(leading(in[i].shape), z.lead), *this,
                       "q, k and v must have the same leading axes");
@@ -482,7 +485,7 @@ Tensors ScaledDotProductAttentionGrad::vjp(const Saved& s, const Tensors& g) con
     Tensors v;  // in the compute type, as in the kernel
     for (const Tensor& t : given)
       v.push_back(t.defined() && is_floating(t.dtype()) ? cast(t, d) : t);
-    const double by = scale.value_or(1 / std::sqrt(double(v[0].shape().back())));
+    const Number by = scale ? Number(*scale) : 1.0 / sqrt(v[0].shape().back());
     const Tensor p = weights_in_ops(scores_in_ops(*this, v[0], v[1], v[5]));
     const Tensor dp = matmul(v[3], transpose(v[2], -1, -2));
     const Tensor delta = sum(p * dp, {-1}, true) - unsqueeze(v[4], -1);

@@ -34,8 +34,8 @@ template <class O>
 void check_parameter(const O& op, Specs in, int i, std::string_view what) {
   if (!in.has(i)) return;
   const Length c = in[0].shape[1];
-  check<ShapeError>(detail::may_equal(in[i].shape, Shape{c}), op, what, " has shape ", in[i].shape, "; x of shape ",
-                    in[0].shape, " takes [", c, "]");
+  check<ShapeError>(detail::may_equal(in[i].shape, Shape{c}), op, what, " has shape ", in[i].shape,
+                    "; x of shape ", in[0].shape, " takes [", c, "]");
   check<DTypeError>(is_floating(in[i].dtype), op, what, " is ", in[i].dtype,
                     ", it must be floating");
 }
@@ -324,8 +324,8 @@ Samples<BatchNorm> BatchNorm::samples() {
 
 std::array<Spec, 3> BatchNormGrad::infer(Specs in) const {
   check_channels(*this, in[0]);
-  check<ShapeError>(detail::may_equal(in[1].shape, in[0].shape), *this, "x has shape ", in[0].shape, " and dy ",
-                    in[1].shape, "; they must be equal");
+  check<ShapeError>(detail::may_equal(in[1].shape, in[0].shape), *this, "x has shape ", in[0].shape,
+                    " and dy ", in[1].shape, "; they must be equal");
   constexpr std::string_view names[] = {"x", "dy", "mean", "var", "dmean", "dvar", "weight"};
   for (int i = 2; i < 7; ++i) check_parameter(*this, in, i, names[i]);
   const Spec s{{in[0].shape[1]}, statistics_type(in[0].dtype), in[0].device};
@@ -392,7 +392,8 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
                   double eps) {
   const Tensors y =
       apply_all(BatchNorm{training, eps}, {x, weight, bias, running_mean, running_var});
-  if (training && !detail::must_equal(x.numel(), 0) && (running_mean.defined() || running_var.defined())) {
+  if (training && !detail::must_equal(x.numel(), 0) &&
+      (running_mean.defined() || running_var.defined())) {
     NoGrad off;
     auto follow = [&](Tensor running, const Tensor& to) {
       if (!running.defined()) return;

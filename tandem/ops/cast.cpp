@@ -36,8 +36,9 @@ Samples<Clone> Clone::samples() {
 
 Spec CopyInto::infer(Specs in) const {
   Shape both;
-  check<ShapeError>(broadcast(in[0].shape, in[1].shape, both) && detail::may_equal(both, in[0].shape), *this,
-                    "shape ", in[1].shape, " does not broadcast to ", in[0].shape);
+  check<ShapeError>(
+      broadcast(in[0].shape, in[1].shape, both) && detail::may_equal(both, in[0].shape), *this,
+      "shape ", in[1].shape, " does not broadcast to ", in[0].shape);
   return in[0];
 }
 

@@ -11,7 +11,10 @@ TANDEM_OP(Cat)
 TANDEM_OP(Stack)
 namespace {
 
-bool left_out(const Shape& s) { return s.size() == 1 && detail::must_equal(s[0], 0); }
+/// PyTorch's rule: an empty list counts for nothing among tensors of more axes.
+bool left_out(const Shape& s, int rank) {
+  return s.size() == 1 && rank != 1 && detail::may_equal(s[0], 0);
+}
 
 /// Copies `part` to the elements of `out` from `at` on along `axis`.
 void place(const Tensor& out, const Tensor& part, int axis, int64_t at) {
@@ -23,7 +26,8 @@ void place(const Tensor& out, const Tensor& part, int axis, int64_t at) {
 
 Spec Cat::infer(Specs in) const {
   int first = 0;
-  while (first < in.size() - 1 && left_out(in[first].shape)) ++first;
+  for (int i = 1; i < in.size(); ++i)
+    if (left_out(in[first].shape, in[i].shape.size())) first = i;
   Spec out = in[first];
   check<ShapeError>(!out.shape.empty(), *this, "0-d tensors have no axis; use stack");
   const int a = check_axis(*this, axis, out.shape);
@@ -33,7 +37,7 @@ Spec Cat::infer(Specs in) const {
     out.dtype = promote(out.dtype, in[i].dtype);
     check<DeviceError>(in[i].device == out.device, *this, "inputs are on ", out.device, " and ",
                        in[i].device);
-    if (left_out(in[i].shape)) continue;
+    if (left_out(in[i].shape, out.shape.size())) continue;
     bool fits = in[i].shape.size() == out.shape.size();
     for (int k = 0; fits && k < out.shape.size(); ++k)
       fits = k == a || detail::may_equal(in[i].shape[k], out.shape[k]);
@@ -48,7 +52,7 @@ void Cat::cpu(Inputs in, Outputs out) const {
   const int a = check_axis(*this, axis, out[0].shape());
   int64_t at = 0;
   for (const Tensor& t : in) {
-    if (left_out(t.shape())) continue;
+    if (left_out(t.shape(), out[0].dim())) continue;
     place(out[0], t, a, at);
     at += t.shape()[a];
   }
@@ -60,7 +64,7 @@ Tensors Cat::vjp(const Saved& s, const Tensor& dy) const {
   Length at = 0;
   for (int i = 0; i < s.size(); ++i) {
     const Shape& shape = s.shape(i);
-    if (left_out(shape)) {
+    if (left_out(shape, dy.dim())) {
       if (s.needs(i)) dx[size_t(i)] = zeros(shape, dy.dtype(), dy.device());
       continue;
     }
@@ -92,8 +96,8 @@ Spec Stack::infer(Specs in) const {
     out.dtype = promote(out.dtype, in[i].dtype);
     check<DeviceError>(in[i].device == out.device, *this, "inputs are on ", out.device, " and ",
                        in[i].device);
-    check<ShapeError>(detail::may_equal(in[i].shape, out.shape), *this, "shape ", in[i].shape, " of input ", i,
-                      " differs from ", out.shape);
+    check<ShapeError>(detail::may_equal(in[i].shape, out.shape), *this, "shape ", in[i].shape,
+                      " of input ", i, " differs from ", out.shape);
   }
   Shape grown = out.shape;
   grown.push_back(1);

@@ -31,8 +31,8 @@ using Layout = LayoutOf<int64_t>;
 template <class O>
 void check_weight(const O& op, Specs in, int i, DType dtype, Length classes) {
   if (!in.has(i)) return;
-  check<ShapeError>(detail::may_equal(in[i].shape, Shape{classes}), op, "weight has shape ", in[i].shape, "; ",
-                    classes, " classes take [", classes, "]");
+  check<ShapeError>(detail::may_equal(in[i].shape, Shape{classes}), op, "weight has shape ",
+                    in[i].shape, "; ", classes, " classes take [", classes, "]");
   check<DTypeError>(in[i].dtype == dtype, op, "weight is ", in[i].dtype, ", x is ", dtype,
                     "; cast one of them");
 }
@@ -51,8 +51,8 @@ template <class O>
 void check_classes(const O& op, const Spec& target, const Shape& want, const Shape& x) {
   check<DTypeError>(is_integral(target.dtype), op, "target is ", target.dtype,
                     ", class numbers must be integers");
-  check<ShapeError>(detail::may_equal(target.shape, want), op, "x of shape ", x, " takes a target of shape ", want,
-                    ", got ", target.shape);
+  check<ShapeError>(detail::may_equal(target.shape, want), op, "x of shape ", x,
+                    " takes a target of shape ", want, ", got ", target.shape);
 }
 
 /// Class numbers, checked. Ignored ones become -1.
@@ -112,7 +112,9 @@ inline Tensor spread(const Tensor& weight, const Shape& x) {
   return reshape(weight, along);
 }
 
-inline Tensor per_row(const Tensor& t, const Shape& x) { return sum(t, {LayoutOf<Length>(x).axis}); }
+inline Tensor per_row(const Tensor& t, const Shape& x) {
+  return sum(t, {LayoutOf<Length>(x).axis});
+}
 
 /// `rows` reduced; `q` holds what the mean divides by, as a sum over classes.
 inline Tensor reduced(const Tensor& rows, const Tensor& q, Reduction r) {

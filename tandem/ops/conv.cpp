@@ -61,8 +61,8 @@ void check_conv_dtypes(const O& op, Specs in) {
 template <class O>
 void check_bias(const O& op, Specs in, Length channels) {
   if (in.has(2))
-    check<ShapeError>(detail::may_equal(in[2].shape, Shape{channels}), op, "bias has shape ", in[2].shape, "; ",
-                      channels, " output channels take [", channels, "]");
+    check<ShapeError>(detail::may_equal(in[2].shape, Shape{channels}), op, "bias has shape ",
+                      in[2].shape, "; ", channels, " output channels take [", channels, "]");
 }
 
 /// The shape rule of forward convolutions over `axes` spatial axes.
@@ -74,9 +74,9 @@ Spec conv_infer(const O& op, Specs in, int axes) {
   check_axes(op, "weight", w, axes + 2, false);
   check_conv_dtypes(op, in);
   const int channels = x.size() - axes - 1;
-  check<ShapeError>(detail::may_equal(x[channels], w[1] * op.groups), op, "x of shape ", x, " has ", x[channels],
-                    " channels; weight of shape ", w, " and groups=", op.groups, " take ",
-                    w[1] * op.groups);
+  check<ShapeError>(detail::may_equal(x[channels], w[1] * op.groups), op, "x of shape ", x, " has ",
+                    x[channels], " channels; weight of shape ", w, " and groups=", op.groups,
+                    " take ", w[1] * op.groups);
   check<ShapeError>(detail::may_equal(w[0] % op.groups, 0), op, "weight of shape ", w, ": ", w[0],
                     " output channels are not a multiple of groups=", op.groups);
   check_bias(op, in, w[0]);
@@ -86,9 +86,9 @@ Spec conv_infer(const O& op, Specs in, int axes) {
     const int at = channels + 1 + i;
     const Length padded = x[at] + 2 * along(op.padding, i);
     const Length reach = along(op.dilation, i) * (w[2 + i] - 1) + 1;
-    check<ShapeError>(detail::may_be_less(0, w[2 + i]) && detail::may_fit(reach, padded), op, "weight of shape ", w, " reaches over ",
-                      reach, " elements of axis ", at, ", the padded x of shape ", x, " has ",
-                      padded);
+    check<ShapeError>(detail::may_be_less(0, w[2 + i]) && detail::may_fit(reach, padded), op,
+                      "weight of shape ", w, " reaches over ", reach, " elements of axis ", at,
+                      ", the padded x of shape ", x, " has ", padded);
     out.shape[at] = (padded - reach) / along(op.stride, i) + 1;
   }
   return out;
@@ -250,8 +250,8 @@ Spec Conv2dInputGrad::infer(Specs in) const {
   check_axes(*this, "weight", w, 4, false);
   check_conv_dtypes(*this, in);
   check<ShapeError>(
-      detail::may_equal(dy[dy.size() - 3], w[0]) && detail::may_equal(w[0] % groups, 0), *this, "dy of shape ", dy,
-                    " and weight of shape ", w, " disagree about the output channels");
+      detail::may_equal(dy[dy.size() - 3], w[0]) && detail::may_equal(w[0] % groups, 0), *this,
+      "dy of shape ", dy, " and weight of shape ", w, " disagree about the output channels");
   check<ShapeError>(gives(*this, size, spatial(w), dy), *this, "a convolution of size ", size,
                     " with a weight of shape ", w, " does not give a dy of shape ", dy);
   Spec out = in[0];
@@ -297,11 +297,12 @@ Spec Conv2dWeightGrad::infer(Specs in) const {
   check_per_axis(*this, "kernel", kernel, 2, 1);
   check_axes(*this, "x", x, 4);
   check_conv_dtypes(*this, in);
-  check<ShapeError>(dy.size() == x.size() && (x.size() == 3 || detail::may_equal(x[0], dy[0])), *this, "x of shape ",
-                    x, " and dy of shape ", dy, " disagree about the batch");
+  check<ShapeError>(dy.size() == x.size() && (x.size() == 3 || detail::may_equal(x[0], dy[0])),
+                    *this, "x of shape ", x, " and dy of shape ", dy, " disagree about the batch");
   const Length c = x[x.size() - 3], oc = dy[x.size() - 3];
-  check<ShapeError>(detail::may_equal(c % groups, 0) && detail::may_equal(oc % groups, 0), *this, "x of shape ", x,
-                    " and dy of shape ", dy, " do not divide into groups=", groups);
+  check<ShapeError>(detail::may_equal(c % groups, 0) && detail::may_equal(oc % groups, 0), *this,
+                    "x of shape ", x, " and dy of shape ", dy,
+                    " do not divide into groups=", groups);
   check<ShapeError>(gives(*this, spatial(x), kernel, dy), *this, "a kernel of size ", kernel,
                     " on x of shape ", x, " does not give a dy of shape ", dy);
   return {{oc, c / groups, along(kernel, 0), along(kernel, 1)}, in[0].dtype, in[0].device};

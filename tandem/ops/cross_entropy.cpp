@@ -298,8 +298,8 @@ Samples<CrossEntropy> CrossEntropy::samples() {
 
 Spec CrossEntropyGrad::infer(Specs in) const {
   const Spec loss = check_cross_entropy(*this, in, 3);
-  check<ShapeError>(detail::may_equal(in[2].shape, loss.shape), *this, "dy has shape ", in[2].shape, ", the loss ",
-                    loss.shape);
+  check<ShapeError>(detail::may_equal(in[2].shape, loss.shape), *this, "dy has shape ", in[2].shape,
+                    ", the loss ", loss.shape);
   return in[0];
 }
 

@@ -19,8 +19,8 @@ template <class O>
 void check_padding(const O& op, Length rows) {
   if (op.padding_idx)
     check<IndexError>(
-        detail::may_fit(-rows, *op.padding_idx) && detail::may_be_less(*op.padding_idx, rows), op, "padding_idx ",
-                      *op.padding_idx, " is out of range [", -rows, ", ", rows - 1, "]");
+        detail::may_fit(-rows, *op.padding_idx) && detail::may_be_less(*op.padding_idx, rows), op,
+        "padding_idx ", *op.padding_idx, " is out of range [", -rows, ", ", rows - 1, "]");
 }
 
 Length padding_row(std::optional<int64_t> padding_idx, Length rows) {
@@ -96,7 +96,8 @@ Spec EmbeddingGrad::infer(Specs in) const {
   check<ShapeError>(!in[0].shape.empty(), *this, "dy of shape ", in[0].shape, " has no width");
   const Length width = in[0].shape.back();
   want.push_back(width);
-  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want, ", got ", in[0].shape);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want,
+                    ", got ", in[0].shape);
   return {{rows, width}, in[0].dtype, in[0].device};
 }
 

@@ -297,21 +297,22 @@ Shape padded(const O& op, const Shape& shape) {
     const int a = shape.size() - 1 - i;
     const Length left = op.pad[2 * i], right = op.pad[2 * i + 1], n = shape[a];
     if (op.mode == "reflect")
-      check(detail::may_be_less(left, n) && detail::may_be_less(right, n), op, "padding ", left, " and ", right,
-            " must be smaller than axis ", a, " of shape ", shape);
+      check(detail::may_be_less(left, n) && detail::may_be_less(right, n), op, "padding ", left,
+            " and ", right, " must be smaller than axis ", a, " of shape ", shape);
     if (op.mode == "circular")
-      check(detail::may_fit(left, n) && detail::may_fit(right, n), op, "padding ", left, " and ", right,
-            " must not be larger than axis ", a, " of shape ", shape);
+      check(detail::may_fit(left, n) && detail::may_fit(right, n), op, "padding ", left, " and ",
+            right, " must not be larger than axis ", a, " of shape ", shape);
     if (op.mode == "replicate")
-      check(detail::may_be_less(0, n) || (left <= 0 && right <= 0), op, "axis ", a, " of shape ", shape, " is empty");
+      check(detail::may_be_less(0, n) || (left <= 0 && right <= 0), op, "axis ", a, " of shape ",
+            shape, " is empty");
     out[a] = n + left + right;
     if (op.mode == "circular")
       check(!detail::must_be_less(0, out[a]) ||
                 detail::may_be_less(0, n + min(left, 0) + min(right, 0)),
-            op,
-            "padding ", left, " and ", right, " leaves nothing of axis ", a, " of shape ", shape);
-    check(detail::may_fit(0, out[a]), op, "padding ", left, " and ", right, " leaves less than nothing of axis ",
-          a, " of shape ", shape);
+            op, "padding ", left, " and ", right, " leaves nothing of axis ", a, " of shape ",
+            shape);
+    check(detail::may_fit(0, out[a]), op, "padding ", left, " and ", right,
+          " leaves less than nothing of axis ", a, " of shape ", shape);
   }
   return out;
 }
@@ -388,7 +389,8 @@ Samples<Pad> Pad::samples() {
 
 Spec PadGrad::infer(Specs in) const {
   const Shape want = padded(*this, shape);
-  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want, ", got ", in[0].shape);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want,
+                    ", got ", in[0].shape);
   return {shape, in[0].dtype, in[0].device};
 }
 

@@ -233,8 +233,8 @@ Spec IndexSelect::infer(Specs in) const {
   Spec out = in[0];
   if (!out.shape.empty()) out.shape[a] = in[1].shape.numel();
   else
-    check<ShapeError>(detail::may_equal(in[1].shape.numel(), 1), *this, "a 0-d x takes one index, got shape ",
-                      in[1].shape);
+    check<ShapeError>(detail::may_equal(in[1].shape.numel(), 1), *this,
+                      "a 0-d x takes one index, got shape ", in[1].shape);
   return out;
 }
 
@@ -287,8 +287,7 @@ Spec IndexAdd::infer(Specs in) const {
   check<ShapeError>(
       detail::may_equal(in[2].shape, want) ||
           (detail::may_equal(want.numel(), 1) && detail::may_equal(in[2].shape.numel(), 1)),
-      *this,
-                    "src must have shape ", want, ", got ", in[2].shape);
+      *this, "src must have shape ", want, ", got ", in[2].shape);
   return in[0];
 }
 

@@ -149,9 +149,9 @@ bool Indexed::fill_masked(const Tensor& value) {
   const Tensor& mask = places_[size_t(first)];
   Shape wide = mask.shape();
   for (int i = 0; i < wide.size(); ++i)
-    require<IndexError>(detail::may_equal(wide[i], view_.shape()[first + i]), "index: a mask of shape ",
-                        mask.shape(), " does not fit axes from ", first, " on of shape ",
-                        view_.shape());
+    require<IndexError>(detail::may_equal(wide[i], view_.shape()[first + i]),
+                        "index: a mask of shape ", mask.shape(), " does not fit axes from ", first,
+                        " on of shape ", view_.shape());
   while (first + wide.size() < view_.dim()) wide.push_back(1);
   Tensor one = value.dim() == 0 ? value : tandem::reshape(value, {});
   if (!one.impl()->has(TensorImpl::wrapped_number)) one = cast(one, view_.dtype());

@@ -183,8 +183,8 @@ Samples<IndexRead> IndexRead::samples() {
 Spec IndexPut::infer(Specs in) const {
   const Shape want = make_plan(*this, in[0].shape, in, 2).shape();
   Shape both;
-  check<ShapeError>(broadcast(in[1].shape, want, both) && detail::may_equal(both, want), *this, "values of shape ",
-                    in[1].shape, " do not broadcast to ", want);
+  check<ShapeError>(broadcast(in[1].shape, want, both) && detail::may_equal(both, want), *this,
+                    "values of shape ", in[1].shape, " do not broadcast to ", want);
   if (!in.is_number(1))
     check<DTypeError>(in[1].dtype == in[0].dtype, *this, "values are ", in[1].dtype, " but x is ",
                       in[0].dtype);
@@ -276,9 +276,9 @@ Tensors resolve(const char* what, const Tensor& x, Inputs indices, Shape& axes) 
                         " axes of shape ", x.shape());
     if (t.dtype() == boolean) {
       for (int i = 0; i < covers; ++i)
-        require<IndexError>(detail::may_equal(t.shape()[i], x.shape()[axis + i]), what, "(): a mask of shape ",
-                            t.shape(), " does not fit axes from ", axis, " on of shape ",
-                            x.shape());
+        require<IndexError>(detail::may_equal(t.shape()[i], x.shape()[axis + i]), what,
+                            "(): a mask of shape ", t.shape(), " does not fit axes from ", axis,
+                            " on of shape ", x.shape());
       for (const Tensor& places : nonzero_as_tuple(t)) out.push_back(places);
     } else {
       out.push_back(t);

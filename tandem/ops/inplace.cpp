@@ -77,7 +77,8 @@ const TensorImpl* family(const TensorImpl* t) { return t->base ? t->base : t; }
 /// Where a view begins in the tensor that it looks at, in elements.
 Length element_offset(const Tensor& view, const Tensor& base) {
   if (view.is_symbolic()) {
-    require<LengthError>(!view.impl()->extras->perhaps_view, "a write to a ", to_string(view.spec()),
+    require<LengthError>(!view.impl()->extras->perhaps_view, "a write to a ",
+                         to_string(view.spec()),
                          " or to the tensor it was reshaped from: whether the two share memory "
                          "depends on lengths that are not known while the graph is built; make a "
                          "clone() of one of them");
@@ -102,9 +103,10 @@ void check_writable(const OpInfo& info, const void* op, const Tensor& target, bo
   require<GradientError>(!tape || !t.base || owner.has(TensorImpl::contiguous), info.print(op),
                          ": in-place write to a view of foreign strided memory has no gradient");
   for (int i = 0; i < t.spec.shape.size(); ++i)
-    require<ShapeError>(!must_equal(t.strides[i], 0) || must_fit(t.spec.shape[i], 1), info.print(op),
-                        ": in-place write to an expanded tensor of shape ", t.spec.shape,
-                        " and strides ", t.strides, ": several elements share memory");
+    require<ShapeError>(!must_equal(t.strides[i], 0) || must_fit(t.spec.shape[i], 1),
+                        info.print(op), ": in-place write to an expanded tensor of shape ",
+                        t.spec.shape, " and strides ", t.strides,
+                        ": several elements share memory");
 }
 
 bool overlaps_otherwise(const Tensor& t, const Tensor& target) {
@@ -240,8 +242,9 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
 
   Spec spec;
   info.infer(op, Specs(in, n), &spec);
-  require<ShapeError>(may_equal(spec.shape, target.shape()), info.print(op), ": the result of shape ",
-                      spec.shape, " cannot be written over shape ", target.shape());
+  require<ShapeError>(may_equal(spec.shape, target.shape()), info.print(op),
+                      ": the result of shape ", spec.shape, " cannot be written over shape ",
+                      target.shape());
   require<DTypeError>(!(is_floating(spec.dtype) && !is_floating(target.dtype())) &&
                           !(spec.dtype != boolean && target.dtype() == boolean),
                       info.print(op), ": the result of type ", spec.dtype,

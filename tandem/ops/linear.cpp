@@ -26,15 +26,16 @@ Spec Linear::infer(Specs in) const {
   check<ShapeError>(x.size() > 0 && (w.size() == 2 || w.size() == 1), *this, "x has shape ", x,
                     " and weight ", w, "; x needs at least one axis, weight one or two");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
-  check<ShapeError>(detail::may_equal(x.back(), w.back()), *this, "x of shape ", x, " and weight of shape ", w,
-                    " cannot be multiplied: ", x.back(), " != ", w.back());
+  check<ShapeError>(detail::may_equal(x.back(), w.back()), *this, "x of shape ", x,
+                    " and weight of shape ", w, " cannot be multiplied: ", x.back(),
+                    " != ", w.back());
   Spec out{x, in[0].dtype, in[0].device};
   if (w.size() == 2) out.shape[x.size() - 1] = w[0];
   else out.shape.resize(x.size() - 1);
   if (in.has(2)) {
     const Shape bias = w.size() == 2 ? Shape{w[0]} : Shape{};
-    check<ShapeError>(detail::may_equal(in[2].shape, bias), *this, "bias has shape ", in[2].shape, "; a weight of ",
-                      w, " takes ", bias);
+    check<ShapeError>(detail::may_equal(in[2].shape, bias), *this, "bias has shape ", in[2].shape,
+                      "; a weight of ", w, " takes ", bias);
     detail::check_product_dtypes(*this, in[0].dtype, in[2].dtype);
   }
   return out;
@@ -220,12 +221,12 @@ Spec Addmm::infer(Specs in) const {
                     "; each needs 2 axes");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
   detail::check_product_dtypes(*this, in[1].dtype, in[2].dtype);
-  check<ShapeError>(detail::may_equal(x[1], y[0]), *this, "shapes ", x, " and ", y, " cannot be multiplied: ", x[1],
-                    " != ", y[0]);
+  check<ShapeError>(detail::may_equal(x[1], y[0]), *this, "shapes ", x, " and ", y,
+                    " cannot be multiplied: ", x[1], " != ", y[0]);
   const Shape out{x[0], y[1]};
   Shape wide;
-  check<ShapeError>(broadcast(input, out, wide) && detail::may_equal(wide, out), *this, "input of shape ", input,
-                    " does not broadcast to ", out);
+  check<ShapeError>(broadcast(input, out, wide) && detail::may_equal(wide, out), *this,
+                    "input of shape ", input, " does not broadcast to ", out);
   check<ValueError>(
       is_floating(in[0].dtype) || (beta == std::trunc(beta) && alpha == std::trunc(alpha)), *this,
       "integers take whole numbers for beta and alpha");

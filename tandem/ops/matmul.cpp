@@ -208,8 +208,8 @@ Spec Matmul::infer(Specs in) const {
                     ": each needs at least one axis");
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
   const Length kx = x.back(), ky = y[dy == 1 ? 0 : dy - 2];
-  check<ShapeError>(detail::may_equal(kx, ky), *this, "shapes ", x, " and ", y, " cannot be multiplied: ", kx,
-                    " != ", ky);
+  check<ShapeError>(detail::may_equal(kx, ky), *this, "shapes ", x, " and ", y,
+                    " cannot be multiplied: ", kx, " != ", ky);
   Spec out{{}, in[0].dtype, in[0].device};
   if (dx == 2 && dy == 2) [[likely]] {
     out.shape = {x[0], y[1]};
@@ -310,8 +310,8 @@ Spec Bmm::infer(Specs in) const {
   detail::check_product_dtypes(*this, in[0].dtype, in[1].dtype);
   check<ShapeError>(detail::may_equal(x[0], y[0]), *this, "shapes ", x, " and ", y,
                     " have different lengths: ", x[0], " != ", y[0]);
-  check<ShapeError>(detail::may_equal(x[2], y[1]), *this, "shapes ", x, " and ", y, " cannot be multiplied: ", x[2],
-                    " != ", y[1]);
+  check<ShapeError>(detail::may_equal(x[2], y[1]), *this, "shapes ", x, " and ", y,
+                    " cannot be multiplied: ", x[2], " != ", y[1]);
   return {{x[0], x[1], y[2]}, in[0].dtype, in[0].device};
 }
 

@@ -28,8 +28,8 @@ namespace {
 template <class O>
 Spec infer_extreme(const O& op, const Spec& x) {
   for (int64_t a : detail::reduced_axes(op, op.axes, x.shape))
-    check<ShapeError>(detail::may_be_less(0, x.shape[int(a)]), op, "axis ", a, " of shape ", x.shape,
-                      " is empty and has no such element");
+    check<ShapeError>(detail::may_be_less(0, x.shape[int(a)]), op, "axis ", a, " of shape ",
+                      x.shape, " is empty and has no such element");
   return {detail::reduced_shape(op, op.axes, op.keepdim, x.shape), x.dtype, x.device};
 }
 
@@ -188,7 +188,8 @@ void find_along(const Tensor& in, std::optional<int64_t> axis, Tensor* values, T
 template <class O>
 Shape shape_along(const O& op, std::optional<int64_t> axis, bool keepdim, const Shape& shape) {
   if (!axis) {
-    check<ShapeError>(detail::may_be_less(0, shape.numel()), op, "shape ", shape, " has no elements");
+    check<ShapeError>(detail::may_be_less(0, shape.numel()), op, "shape ", shape,
+                      " has no elements");
     return keepdim ? Shape::filled(shape.size(), 1) : Shape();
   }
   const int a = check_axis(op, *axis, shape);

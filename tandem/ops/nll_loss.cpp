@@ -63,7 +63,7 @@ void NllLoss::cpu(Inputs in, Outputs out) const {
 Tensors NllLoss::vjp(const Saved& s, const Tensor& dy) const {
   Tensor dx, dw;
   if (s.needs(0))
-    dx = apply(NllLossGrad{.classes = Layout(s.shape(0)).classes,
+    dx = apply(NllLossGrad{.classes = LayoutOf<Length>(s.shape(0)).classes,
                            .ignore_index = ignore_index,
                            .reduction = reduction},
                {dy, s.in(1), s.in(2)});
@@ -114,7 +114,8 @@ Spec NllLossGrad::infer(Specs in) const {
   check<DTypeError>(is_integral(in[1].dtype), *this, "target is ", in[1].dtype,
                     ", class numbers must be integers");
   const Shape want = r == Reduction::none ? in[1].shape : Shape{};
-  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy has shape ", in[0].shape, ", the loss ", want);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy has shape ", in[0].shape,
+                    ", the loss ", want);
   check_weight(*this, in, 2, in[0].dtype, classes);
   return {x, in[0].dtype, in[0].device};
 }
@@ -150,7 +151,8 @@ Tensors NllLossGrad::vjp(const Saved& s, const Tensor& g) const {
     dw = vjp_through({s.in(0), s.in(2)}, {g}, [&](const Tensors& v) {
       Tensor q = one_of(s.in(1), g.shape(), g.dtype(), ignore_index) * spread(v[1], g.shape());
       if (r == Reduction::mean) q = q / sum(q);
-      const Tensor dy = r == Reduction::none ? unsqueeze(v[0], Layout(g.shape()).axis) : v[0];
+      const Tensor dy =
+          r == Reduction::none ? unsqueeze(v[0], LayoutOf<Length>(g.shape()).axis) : v[0];
       return Tensors{neg(q * dy)};
     })[1];
   return {ddy, {}, dw};

@@ -27,7 +27,8 @@ struct NllLossGrad {
   static constexpr std::string_view inputs = "dy, target, weight?";
   static constexpr Saves saves{.in = {0, 1, 2}, .out = {}};
 
-  int64_t classes = 1, ignore_index = -100;
+  Length classes = 1;
+  int64_t ignore_index = -100;
   std::string reduction = "mean";
   static constexpr auto fields = Fields{field("classes", &NllLossGrad::classes),
                                         field("ignore_index", &NllLossGrad::ignore_index),

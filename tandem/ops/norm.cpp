@@ -96,15 +96,16 @@ void sum_blocks(const T* partial, int64_t blocks, int64_t n, T* out) {
 template <class O>
 void check_affine(const O& op, Specs in, int i, std::string_view what, const Shape& want) {
   if (!in.has(i)) return;
-  check<ShapeError>(detail::may_equal(in[i].shape, want), op, what, " has shape ", in[i].shape, ", not ", want);
+  check<ShapeError>(detail::may_equal(in[i].shape, want), op, what, " has shape ", in[i].shape,
+                    ", not ", want);
   check<DTypeError>(is_floating(in[i].dtype), op, what, " is ", in[i].dtype,
                     ", it must be floating");
 }
 
 template <class O>
 void check_dy(const O& op, Specs in) {
-  check<ShapeError>(detail::may_equal(in[1].shape, in[0].shape), op, "x has shape ", in[0].shape, " and dy ",
-                    in[1].shape, "; they must be equal");
+  check<ShapeError>(detail::may_equal(in[1].shape, in[0].shape), op, "x has shape ", in[0].shape,
+                    " and dy ", in[1].shape, "; they must be equal");
 }
 
 DType compute_type(DType d) { return d == f64 ? f64 : f32; }
@@ -211,8 +212,8 @@ void check_group_norm(const O& op, const Spec& x) {
   check<DTypeError>(is_floating(x.dtype), op, "x is ", x.dtype, ", it must be floating");
   check<ShapeError>(x.shape.size() >= 2, op, "x has shape ", x.shape,
                     "; it needs at least 2 axes, channels on axis 1");
-  check(op.num_groups >= 1 && detail::may_equal(x.shape[1] % op.num_groups, 0), op, "x of shape ", x.shape, ": ",
-        x.shape[1], " channels are not a multiple of num_groups");
+  check(op.num_groups >= 1 && detail::may_equal(x.shape[1] % op.num_groups, 0), op, "x of shape ",
+        x.shape, ": ", x.shape[1], " channels are not a multiple of num_groups");
 }
 
 template <class N>

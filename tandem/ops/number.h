@@ -3,8 +3,8 @@
 
 namespace tandem {
 
-/// A number that was calculated of unknown lengths: a 0-d tensor (i64, f64 or bool) that promotes as
-/// a C++ number does. Tensor(Length) and Tensor(Number) make it in a graph under construction.
+/// A number that was calculated of unknown lengths: a 0-d tensor (i64, f64 or bool) that promotes
+/// as a C++ number does. Tensor(Length) and Tensor(Number) make it in a graph under construction.
 struct NumberOf {
   static constexpr std::string_view name = "number";
   static constexpr std::string_view inputs = "";

@@ -48,7 +48,8 @@ Samples<OneHot> OneHot::samples() {
 }
 
 Tensor one_hot(const Tensor& x, Length num_classes) {
-  if (!num_classes.is_known() || num_classes >= 0) return apply(OneHot{.num_classes = num_classes}, {x});
+  if (!num_classes.is_known() || num_classes >= 0)
+    return apply(OneHot{.num_classes = num_classes}, {x});
   require(x.numel() > 0, "one_hot(num_classes=-1): no elements to find the number of classes in");
   return apply(OneHot{.num_classes = max(x).item<int64_t>() + 1}, {x});
 }

@@ -63,9 +63,9 @@ Shape pooled_shape(const O& op, const Shape& x) {
     const Length k = along(op.kernel_size, i), p = along(op.padding, i), d = dilation_of(op, i);
     check(2 * p <= d * (k - 1) + 1, op, "padding must be at most half of the kernel's reach");
     out[at] = pooled(x[at], k, along(stride_of(op.stride, op.kernel_size), i), p, d, op.ceil_mode);
-    check<ShapeError>(detail::may_be_less(0, out[at]), op, "a window reaches over ", d * (k - 1) + 1,
-                      " elements of axis ", at, ", the padded x of shape ", x, " has ",
-                      x[at] + 2 * p);
+    check<ShapeError>(detail::may_be_less(0, out[at]), op, "a window reaches over ",
+                      d * (k - 1) + 1, " elements of axis ", at, ", the padded x of shape ", x,
+                      " has ", x[at] + 2 * p);
   }
   return out;
 }
@@ -165,8 +165,8 @@ Samples<MaxPool2d> MaxPool2d::samples() {
 }
 
 Spec MaxPool2dGrad::infer(Specs in) const {
-  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "dy has shape ", in[0].shape,
-                    " and indices ", in[1].shape, "; they must be equal");
+  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "dy has shape ",
+                    in[0].shape, " and indices ", in[1].shape, "; they must be equal");
   check<DTypeError>(in[1].dtype == i64, *this, "indices are ", in[1].dtype, ", not i64");
   return grad_spec(*this, in);
 }
@@ -248,8 +248,8 @@ Samples<AvgPool2d> AvgPool2d::samples() {
 Spec AvgPool2dGrad::infer(Specs in) const {
   const Spec out = grad_spec(*this, in);
   const Shape y = pooled_shape(*this, out.shape);
-  check<ShapeError>(detail::may_equal(y, in[0].shape), *this, "planes of ", size, " give a result of shape ", y,
-                    ", dy has ", in[0].shape);
+  check<ShapeError>(detail::may_equal(y, in[0].shape), *this, "planes of ", size,
+                    " give a result of shape ", y, ", dy has ", in[0].shape);
   return out;
 }
 
@@ -290,8 +290,8 @@ Spec AdaptiveAvgPool2d::infer(Specs in) const {
   for (int i = 0; i < 2; ++i) {
     Length& to = out.shape[out.shape.size() - 2 + i];
     const Length want = along(output_size, i);
-    check<ShapeError>(detail::may_be_less(0, to) || !detail::must_be_less(0, want), *this, "x of shape ", in[0].shape,
-                      " has nothing to average");
+    check<ShapeError>(detail::may_be_less(0, to) || !detail::must_be_less(0, want), *this,
+                      "x of shape ", in[0].shape, " has nothing to average");
     if (!want.is_known() || want >= 0) to = want;
   }
   return out;

@@ -71,7 +71,8 @@ Spec ProdGrad::infer(Specs in) const {
   check<ShapeError>(!x.empty(), *this, "x needs at least one axis");
   Shape want = x;
   want[want.size() - 1] = 1;
-  check<ShapeError>(detail::may_equal(in[1].shape, want), *this, "dy must have shape ", want, ", got ", in[1].shape);
+  check<ShapeError>(detail::may_equal(in[1].shape, want), *this, "dy must have shape ", want,
+                    ", got ", in[1].shape);
   check<DTypeError>(is_floating(in[0].dtype), *this, "takes floating tensors, got ", in[0].dtype);
   return in[0];
 }

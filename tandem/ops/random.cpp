@@ -199,8 +199,8 @@ Spec Multinomial::infer(Specs in) const {
                     "the weights must have shape [n] or [rows, n], got ", p.shape);
   check<DTypeError>(is_floating(p.dtype), *this, "the weights must be floating, got ", p.dtype);
   check(num_samples > 0, *this, "num_samples must be positive");
-  check(replacement || detail::may_fit(num_samples, p.shape.back()), *this, "cannot draw ", num_samples, " of ",
-        p.shape.back(), " without replacement");
+  check(replacement || detail::may_fit(num_samples, p.shape.back()), *this, "cannot draw ",
+        num_samples, " of ", p.shape.back(), " without replacement");
   Shape shape = p.shape;
   shape[shape.size() - 1] = num_samples;
   return {shape, i64, p.device};

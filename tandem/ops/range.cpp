@@ -96,10 +96,9 @@ void Eye::cpu(Inputs, Outputs out) const {
 }
 
 Samples<Eye> Eye::samples() {
-  return {.ok = {{{.n = 3, .m = 3}, {}}, {{.n = 2, .m = 4, .dtype = i64}, {}}, {{}, {}}},
-          .errors = {{{.n = -1, .m = 2},
-                      {},
-                      "eye(n=-1, m=2, dtype=f32): sizes must not be negative"}}};
+  return {
+      .ok = {{{.n = 3, .m = 3}, {}}, {{.n = 2, .m = 4, .dtype = i64}, {}}, {{}, {}}},
+      .errors = {{{.n = -1, .m = 2}, {}, "eye(n=-1, m=2, dtype=f32): sizes must not be negative"}}};
 }
 
 Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype) {
@@ -107,7 +106,8 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
     const Length a = start.length(), b = end.length(), s = step.length();
     if (s.is_known() && a.is_known() && b.is_known() && (s > 0 ? b < a : s == 0 || a < b))
       no_way(start.to_double(), end.to_double(), step.to_double());
-    return tandem::apply(Arange{.start = a, .end = b, .step = s, .dtype = dtype.value_or(i64)}, Inputs{});
+    return tandem::apply(Arange{.start = a, .end = b, .step = s, .dtype = dtype.value_or(i64)},
+                         Inputs{});
   }
   const double a = start.to_double(), b = end.to_double(), s = step.to_double();
   if (!(s != 0 && std::isfinite(a) && std::isfinite(b) && (b - a) / s >= 0)) no_way(a, b, s);
@@ -122,7 +122,8 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
 Tensor arange(Scalar end) { return arange(end.kind() == f64 ? Scalar(0.0) : Scalar(0), end); }
 
 Tensor linspace(Number start, Number end, Length steps, DType dtype) {
-  return tandem::apply(Linspace{.start = start, .end = end, .steps = steps, .dtype = dtype}, Inputs{});
+  return tandem::apply(Linspace{.start = start, .end = end, .steps = steps, .dtype = dtype},
+                       Inputs{});
 }
 
 Tensor eye(Length n, Length m, DType dtype) {

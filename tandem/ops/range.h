@@ -17,8 +17,9 @@ struct Arange {
 
   Length start = 0, end = 0, step = 1;
   DType dtype = i64;
-  static constexpr auto fields = Fields{field("start", &Arange::start), field("end", &Arange::end),
-                                        field("step", &Arange::step), field("dtype", &Arange::dtype)};
+  static constexpr auto fields =
+      Fields{field("start", &Arange::start), field("end", &Arange::end),
+             field("step", &Arange::step), field("dtype", &Arange::dtype)};
 
   Spec infer(Specs in) const;
   void cpu(Inputs in, Outputs out) const;
@@ -59,9 +60,9 @@ struct Eye {
   static Samples<Eye> samples();
 };
 
-/// start, start + step, ... below `end`. Integer arguments give i64 unless `dtype` is given. Errors:
-/// ValueError for steps that do not lead from start to end; LengthError when other numbers than
-/// integers depend on an unknown length.
+/// start, start + step, ... below `end`. Integer arguments give i64 unless `dtype` is given.
+/// Errors: ValueError for steps that do not lead from start to end; LengthError when other numbers
+/// than integers depend on an unknown length.
 TANDEM_API Tensor arange(Scalar start, Scalar end, Scalar step = 1,
                          std::optional<DType> dtype = {});
 TANDEM_API Tensor arange(Scalar end);

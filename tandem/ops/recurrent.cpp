@@ -47,13 +47,13 @@ Lengths check_inputs(const O& op, Specs in, int64_t gates, const Places& at) {
   check<ShapeError>(x.size() == 3, op, "x has shape ", x, ", needs [steps, batch, input]");
   check<DTypeError>(is_floating(in[0].dtype), op, "needs a floating dtype, got ", in[0].dtype);
   const Shape& h = in[1].shape;
-  check<ShapeError>(h.size() == 2 && detail::may_equal(h[0], x[1]), op, "h0 has shape ", h, ", needs [", x[1],
-                    ", hidden] for x of shape ", x);
+  check<ShapeError>(h.size() == 2 && detail::may_equal(h[0], x[1]), op, "h0 has shape ", h,
+                    ", needs [", x[1], ", hidden] for x of shape ", x);
   const Length hidden = h[1], width = gates * hidden;
   auto need = [&](int i, std::string_view what, const Shape& shape) {
     if (i < 0 || !in.has(i)) return;
-    check<ShapeError>(detail::may_equal(in[i].shape, shape), op, what, " has shape ", in[i].shape, ", needs ",
-                      shape);
+    check<ShapeError>(detail::may_equal(in[i].shape, shape), op, what, " has shape ", in[i].shape,
+                      ", needs ", shape);
     check<DTypeError>(in[i].dtype == in[0].dtype, op, what, " is ", in[i].dtype, ", x is ",
                       in[0].dtype);
   };

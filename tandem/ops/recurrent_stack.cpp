@@ -37,9 +37,9 @@ Tensors run_stack(std::string_view name, const Tensor& input, const Tensor& h0, 
   for (size_t k = 0; k < states; ++k) {
     start[k] = given[k].defined() ? (single ? unsqueeze(given[k], 1) : given[k])
                                   : no_state({total, x.size(1), hidden});
-    require<ShapeError>(detail::may_equal(start[k].shape(), Shape{total, x.size(1), hidden}), name, "(): the ",
-                        k ? "cell" : "hidden", " state has shape ", start[k].shape(), ", needs [",
-                        total, ", ", x.size(1), ", ", hidden, "]");
+    require<ShapeError>(detail::may_equal(start[k].shape(), Shape{total, x.size(1), hidden}), name,
+                        "(): the ", k ? "cell" : "hidden", " state has shape ", start[k].shape(),
+                        ", needs [", total, ", ", x.size(1), ", ", hidden, "]");
   }
   std::vector<Tensor> last[2];
   for (int64_t l = 0; l < o.num_layers; ++l) {

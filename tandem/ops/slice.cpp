@@ -93,8 +93,9 @@ View Select::geometry(const Shape& shape, const Strides& strides) const {
   check<IndexError>(!shape.empty(), *this, "a 0-d tensor has no axis to select from");
   const int a = check_axis(*this, axis, shape);
   const Length n = shape[a];
-  check<IndexError>(detail::may_fit(-n, index) && detail::may_be_less(index, n), *this, "index ", index, " is out of range [", -n,
-                    ", ", n - 1, "] for axis ", a, " of shape ", shape);
+  check<IndexError>(detail::may_fit(-n, index) && detail::may_be_less(index, n), *this, "index ",
+                    index, " is out of range [", -n, ", ", n - 1, "] for axis ", a, " of shape ",
+                    shape);
   View v{shape, strides, detail::from_end(index, n) * strides[a]};
   v.shape.erase(a);
   v.strides.erase(a);
@@ -127,9 +128,9 @@ View Narrow::geometry(const Shape& shape, const Strides& strides) const {
   const int a = check_axis(*this, axis, shape);
   check<IndexError>(!shape.empty(), *this, "a 0-d tensor has no axis to narrow");
   const Length n = shape[a], first = detail::from_end(start, n);
-  check<IndexError>(detail::may_fit(0, first) && detail::may_fit(0, length) &&
-                        detail::may_fit(length, n - first),
-                    *this, "axis ", a, " of shape ", shape, " has only ", n, " elements");
+  check<IndexError>(
+      detail::may_fit(0, first) && detail::may_fit(0, length) && detail::may_fit(length, n - first),
+      *this, "axis ", a, " of shape ", shape, " has only ", n, " elements");
   View v{shape, strides, first * strides[a]};
   v.shape[a] = length;
   if (length.is_known() && length == 0) v.offset = 0;
@@ -201,8 +202,8 @@ Samples<Diagonal> Diagonal::samples() {
 View Unfold::geometry(const Shape& shape, const Strides& strides) const {
   const int a = check_axis(*this, axis, shape);
   const Length n = shape.empty() ? Length(1) : shape[a];
-  check(detail::may_fit(0, size) && detail::may_fit(size, n), *this, "size must be between 0 and ", n, ", the length of axis ", a,
-        " of shape ", shape);
+  check(detail::may_fit(0, size) && detail::may_fit(size, n), *this, "size must be between 0 and ",
+        n, ", the length of axis ", a, " of shape ", shape);
   check(detail::may_be_less(0, step), *this, "step must be positive");
   View v{shape, strides, 0};
   const Length unit = shape.empty() ? Length(1) : strides[a];
@@ -242,7 +243,8 @@ Samples<Unfold> Unfold::samples() {
 Spec UnfoldGrad::infer(Specs in) const {
   const Unfold forward{.axis = axis, .size = size, .step = step};
   const Shape want = forward.geometry(shape, contiguous_strides(shape)).shape;
-  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want, ", got ", in[0].shape);
+  check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want,
+                    ", got ", in[0].shape);
   return {shape, in[0].dtype, in[0].device};
 }
 
@@ -291,10 +293,9 @@ Spec ScatterRegion::infer(Specs in) const {
     fits = fits && detail::may_fit(0, strides[i]);
     last += (src[i] - 1) * strides[i];
   }
-  check<IndexError>(fits && (detail::may_equal(src.numel(), 0) ||
-                             detail::may_be_less(last, shape.numel())),
-                    *this,
-                    "the region of src of shape ", src, " leaves the ", shape.numel(), " elements");
+  check<IndexError>(
+      fits && (detail::may_equal(src.numel(), 0) || detail::may_be_less(last, shape.numel())),
+      *this, "the region of src of shape ", src, " leaves the ", shape.numel(), " elements");
   return {shape, in[0].dtype, in[0].device};
 }
 

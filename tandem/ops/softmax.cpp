@@ -32,8 +32,8 @@ Spec row_spec(const O& op, Specs in) {
 
 template <class O>
 Spec row_grad_spec(const O& op, Specs in) {
-  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), op, "y has shape ", in[0].shape, " and dy ",
-                    in[1].shape, "; they must be equal");
+  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), op, "y has shape ", in[0].shape,
+                    " and dy ", in[1].shape, "; they must be equal");
   check<DTypeError>(in[0].dtype == in[1].dtype, op, "dtypes ", in[0].dtype, " and ", in[1].dtype,
                     " differ; cast one of them");
   return row_spec(op, in);

@@ -121,8 +121,8 @@ std::array<Spec, 2> Topk::infer(Specs in) const {
   const int a = check_axis(*this, axis, in[0].shape);
   Shape shape = in[0].shape;
   const Length n = shape.empty() ? Length(1) : shape[a];
-  check(detail::may_fit(0, k) && detail::may_fit(k, n), *this, "k must be between 0 and ", n, ", the length of axis ", a,
-        " of shape ", in[0].shape);
+  check(detail::may_fit(0, k) && detail::may_fit(k, n), *this, "k must be between 0 and ", n,
+        ", the length of axis ", a, " of shape ", in[0].shape);
   if (!shape.empty()) shape[a] = k;
   return {Spec{shape, in[0].dtype, in[0].device}, Spec{shape, i64, in[0].device}};
 }

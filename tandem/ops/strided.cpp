@@ -12,20 +12,18 @@ namespace {
 
 /// Throws unless the region lies inside `n` elements.
 template <class O>
-void check_region(const O& op, const Shape& shape, const Shape& strides, Length offset,
-                  Length n) {
+void check_region(const O& op, const Shape& shape, const Shape& strides, Length offset, Length n) {
   check<ShapeError>(shape.size() == strides.size(), op, "strides ", strides, " do not match shape ",
                     shape);
   Length last = offset;
   for (int i = 0; i < shape.size(); ++i) {
-    check<ShapeError>(detail::may_fit(0, shape[i]) && detail::may_fit(0, strides[i]), op, "negative size or stride in ", shape,
-                      " and ", strides);
+    check<ShapeError>(detail::may_fit(0, shape[i]) && detail::may_fit(0, strides[i]), op,
+                      "negative size or stride in ", shape, " and ", strides);
     last += (shape[i] - 1) * strides[i];
   }
-  check<IndexError>(detail::may_fit(0, offset) && (detail::may_equal(shape.numel(), 0) ||
-                                                   detail::may_be_less(last, n)),
-                    op,
-                    "the region ends at element ", last, " of a tensor of ", n);
+  check<IndexError>(detail::may_fit(0, offset) &&
+                        (detail::may_equal(shape.numel(), 0) || detail::may_be_less(last, n)),
+                    op, "the region ends at element ", last, " of a tensor of ", n);
 }
 
 Tensor region_of(const Tensor& contiguous, const Shape& shape, const Shape& strides,
@@ -54,8 +52,8 @@ void AsStrided::cpu(Inputs in, Outputs out) const {
 Tensors AsStrided::vjp(const Saved& s, const Tensor& dy) const {
   const Spec& x = s.spec(0);
   for (int i = 0; i < shape.size(); ++i)
-    check<NotImplemented>(!detail::must_equal(strides[i], 0) || detail::must_fit(shape[i], 1), *this,
-                          "the gradient of an overlapping region");
+    check<NotImplemented>(!detail::must_equal(strides[i], 0) || detail::must_fit(shape[i], 1),
+                          *this, "the gradient of an overlapping region");
   return {apply(StridedScatter{strides, offset}, {zeros(x.shape, x.dtype, x.device), dy})};
 }
 

@@ -44,8 +44,8 @@ Samples<Sum> Sum::samples() {
 
 Spec SumTo::infer(Specs in) const {
   Shape wide;
-  check<ShapeError>(broadcast(shape, in[0].shape, wide) && detail::may_equal(wide, in[0].shape), *this,
-                    "x of shape ", in[0].shape, " is not a broadcast of it");
+  check<ShapeError>(broadcast(shape, in[0].shape, wide) && detail::may_equal(wide, in[0].shape),
+                    *this, "x of shape ", in[0].shape, " is not a broadcast of it");
   return {shape, in[0].dtype, in[0].device};
 }
 

@@ -37,8 +37,8 @@ struct Sum {
   static Samples<Sum> samples();
 };
 
-/// `x` summed down to `shape`, from which it broadcasts: what sum_to() leaves to the run, which knows
-/// whether a length is 1.
+/// `x` summed down to `shape`, from which it broadcasts: what sum_to() leaves to the run, which
+/// knows whether a length is 1.
 struct SumTo {
   static constexpr std::string_view name = "sum_to";
   static constexpr std::string_view inputs = "x";

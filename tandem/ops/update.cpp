@@ -12,16 +12,16 @@ void update_infer(const OpInfo& info, const void* op, int hyper_size, Specs in,
   };
   DTypeError* dtype_error = nullptr;
   ShapeError* shape_error = nullptr;
-  check(shape_error, in[0].shape == Shape{hyper_size}, "hyper has shape ", in[0].shape, ", needs ",
-        Shape{hyper_size});
-  check(shape_error, in[1].shape.numel() == 1, "step has shape ", in[1].shape,
+  check(shape_error, may_equal(in[0].shape, Shape{hyper_size}), "hyper has shape ", in[0].shape,
+        ", needs ", Shape{hyper_size});
+  check(shape_error, may_equal(in[1].shape.numel(), 1), "step has shape ", in[1].shape,
         ", needs one element");
   for (int i = 0; i < in.size(); ++i) {
     if (!in.has(i)) continue;
     check(dtype_error, is_floating(in[i].dtype), "needs floating inputs, got ", in[i].dtype,
           " for input ", i);
-    check(shape_error, i < 3 || in[i].shape == in[2].shape, "input ", i, " has shape ", in[i].shape,
-          ", the parameter has ", in[2].shape);
+    check(shape_error, i < 3 || may_equal(in[i].shape, in[2].shape), "input ", i, " has shape ",
+          in[i].shape, ", the parameter has ", in[2].shape);
   }
   // (p, states..., step); a state that was left out gives an empty tensor.
   out.push_back(in[2]);

@@ -29,6 +29,9 @@ struct Case {
 
 Tensors run(const Case& c, const Tensors& in);
 
+/// What differs between two lists, or nothing; `slack` widens the dtype's tolerance.
+std::string compare_all(const char* what, const Tensors& got, const Tensors& want, double slack);
+
 /// Gradients of the outputs' product with fixed cotangents; undefined for other than f64-like
 /// inputs. `graph` keeps them differentiable.
 Tensors gradients(const Case& c, const Tensors& in);
@@ -49,9 +52,11 @@ std::string check_graph(const Case& c);
 /// 7: inside compile() the op, its gradient there and its gradient from outside are those of eager
 /// code, between other nodes too: bit for bit when `deterministic`.
 std::string check_compiled(const Case& c);
-/// 8: inputs that lie otherwise in memory, or repeat by zero strides, change nothing.
+/// 8: a session whose placeholders leave lengths open gives what plain code gives, gradients too.
+std::string check_lengths(const Case& c);
+/// 9: inputs that lie otherwise in memory, or repeat by zero strides, change nothing.
 std::string check_strided(const Case& c);
-/// 9: a bad sample throws a typed error with the exact text.
+/// 10: a bad sample throws a typed error with the exact text.
 std::string check_error(const Case& c);
 /// Attributes survive a trip through FieldVisitor; hash, equality and print see every one.
 std::string check_attributes(const Case& c);
