@@ -118,7 +118,7 @@ Row adam() {
   uint32_t seed = 1;
   for (const Tensor& p : net.parameters()) {
     Shape s = p.shape();
-    for (int64_t& d : s) d = std::min<int64_t>(d, 8);
+    for (Length& d : s) d = min(d, 8);
     Tensor small = filled(s, seed++, 0.1);
     small.requires_grad_();
     small.set_grad(filled(s, seed++, 0.1));

@@ -157,6 +157,8 @@ double call(std::string_view name, double x) {
 }
 }  // namespace
 
+bool is_length(Number x) { return LengthTable::of(x)->entry(x).kind != LengthTable::Kind::real; }
+
 Number apply_function(std::string_view name, Number x) {
   if (x.is_known()) return call(name, double(x));
   return LengthTable::of(x)->function(name, {&x, 1});

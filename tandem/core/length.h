@@ -263,6 +263,8 @@ constexpr std::partial_ordering operator<=>(A a, B b) {
 namespace detail {
 template <class T>
 concept LengthLike = std::same_as<T, Length> || std::same_as<T, Number>;
+/// Whether a number that is not known is one of the lengths: a whole number.
+TANDEM_API bool is_length(Number x);
 /// The function of <cmath> of that name.
 TANDEM_API Number apply_function(std::string_view name, Number x);
 TANDEM_API Number apply_function(std::string_view name, Number x, Number y);

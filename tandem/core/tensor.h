@@ -231,7 +231,7 @@ class TANDEM_API Tensor {
   Tensor tanh() const;
   Tensor sigmoid() const;
   Tensor relu() const;
-  Tensor clamp(std::optional<double> min, std::optional<double> max = {}) const;
+  Tensor clamp(std::optional<Number> min, std::optional<Number> max = {}) const;
   Tensor matmul(const Tensor& o) const;
   Tensor mm(const Tensor& o) const { return matmul(o); }
   Tensor t() const;

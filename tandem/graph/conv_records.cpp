@@ -38,10 +38,6 @@ std::shared_ptr<const cpu::BlockedConv> kernel_of(const BlockedConvolution& op) 
   return kernel;
 }
 
-const float* data_of(Inputs in, size_t i) {
-  return i < in.size() && in[i].defined() ? in[i].data<float>() : nullptr;
-}
-
 template <class O>
 void check_input(const O& op, Specs in, int i, std::string_view what, bool wanted,
                  const Shape& shape) {
@@ -101,8 +97,14 @@ Spec FusedConv2d::infer(Specs in) const {
   return {y, f32, in[0].device};
 }
 void FusedConv2d::cpu(Inputs in, Outputs out) const {
-  kernel_of(*this)->run(data_of(in, 0), data_of(in, 1), data_of(in, 2), data_of(in, 3),
-                        out[0].data<float>());
+  Tensor row_major[4];  // what a graph convolves may be a view
+  const float* data[4] = {};
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i].defined()) continue;
+    row_major[i] = detail::as_contiguous(in[i]);
+    data[i] = row_major[i].data<float>();
+  }
+  kernel_of(*this)->run(data[0], data[1], data[2], data[3], out[0].data<float>());
 }
 Samples<FusedConv2d> FusedConv2d::samples() { return {}; }
 

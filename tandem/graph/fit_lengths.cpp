@@ -48,11 +48,12 @@ std::optional<Length> LengthFit::of_one(const Base& b, std::span<const int64_t> 
       return slope * b.expression + start;
     break;
   }
-  const auto [low, high] = std::minmax_element(v.begin(), v.end());
-  if (holds([&](size_t s) { return v[s] == std::min(b.values[s], *high); }))
-    return min(b.expression, *high);
-  if (holds([&](size_t s) { return v[s] == std::max(b.values[s], *low); }))
-    return max(b.expression, *low);
+  const int64_t low = *std::min_element(v.begin(), v.end());
+  const int64_t high = *std::max_element(v.begin(), v.end());
+  if (holds([&](size_t s) { return v[s] == std::min(b.values[s], high); }))
+    return min(b.expression, high);
+  if (holds([&](size_t s) { return v[s] == std::max(b.values[s], low); }))
+    return max(b.expression, low);
   return {};
 }
 
@@ -91,7 +92,7 @@ std::optional<Length> LengthFit::of_two(const Base& a, const Base& b,
   return {};
 }
 
-/// The lengths, and products of two and three of them.
+/// The lengths, products of two and three of them, and n (n - 1) and n (n + 1).
 std::vector<LengthFit::Base> LengthFit::with_products() const {
   std::vector<Base> all = bases_;
   constexpr size_t few = 8;  // lengths whose products are looked at
@@ -112,6 +113,12 @@ std::vector<LengthFit::Base> LengthFit::with_products() const {
     for (size_t i = 0; i < n; ++i) {
       const Base pair = all[p];
       times(pair, bases_[i]);
+    }
+  for (size_t i = 0; i < n; ++i)
+    for (const int64_t c : {-1, 1}) {
+      Base near{bases_[i].expression + c, bases_[i].values};
+      for (int64_t& x : near.values) x += c;
+      times(bases_[i], near);
     }
   return all;
 }
@@ -181,8 +188,8 @@ std::optional<Number> LengthFit::real_of(const Base& b, std::span<const double> 
       const double m = std::abs(k), kp = std::nearbyint(m * p), kq = std::nearbyint(m * q);
       if (!holds([&](size_t i) { return gives((m * at(i) + kp) / (m * at(i) + kq), v[i]); }))
         continue;
-      const Length e = int64_t(m) * b.expression;
-      return Number(e + int64_t(kp)) / Number(e + int64_t(kq));
+      const Length whole = int64_t(m) * b.expression;
+      return Number(whole + int64_t(kp)) / Number(whole + int64_t(kq));
     }
     break;
   }

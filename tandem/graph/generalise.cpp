@@ -42,6 +42,9 @@ class Numbers final : public FieldVisitor {
   void visit(std::string_view n, std::optional<Length>& v) override {
     if (v) use_(n, *v);
   }
+  void visit(std::string_view n, std::optional<Number>& v) override {
+    if (v) use_(n, *v);
+  }
 
  private:
   const Use& use_;

@@ -255,6 +255,12 @@ class Parser {
         else v = p_.length(s);
       });
     }
+    void visit(std::string_view n, std::optional<Number>& v) override {
+      read(n, [&](std::string_view s) {
+        if (s == "none") v.reset();
+        else v = detail::parse_number(s, Symbols(p_));
+      });
+    }
     void visit(std::string_view n, std::optional<int64_t>& v) override {
       read(n, [&](std::string_view s) {
         if (s == "none") v.reset();

@@ -160,8 +160,8 @@ class Blocking {
       op.activation = "leaky_relu";
       op.low = leaky->negative_slope;
     } else if (const auto* clamp = as<Clamp>(n); clamp && clamp->min && clamp->max) {
-      op.low = std::max(*clamp->min, -most);
-      op.high = std::min(*clamp->max, most);
+      op.low = std::max(double(*clamp->min), -most);
+      op.high = std::min(double(*clamp->max), most);
       if (op.low <= op.high) op.activation = "clamp";
     } else if (const auto* hard = as<Hardtanh>(n)) {
       op.activation = "clamp";

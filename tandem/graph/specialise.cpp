@@ -30,6 +30,9 @@ class Substituter final : public FieldVisitor {
   void visit(std::string_view, std::optional<Length>& v) override {
     if (v) v = evaluate(*v, lengths_);
   }
+  void visit(std::string_view, std::optional<Number>& v) override {
+    if (v) v = evaluate(*v, lengths_);
+  }
 
  private:
   const LengthValues& lengths_;
@@ -135,6 +138,7 @@ class NamesOnly final : public FieldVisitor {
   void visit(std::string_view, Length&) override {}
   void visit(std::string_view, Number&) override {}
   void visit(std::string_view, std::optional<Length>& v) override { add(v.has_value()); }
+  void visit(std::string_view, std::optional<Number>& v) override { add(v.has_value()); }
 
  private:
   template <class T>

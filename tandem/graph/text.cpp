@@ -37,6 +37,9 @@ class AttributeText final : public FieldVisitor {
   void visit(std::string_view n, std::optional<Length>& v) override {
     add(n, v ? length_text(*v) : std::string("none"));
   }
+  void visit(std::string_view n, std::optional<Number>& v) override {
+    add(n, v ? detail::to_text(*v, Names()) : std::string("none"));
+  }
 
  private:
   template <class T>

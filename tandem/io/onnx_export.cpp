@@ -60,6 +60,9 @@ class AttributeReader final : public FieldVisitor {
   void visit(std::string_view n, std::optional<Length>& v) override {
     if (v) visit(n, *v);
   }
+  void visit(std::string_view n, std::optional<Number>& v) override {
+    if (v) visit(n, *v);
+  }
   void visit(std::string_view n, std::optional<int64_t>& v) override {
     if (v) add(n, *v);
   }

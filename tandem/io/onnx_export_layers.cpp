@@ -150,7 +150,7 @@ bool attention(E& e, const ScaledDotProductAttention& op) {
   if (e.used(1) || !is_floating(d) || e.rank(0) < 2) return false;
   const Shape &q = e.spec(0).shape, &k = e.spec(1).shape;
   const int n = q.size();
-  const Number scale = op.scale ? Number(*op.scale) : 1.0 / sqrt(q[n - 1]);
+  const Number scale = op.scale ? *op.scale : 1.0 / sqrt(q[n - 1]);
   Ints axes;
   for (int i = 0; i < k.size(); ++i) axes.push_back(i);
   std::swap(axes[axes.size() - 1], axes[axes.size() - 2]);

@@ -126,7 +126,7 @@ bool masked_fill_(E& e, const MaskedFill&) {
   return e.result("Where", {e.in(1, boolean), e.in(2, d), e.in(0, d)});
 }
 
-bool clip(E& e, std::optional<double> low, std::optional<double> high) {
+bool clip(E& e, std::optional<Number> low, std::optional<Number> high) {
   const DType d = e.out().dtype;
   if (!arithmetic(d)) return false;
   return e.result("Clip",

@@ -67,6 +67,13 @@ class AttributeWriter final : public FieldVisitor {
     visit(n, given);
     v = given;
   }
+  void visit(std::string_view n, std::optional<Number>& v) override {
+    v.reset();
+    if (!at_.attribute(n)) return;
+    Number given = 0;
+    visit(n, given);
+    v = given;
+  }
   void visit(std::string_view n, std::optional<int64_t>& v) override {
     v = at_.attribute(n) ? std::optional(integer(n)) : std::nullopt;
   }

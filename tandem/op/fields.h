@@ -98,6 +98,12 @@ class FieldVisitor {
     visit(name, n);
     v = n;
   }
+  virtual void visit(std::string_view name, std::optional<Number>& v) {
+    std::optional<double> x;
+    if (v) x = double(*v);
+    visit(name, x);
+    v = x;
+  }
 };
 
 namespace detail {
@@ -148,10 +154,8 @@ inline bool same(Number a, Number b) {
   return same(double(a), double(b));
 }
 inline bool same(const Shape& a, const Shape& b) { return identical(a, b); }
-inline bool same(const std::optional<Length>& a, const std::optional<Length>& b) {
-  return a.has_value() == b.has_value() && (!a || same(*a, *b));
-}
-inline bool same(const std::optional<double>& a, const std::optional<double>& b) {
+template <class T>
+bool same(const std::optional<T>& a, const std::optional<T>& b) {
   return a.has_value() == b.has_value() && (!a || same(*a, *b));
 }
 

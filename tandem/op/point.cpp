@@ -147,7 +147,7 @@ bool narrows(const Tensor& t, DType d) {
   if (own == d || d == f32 || d == f64 || d == boolean || is_floating(own) != is_floating(d))
     return false;
   if (is_floating(d)) return !t.impl()->has(TensorImpl::wrapped_number);
-  auto is_unsigned = [](DType t) { return t == u8 || t == u16 || t == u32 || t == u64; };
+  auto is_unsigned = [](DType u) { return u == u8 || u == u16 || u == u32 || u == u64; };
   if (!is_unsigned(own) && is_unsigned(d)) return own != boolean;
   return itemsize(own) >= itemsize(d) && own != boolean;
 }

@@ -188,7 +188,7 @@ void forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
   const bool direct = out[0].dtype() == dtype_of<T>;
   const Tensor y_kept = direct ? out[0] : empty(out[0].shape(), dtype_of<T>);
   T *y = y_kept.data<T>(), *lse = out[1].data<T>();
-  const T scale = T(op.scale.value_or(1 / std::sqrt(double(z.e))));
+  const T scale = T(op.scale ? double(*op.scale) : 1 / std::sqrt(double(z.e)));
   const int64_t blocks = (z.l + query_block - 1) / query_block;
   const int64_t width = std::min(key_block, z.s);
   cpu::parallel_for(z.lead.numel() * blocks, 1, [&](int64_t begin, int64_t end) {
@@ -300,7 +300,7 @@ void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
     d[i] = results[i].data<T>();
     std::fill_n(d[i], results[i].numel(), T(0));
   }
-  const T scale = T(op.scale.value_or(1 / std::sqrt(double(z.e))));
+  const T scale = T(op.scale ? double(*op.scale) : 1 / std::sqrt(double(z.e)));
   const int64_t width = std::min(2 * key_block, z.s);
   cpu::parallel_for(z.lead.numel(), 1, [&](int64_t begin, int64_t end) {
     const Tensor scratch = empty({query_block * 2 * width}, dtype_of<T>);
@@ -353,7 +353,7 @@ void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
 
 template <class O>
 Tensor scores_in_ops(const O& op, const Tensor& q, const Tensor& k, const Tensor& mask) {
-  const Number scale = op.scale ? Number(*op.scale) : 1.0 / sqrt(q.shape().back());
+  const Number scale = op.scale ? *op.scale : 1.0 / sqrt(q.shape().back());
   Tensor s = matmul(q, transpose(k, -1, -2)) * Tensor(scale);
   const Tensor hidden(-infinity);
   if (op.is_causal) {
@@ -485,7 +485,7 @@ Tensors ScaledDotProductAttentionGrad::vjp(const Saved& s, const Tensors& g) con
     Tensors v;  // in the compute type, as in the kernel
     for (const Tensor& t : given)
       v.push_back(t.defined() && is_floating(t.dtype()) ? cast(t, d) : t);
-    const Number by = scale ? Number(*scale) : 1.0 / sqrt(v[0].shape().back());
+    const Number by = scale ? *scale : 1.0 / sqrt(v[0].shape().back());
     const Tensor p = weights_in_ops(scores_in_ops(*this, v[0], v[1], v[5]));
     const Tensor dp = matmul(v[3], transpose(v[2], -1, -2));
     const Tensor delta = sum(p * dp, {-1}, true) - unsqueeze(v[4], -1);
@@ -511,7 +511,7 @@ Samples<ScaledDotProductAttentionGrad> ScaledDotProductAttentionGrad::samples() 
 
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                     const Tensor& attn_mask, double dropout_p, bool is_causal,
-                                    std::optional<double> scale) {
+                                    std::optional<Number> scale) {
   require(dropout_p >= 0 && dropout_p <= 1, "scaled_dot_product_attention(): dropout_p=", dropout_p,
           " must lie in [0, 1]");
   const ScaledDotProductAttention op{.is_causal = is_causal, .scale = scale};

@@ -12,7 +12,7 @@ struct ScaledDotProductAttention {
   static constexpr Saves saves{.in = {0, 1, 2, 3}, .out = {}};
 
   bool is_causal = false;
-  std::optional<double> scale = {};
+  std::optional<Number> scale = {};
   /// Rows without a visible key are NaN, as softmax makes them, and not zero.
   bool nan_rows = false;
   static constexpr auto fields = Fields{field("is_causal", &ScaledDotProductAttention::is_causal),
@@ -34,7 +34,7 @@ struct ScaledDotProductAttentionGrad {
   static constexpr Saves saves{.in = {0, 1, 2, 3, 4, 5}, .out = {}};
 
   bool is_causal = false;
-  std::optional<double> scale = {};
+  std::optional<Number> scale = {};
   static constexpr auto fields =
       Fields{field("is_causal", &ScaledDotProductAttentionGrad::is_causal),
              field("scale", &ScaledDotProductAttentionGrad::scale)};
@@ -55,6 +55,6 @@ struct ScaledDotProductAttentionGrad {
 TANDEM_API Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                                const Tensor& attn_mask = {}, double dropout_p = 0,
                                                bool is_causal = false,
-                                               std::optional<double> scale = {});
+                                               std::optional<Number> scale = {});
 
 }  // namespace tandem

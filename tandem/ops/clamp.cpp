@@ -58,7 +58,10 @@ struct ClampGradPoint {
   }
 };
 
-bool whole(const std::optional<double>& v) { return !v || *v == std::floor(*v); }
+bool whole(const std::optional<Number>& v) {
+  return !v || (v->is_known() ? double(*v) == std::floor(double(*v)) : detail::is_length(*v));
+}
+double value(const std::optional<Number>& v, double absent) { return v ? double(*v) : absent; }
 
 }  // namespace
 
@@ -71,7 +74,7 @@ Spec Clamp::infer(Specs in) const {
 }
 
 void Clamp::cpu(Inputs in, Outputs out) const {
-  const ClampPoint f{min.value_or(-HUGE_VAL), max.value_or(HUGE_VAL)};
+  const ClampPoint f{value(min, -HUGE_VAL), value(max, HUGE_VAL)};
   if (std::isnan(f.min) || std::isnan(f.max)) detail::point_run(NanPoint{NAN}, in, out[0]);
   else detail::point_run(f, in, out[0]);
 }
@@ -103,7 +106,7 @@ Spec ClampGrad::infer(Specs in) const {
 void ClampGrad::cpu(Inputs in, Outputs out) const {
   // Nothing lies within a bound that is NaN.
   const bool none = (min && std::isnan(*min)) || (max && std::isnan(*max));
-  const ClampGradPoint f{none ? HUGE_VAL : min.value_or(NAN), max.value_or(NAN)};
+  const ClampGradPoint f{none ? HUGE_VAL : value(min, NAN), value(max, NAN)};
   detail::point_run(f, in, out[0]);
 }
 

@@ -15,8 +15,8 @@ struct Clamp {
   static constexpr Saves saves{.in = {0}, .out = {}};
   static constexpr bool broadcasts = true;
 
-  std::optional<double> min = std::nullopt;
-  std::optional<double> max = std::nullopt;
+  std::optional<Number> min = std::nullopt;
+  std::optional<Number> max = std::nullopt;
   static constexpr auto fields = Fields{field("min", &Clamp::min), field("max", &Clamp::max)};
 
   Spec infer(Specs in) const;
@@ -32,8 +32,8 @@ struct ClampGrad {
   static constexpr Saves saves{.in = {1}, .out = {}};
   static constexpr bool broadcasts = true;
 
-  std::optional<double> min = std::nullopt;
-  std::optional<double> max = std::nullopt;
+  std::optional<Number> min = std::nullopt;
+  std::optional<Number> max = std::nullopt;
   static constexpr auto fields =
       Fields{field("min", &ClampGrad::min), field("max", &ClampGrad::max)};
 
@@ -43,7 +43,7 @@ struct ClampGrad {
   static Samples<ClampGrad> samples();
 };
 
-inline Tensor clamp(const Tensor& x, std::optional<double> min, std::optional<double> max = {}) {
+inline Tensor clamp(const Tensor& x, std::optional<Number> min, std::optional<Number> max = {}) {
   return apply(Clamp{.min = min, .max = max}, {x});
 }
 /// Tensor bounds, broadcast; an undefined one is absent.

@@ -102,11 +102,10 @@ void check_writable(const OpInfo& info, const void* op, const Tensor& target, bo
                          "a leaf that requires a gradient; use NoGrad, or an op that makes a copy");
   require<GradientError>(!tape || !t.base || owner.has(TensorImpl::contiguous), info.print(op),
                          ": in-place write to a view of foreign strided memory has no gradient");
-  for (int i = 0; i < t.spec.shape.size(); ++i)
-    require<ShapeError>(!must_equal(t.strides[i], 0) || must_fit(t.spec.shape[i], 1),
-                        info.print(op), ": in-place write to an expanded tensor of shape ",
-                        t.spec.shape, " and strides ", t.strides,
-                        ": several elements share memory");
+  if (!t.has(TensorImpl::contiguous) && overlaps_itself(t.spec.shape, t.strides))
+    throw ShapeError(cat(info.print(op), ": in-place write to a tensor of shape ", t.spec.shape,
+                         " and strides ", t.strides,
+                         ", several elements of which are one in memory; write to a clone()"));
 }
 
 bool overlaps_otherwise(const Tensor& t, const Tensor& target) {

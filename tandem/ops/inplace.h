@@ -62,8 +62,8 @@ inline const Tensor& sin_(const Tensor& x) { return detail::write_over(Sin{}, x)
 inline const Tensor& sqrt_(const Tensor& x) { return detail::write_over(Sqrt{}, x); }
 inline const Tensor& square_(const Tensor& x) { return detail::write_over(Square{}, x); }
 inline const Tensor& tanh_(const Tensor& x) { return detail::write_over(Tanh{}, x); }
-inline const Tensor& clamp_(const Tensor& x, std::optional<double> min,
-                            std::optional<double> max = {}) {
+inline const Tensor& clamp_(const Tensor& x, std::optional<Number> min,
+                            std::optional<Number> max = {}) {
   return detail::write_over(Clamp{.min = min, .max = max}, x);
 }
 inline const Tensor& elu_(const Tensor& x, double alpha = 1) {

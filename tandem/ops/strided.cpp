@@ -1,5 +1,10 @@
 #include "tandem/ops/strided.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
 #include "tandem/core/factory.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
@@ -7,7 +12,46 @@
 namespace tandem {
 
 TANDEM_OP(AsStrided)
+TANDEM_OP(StridedSum)
 TANDEM_OP(StridedScatter)
+
+/// Sorted by stride, axes that each step over all smaller ones do not overlap. Others may still
+/// not: their elements are counted.
+bool detail::overlaps_itself(const Shape& shape, const Strides& strides) {
+  if (!shape.is_known() || !strides.is_known()) return false;
+  struct Axis {
+    int64_t size, stride;
+  } axes[max_dims];
+  int n = 0;
+  for (int i = 0; i < shape.size(); ++i) {
+    if (shape[i] == 0) return false;
+    if (shape[i] == 1) continue;
+    axes[n++] = {shape[i], std::abs(int64_t(strides[i]))};
+  }
+  std::sort(axes, axes + n, [](const Axis& a, const Axis& b) { return a.stride < b.stride; });
+  if (n > 0 && axes[0].stride == 0) return true;
+  int64_t span = 0, elements = 1;
+  bool nested = true;
+  for (int i = 0; i < n; ++i) {
+    nested = nested && axes[i].stride > span;
+    span += (axes[i].size - 1) * axes[i].stride;
+    elements *= axes[i].size;
+  }
+  if (nested) return false;
+  if (elements > span + 1) return true;
+  std::vector<bool> seen(size_t(span) + 1);
+  for (int64_t e = 0; e < elements; ++e) {
+    int64_t at = 0, rest = e;
+    for (int i = 0; i < n; ++i) {
+      at += rest % axes[i].size * axes[i].stride;
+      rest /= axes[i].size;
+    }
+    if (seen[size_t(at)]) return true;
+    seen[size_t(at)] = true;
+  }
+  return false;
+}
+
 namespace {
 
 /// Throws unless the region lies inside `n` elements.
@@ -50,16 +94,14 @@ void AsStrided::cpu(Inputs in, Outputs out) const {
 }
 
 Tensors AsStrided::vjp(const Saved& s, const Tensor& dy) const {
-  const Spec& x = s.spec(0);
-  for (int i = 0; i < shape.size(); ++i)
-    check<NotImplemented>(!detail::must_equal(strides[i], 0) || detail::must_fit(shape[i], 1),
-                          *this, "the gradient of an overlapping region");
-  return {apply(StridedScatter{strides, offset}, {zeros(x.shape, x.dtype, x.device), dy})};
+  return {apply(StridedSum{s.shape(0), strides, offset}, {dy})};
 }
 
 Samples<AsStrided> AsStrided::samples() {
   return {.ok = {{{{2, 2}, {3, 1}, 1}, {{{3, 3}}}},
                  {{{3}, {4}, 0}, {{{3, 4}}}},
+                 {{{4, 3}, {1, 1}, 0}, {{{6}}}},
+                 {{{2, 3}, {0, 2}, 1}, {{{6}}}},
                  {{{0, 2}, {1, 1}, 0}, {{{4}}}},
                  {{{}, {}, 2}, {{{4}}}}},
           .errors = {{{{2, 2}, {3, 1}, 6},
@@ -68,8 +110,56 @@ Samples<AsStrided> AsStrided::samples() {
                       "element 10 of a tensor of 9"}}};
 }
 
+Spec StridedSum::infer(Specs in) const {
+  check_region(*this, in[0].shape, strides, offset, shape.numel());
+  return {shape, in[0].dtype, in[0].device};
+}
+
+void StridedSum::cpu(Inputs in, Outputs out) const {
+  const Shape& from = in[0].shape();
+  if (!detail::overlaps_itself(from, strides)) {
+    std::memset(out[0].raw_data(), 0, size_t(out[0].numel() * itemsize(out[0].dtype())));
+    return detail::copy_data(region_of(out[0], from, strides, offset), in[0]);
+  }
+  const DType d = out[0].dtype(), compute = d == f64 ? f64 : is_floating(d) ? f32 : i64;
+  const Tensor dy = detail::as_contiguous(in[0], compute), sum = zeros(shape, compute);
+  visit(compute, [&]<class T>() {
+    const T* p = static_cast<const T*>(dy.raw_data());
+    T* to = static_cast<T*>(sum.raw_data()) + int64_t(offset);
+    int64_t index[max_dims] = {}, at = 0;
+    for (int64_t e = 0, n = dy.numel(); e < n; ++e) {
+      if constexpr (std::is_same_v<T, int64_t>) to[at] = T(uint64_t(to[at]) + uint64_t(p[e]));
+      else to[at] = T(to[at] + p[e]);
+      for (int k = from.size() - 1; k >= 0; --k) {
+        at += strides[k];
+        if (++index[k] < from[k]) break;
+        at -= index[k] * strides[k];
+        index[k] = 0;
+      }
+    }
+  });
+  detail::copy_data(out[0], sum);
+}
+
+Tensors StridedSum::vjp(const Saved& s, const Tensor& g) const {
+  return {apply(AsStrided{s.shape(0), strides, offset}, {g})};
+}
+
+Samples<StridedSum> StridedSum::samples() {
+  return {.ok = {{{{3, 3}, {3, 1}, 1}, {{{2, 2}}}},
+                 {{{6}, {1, 1}, 0}, {{{4, 3}}}},
+                 {{{6}, {0, 2}, 1}, {{{2, 3}}}},
+                 {{{2, 2}, {1}, 1}, {{{0}}}}},
+          .errors = {{{{2}, {1}, 1},
+                      {{{2}}},
+                      "strided_sum(shape=[2], strides=[1], offset=1): the region ends at element "
+                      "2 of a tensor of 2"}}};
+}
+
 Spec StridedScatter::infer(Specs in) const {
   check_region(*this, in[1].shape, strides, offset, in[0].shape.numel());
+  check(!detail::overlaps_itself(in[1].shape, strides), *this, "a region of shape ", in[1].shape,
+        " overlaps itself and cannot be written");
   return in[0];
 }
 
@@ -89,7 +179,11 @@ Samples<StridedScatter> StridedScatter::samples() {
           .errors = {{{{1}, 3},
                       {{{4}}, {{2}}},
                       "strided_scatter(strides=[1], offset=3): the region ends at element 4 of a "
-                      "tensor of 4"}}};
+                      "tensor of 4"},
+                     {{{1, 1}, 0},
+                      {{{4}}, {{2, 2}}},
+                      "strided_scatter(strides=[1, 1], offset=0): a region of shape [2, 2] "
+                      "overlaps itself and cannot be written"}}};
 }
 
 }  // namespace tandem

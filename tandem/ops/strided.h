@@ -3,8 +3,14 @@
 
 namespace tandem {
 
-// The two records that the tape itself needs: in-place writes to a view become a scatter into the
+// The records that the tape itself needs: in-place writes to a view become a scatter into the
 // tensor it looks at. Geometry counts elements of a row-major base.
+
+namespace detail {
+/// Whether several elements of such a region are one element of memory. False while lengths that
+/// are not known leave it open.
+TANDEM_API bool overlaps_itself(const Shape& shape, const Strides& strides);
+}  // namespace detail
 
 /// A region of a row-major tensor, copied: y[i] = base[offset + sum_k i_k * strides_k].
 struct AsStrided {
@@ -24,7 +30,26 @@ struct AsStrided {
   static Samples<AsStrided> samples();
 };
 
-/// A copy of `x` whose region (see AsStrided, without overlap) holds `src`.
+/// The gradient of AsStrided: a row-major tensor of `shape` in which every element is the sum of
+/// those of `dy` that were read from it.
+struct StridedSum {
+  static constexpr std::string_view name = "strided_sum";
+  static constexpr std::string_view inputs = "dy";
+
+  Shape shape, strides;
+  Length offset = 0;
+  static constexpr auto fields =
+      Fields{field("shape", &StridedSum::shape), field("strides", &StridedSum::strides),
+             field("offset", &StridedSum::offset)};
+
+  Spec infer(Specs in) const;
+  void cpu(Inputs in, Outputs out) const;
+  Tensors vjp(const Saved& s, const Tensor& g) const;
+  static Samples<StridedSum> samples();
+};
+
+/// A copy of `x` whose region (see AsStrided) holds `src`. ValueError for a region that overlaps
+/// itself.
 struct StridedScatter {
   static constexpr std::string_view name = "strided_scatter";
   static constexpr std::string_view inputs = "x, src";

@@ -51,7 +51,7 @@ Tensor Tensor::abs() const { return tandem::abs(*this); }
 Tensor Tensor::tanh() const { return tandem::tanh(*this); }
 Tensor Tensor::sigmoid() const { return tandem::sigmoid(*this); }
 Tensor Tensor::relu() const { return tandem::relu(*this); }
-Tensor Tensor::clamp(std::optional<double> min, std::optional<double> max) const {
+Tensor Tensor::clamp(std::optional<Number> min, std::optional<Number> max) const {
   return tandem::clamp(*this, min, max);
 }
 Tensor Tensor::transpose(int axis0, int axis1) const {

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 ORDER = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8,
-         torch.int32, torch.int64, torch.bool, torch.int16, torch.uint16, torch.uint32, torch.uint64]
+         torch.int32, torch.int64, torch.bool, torch.int16, torch.uint16, torch.uint32,
+         torch.uint64]
 out = {}
 
 # --- promotion: code of the result, -1 where PyTorch has none ----------------------------------
