@@ -17,8 +17,12 @@
 #include "tandem/backend/cpu/conv_onednn.h"
 #include "tandem/backend/cpu/conv_winograd.h"
 #include "tandem/backend/cpu/threads.h"
+#include "tandem/core/autotune.h"
 
 namespace {
+
+using tandem::autotune;
+using tandem::set_autotune;
 
 using namespace tandem::cpu;
 using Values = std::vector<double>;
@@ -184,10 +188,10 @@ void check_public(const Problem& p, const std::string& how) {
 
 // Puts the switches back.
 struct Switches {
-  bool autotune = conv_autotune(), winograd = conv_winograd();
+  bool measures = autotune(), winograd = conv_winograd();
   int threads = num_threads();
   ~Switches() {
-    set_conv_autotune(autotune);
+    set_autotune(measures);
     set_conv_winograd(winograd);
     set_num_threads(threads);
   }
@@ -197,9 +201,9 @@ TEST(BackendConv, PublicCallsEqualPlainLoops) {
   const Switches keep;
   for (const ConvShape& s : shapes()) {
     const Problem p(s);
-    set_conv_autotune(true);
+    set_autotune(true);
     check_public<float>(p, "autotuned");
-    set_conv_autotune(false);
+    set_autotune(false);
     check_public<float>(p, "by rule");
     set_conv_winograd(false);
     check_public<float>(p, "direct");
