@@ -4,9 +4,11 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <new>
 
 #include "tandem/core/captured.h"
 #include "tandem/core/set_data.h"
+#include "tandem/core/short_text.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/backward.h"
 #include "tandem/graph/ir.h"
@@ -465,7 +467,7 @@ CompiledFunction::CompiledFunction(CompileOptions options, CallSite where)
 CompiledFunction::~CompiledFunction() = default;
 
 std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Leaves& in,
-                                                                       Trace& trace) {
+                                                                       Trace& trace) try {
   for (size_t i = 0; i < in.tensors.size(); ++i)
     if (!in.tensors[i].defined())
       throw ValueError(
@@ -497,13 +499,21 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
                            "op that makes a copy");
     before[at] = in.tensors[at].clone();
   }
-  Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()});
-  const Tensors& given = before.empty() ? in.tensors : before;
-  if (instance->backward)
+  // The results get their history before anything is written: what comes behind cannot fail.
+  auto attach = [&](Tensors& results) {
+    const Tensors& given = before.empty() ? in.tensors : before;
     BackwardInstance::attach(
-        instance->backward, {given.data(), given.size()}, out,
+        instance->backward, {given.data(), given.size()}, results,
         instance->results + instance->input_gradients.size() + instance->written.size(),
         ready->operands);
+  };
+  Plan::Ready with_history;
+  if (instance->backward)
+    with_history = {
+        [](void* self, Tensors& results) { (*static_cast<decltype(attach)*>(self))(results); },
+        &attach};
+  Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()}, with_history);
+  if (instance->backward) instance->backward->settle(out);
   delete instance->idle.exchange(ready.release());
 
   for (size_t i = 0; i < instance->input_gradients.size(); ++i) {
@@ -527,6 +537,11 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), instance->returned};
   delete impl_->hot[size_t(place)].exchange(hot.release());
   return result;
+} catch (const OutOfMemory&) {
+  rethrow_for(
+      ShortText("compile() at ", impl_->where.file, ":", int64_t(impl_->where.line)).view());
+} catch (const std::bad_alloc&) {
+  rethrow_for("compile()");
 }
 
 int CompiledFunction::captures() const {

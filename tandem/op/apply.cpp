@@ -1,4 +1,5 @@
 #include <cmath>
+#include <new>
 
 #include "tandem/core/captured.h"
 #include "tandem/op/copy.h"
@@ -10,8 +11,31 @@
 namespace tandem::detail {
 namespace {
 
-[[noreturn]] void wrong_arity(const OpInfo& info, const void* op, int n) {
+[[noreturn, gnu::cold]] void wrong_arity(const OpInfo& info, const void* op, int n) {
   throw ValueError(cat(info.print(op), ": takes inputs (", info.inputs, "), got ", n));
+}
+
+[[noreturn, gnu::cold]] void undefined_input(const OpInfo& info, const void* op, int i) {
+  throw ValueError(cat(info.print(op), ": input ", i, " of (", info.inputs, ") is undefined"));
+}
+
+/// Numbers of the program go with any device, and so do keys.
+[[gnu::cold, gnu::noinline]] void check_devices(const OpInfo& info, const void* op,
+                                                const Tensor* in, int n) {
+  const Tensor* first = nullptr;
+  for (int i = 0; i < n; ++i) {
+    const Tensor& t = in[i];
+    if (!t.defined() || info.on_cpu.has(i) || t.impl()->has(TensorImpl::wrapped_number)) continue;
+    if (!first) first = &t;
+    require<DeviceError>(t.device() == first->device(), info.print(op), ": inputs are on ",
+                         first->device(), " and ", t.device());
+  }
+  for (int i = 0; i < n; ++i)
+    if (in[i].defined() && info.on_cpu.has(i))
+      require<DeviceError>(
+          in[i].device() == cpu_device || (first && in[i].device() == first->device()),
+          info.print(op), ": input ", i, " of (", info.inputs, ") is on ", in[i].device(),
+          ", not on the CPU");
 }
 
 /// Views whose memory was written through another handle first get the history of that write.
@@ -27,13 +51,17 @@ namespace {
                                                int n) {
   if (n < info.min_inputs || n > info.max_inputs) [[unlikely]]
     wrong_arity(info, op, n);
-  unsigned flags = modes & Modes::capture ? TensorImpl::symbolic : 0;
+  unsigned flags = modes & Modes::capture ? TensorImpl::symbolic : 0, elsewhere = 0;
   for (int i = 0; i < n; ++i) {
-    if (in[i].defined()) [[likely]]
+    if (in[i].defined()) [[likely]] {
       flags |= in[i].impl()->flags;
-    else if (i < info.min_inputs)
-      throw ValueError(cat(info.print(op), ": input ", i, " of (", info.inputs, ") is undefined"));
+      elsewhere |= unsigned(in[i].impl()->spec.device.type);
+    } else if (i < info.min_inputs || info.all_defined) {
+      undefined_input(info, op, i);
+    }
   }
+  if (elsewhere) [[unlikely]]
+    check_devices(info, op, in, n);
   if (flags & TensorImpl::is_view) [[unlikely]] {
     refresh_views(in, n);
     for (int i = 0; i < n; ++i)
@@ -45,6 +73,15 @@ namespace {
 
 unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n) {
   return look_at(info, op, in, n);
+}
+
+void rethrow_for_op(const OpInfo& info, const void* op) {
+  std::string call;
+  try {
+    call = info.print(op);
+  } catch (const std::bad_alloc&) {  // then the name has to do
+  }
+  rethrow_for(call.empty() ? info.name : std::string_view(call));
 }
 
 void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out) {
@@ -163,7 +200,7 @@ namespace {
 }
 }  // namespace
 
-Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) {
+Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) try {
   const unsigned flags = look_at(info, op, in, n);
   Tensor out;
   if (plain_point(info, op, in, n, flags, out)) {
@@ -175,15 +212,23 @@ Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) {
   if (wants_tape(flags) && is_floating(out.impl()->spec.dtype))
     record_node(info, op, in, n, &out, 1);
   return out;
+} catch (const OutOfMemory&) {
+  rethrow_for_op(info, op);
+} catch (const std::bad_alloc&) {
+  rethrow_for_op(info, op);
 }
 
-Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
+Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) try {
   const unsigned flags = input_flags(info, op, in, n);
   Tensors out(size_t(info.outputs));
   SmallVector<Spec, 4> specs(size_t(info.outputs));
   compute(info, op, in, n, flags, specs.data(), out.data(), info.outputs);
   if (wants_tape(flags)) record_node(info, op, in, n, out.data(), info.outputs);
   return out;
+} catch (const OutOfMemory&) {
+  rethrow_for_op(info, op);
+} catch (const std::bad_alloc&) {
+  rethrow_for_op(info, op);
 }
 
 Tensor captured_key(Generator& generator) { return capturing->random_key(generator); }

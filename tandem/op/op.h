@@ -97,7 +97,9 @@ struct OpInfo {
   OnnxRule onnx;
   Saves saves;
   int min_inputs, max_inputs, outputs;
-  bool broadcasts;  ///< gradients are summed back to the inputs' shapes by the tape
+  bool all_defined;  ///< inputs beyond min_inputs must be defined as well
+  IndexSet on_cpu;   ///< inputs that lie on the CPU whatever the device: keys, hyperparameters
+  bool broadcasts;   ///< gradients are summed back to the inputs' shapes by the tape
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not
   uint32_t size, align;                 ///< of the attributes; size 0: there are none

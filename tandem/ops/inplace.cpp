@@ -1,5 +1,6 @@
 // In-place writes and the history of views. A write to a view is, for the tape, a scatter into the
 // tensor that the view looks at; a view read after such a write is a region of it.
+#include <new>
 #include <utility>
 
 #include "tandem/op/copy.h"
@@ -222,7 +223,7 @@ bool write_plain(const OpInfo& info, const void* op, const Tensor* in, int n, un
 }  // namespace
 
 // Everything that can fail comes before the write, and so do the nodes of the history.
-void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) {
+void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) try {
   const unsigned flags = input_flags(info, op, in, n);
   const Tensor& target = in[0];
   const bool tape = wants_tape(flags) && is_floating(target.dtype());
@@ -263,6 +264,10 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
     target.impl()->view_version = target.version();
   }
   take_history(target, out);
+} catch (const OutOfMemory&) {
+  rethrow_for_op(info, op);
+} catch (const std::bad_alloc&) {
+  rethrow_for_op(info, op);
 }
 
 void refresh_view(const Tensor& view) {

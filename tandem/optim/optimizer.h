@@ -104,7 +104,8 @@ class TANDEM_API Optimizer {
   // Schedules may leave the range of an option, as PyTorch's do.
   void write_number(int group, std::string_view name, double value);
   static void prepare(Slot& slot, const Plan& plan);
-  void step_group(Group& group);
+  void collect(Group& group);
+  void update(Group& group);
   void step_symbolic(Group& group, Slot& slot, const Tensor& gradient);
 
   std::string_view name_;
