@@ -192,14 +192,16 @@ Tensors as_symbols(const Tensors& in) {
 std::string check_misplaced(const Case& c) {
   const Tensors in = c.inputs();
   std::string wrong;
-  size_t defined = 0;
-  for (const Tensor& t : in) defined += t.defined();
   for (size_t i = 0; i < in.size(); ++i) {
     if (!in[i].defined()) continue;
     Tensors without(in), elsewhere(in);
     without[i] = Tensor();
     elsewhere[i] = empty(in[i].shape(), in[i].dtype(), null_device);
     const bool optional = int(i) >= c.info->min_inputs && !c.info->all_defined;
+    bool others = false;  // that have to be where this one is
+    for (size_t k = 0; k < in.size(); ++k)
+      others = others || (k != i && in[k].defined() &&
+                          (c.info->on_cpu.has(int(i)) || !c.info->on_cpu.has(int(k))));
     for (const bool symbolic : {false, true}) {
       const char* where = symbolic ? " in a graph" : "";
       const std::string missing = outcome(c, symbolic ? as_symbols(without) : without);
@@ -207,7 +209,7 @@ std::string check_misplaced(const Case& c) {
         wrong +=
             cat("without input ", i, where, ": ", missing.empty() ? "no error" : missing, "\n");
       const std::string apart = outcome(c, symbolic ? as_symbols(elsewhere) : elsewhere);
-      if (apart != (defined > 1 ? "DeviceError" : ""))
+      if (apart != (others ? "DeviceError" : ""))
         wrong += cat("with input ", i, " on the null device", where, ": ",
                      apart.empty() ? "no error" : apart, "\n");
     }
