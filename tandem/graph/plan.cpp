@@ -341,6 +341,9 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
   Tensors held;  // row-major copies of inputs that were not
   for (size_t i = 0; i < ids.size(); ++i) {
     const Tensor* t = &inputs[i];
+    const Value& v = graph_->value(ids[i]);
+    require<DeviceError>(t->impl()->spec.device == v.spec.device, "input ", v.name, " is on ",
+                         t->impl()->spec.device, ", not on ", v.spec.device);
     if (!t->is_contiguous()) {
       held.push_back(detail::as_contiguous(*t));
       t = &held.back();

@@ -45,7 +45,7 @@ Tensor constant_for(const Tensor& t, Lengths lengths) {
   require<NotImplemented>(!has_axis(t.shape(), lengths), "graph: a constant of shape ", t.shape(),
                           " was made from an axis of unknown length; make it of tensors that "
                           "have that length, or give the axis its length");
-  if (t.numel() != 1 || t.dtype() == boolean) return t;
+  if (t.numel() != 1 || t.dtype() == boolean || t.device() != cpu_device) return t;
   const NoGrad guard;
   Tensor fresh = t;
   if (is_integral(t.dtype())) {
