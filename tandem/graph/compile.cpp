@@ -534,9 +534,9 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     bump_version(to, "a compiled function");
   }
   out.resize(instance->results);
-  std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), instance->returned};
+  std::shared_ptr<const void> returned = instance->returned;
   delete impl_->hot[size_t(place)].exchange(hot.release());
-  return result;
+  return {std::move(out), std::move(returned)};
 } catch (const OutOfMemory&) {
   rethrow_for(
       ShortText("compile() at ", impl_->where.file, ":", int64_t(impl_->where.line)).view());

@@ -20,6 +20,11 @@ namespace {
 /// A smaller arena is the plan's own: to borrow one would be felt.
 constexpr int64_t own_arena = 16 << 10;
 
+void check_device(const Value& v, const Tensor& t) {
+  require<DeviceError>(t.device() == v.spec.device, "input ", v.name, " is on ", t.device(),
+                       ", not on ", v.spec.device);
+}
+
 /// How often working memory was given back: then kernels ask for it anew.
 constinit std::atomic<uint32_t> emptied{0};
 
@@ -194,6 +199,9 @@ void Plan::find_bindings() {
   }
   for (const GradientWrite& g : graph_->gradients()) {
     Gradient& mine = gradients_.emplace_back();
+    mine.value = g.value;
+    mine.leaf = &detail::extras(*g.leaf.impl()).grad;
+    if (g.value >= 0) mine.from = &shells_[size_t(g.value)].tensor;
     if (g.value >= 0 && values[size_t(g.value)].kind == ValueKind::result &&
         std::find(outputs.begin(), outputs.end(), g.value) == outputs.end())
       mine.mobile = mobile_of_[size_t(g.value)];
@@ -267,8 +275,7 @@ void Plan::write_state() {
   }
 }
 
-void Plan::run_step(size_t k) {
-  const Step& step = steps_[k];
+[[gnu::always_inline]] inline void Plan::run_this(const Step& step) {
   Tensor* const base = operands_.data();
   const Inputs in{base + step.first_input, size_t(step.n_in)};
   const Outputs out{base + step.first_output, size_t(step.n_out)};
@@ -283,11 +290,13 @@ void Plan::run_step(size_t k) {
   }
 }
 
+void Plan::run_step(size_t k) { run_this(steps_[k]); }
+
 /// All but the updates of parameters.
-void Plan::run_steps() {
+[[gnu::always_inline]] inline void Plan::run_steps() {
   for (size_t k = size_t(prepared_); k < first_update_; ++k) {
     if (detail::poisons) watch(int(k));
-    run_step(k);
+    run_this(steps_[k]);
   }
 }
 
@@ -341,9 +350,8 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
   Tensors held;  // row-major copies of inputs that were not
   for (size_t i = 0; i < ids.size(); ++i) {
     const Tensor* t = &inputs[i];
-    const Value& v = graph_->value(ids[i]);
-    require<DeviceError>(t->impl()->spec.device == v.spec.device, "input ", v.name, " is on ",
-                         t->impl()->spec.device, ", not on ", v.spec.device);
+    if (!t->impl()->data) [[unlikely]]
+      check_device(graph_->value(ids[i]), *t);
     if (!t->is_contiguous()) {
       held.push_back(detail::as_contiguous(*t));
       t = &held.back();
@@ -370,22 +378,26 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
     results[k] = detail::new_tensor(graph_->value(r.id).spec);
     if (r.mobile >= 0) move(mobiles_[size_t(r.mobile)], results[k].impl()->data);
   }
-  for (size_t k = 0; k < gradients_.size(); ++k) {
-    const GradientWrite& g = graph_->gradients()[k];
+  for (Gradient& g : gradients_) {
     if (g.value < 0) continue;
-    // A gradient that somebody else looks at stays as it is.
-    Gradient& to = gradients_[k];
-    const Tensor& now = detail::extras(*g.leaf.impl()).grad;
-    const Spec& spec = graph_->value(g.value).spec;
-    const bool again = now.defined() && now.impl()->has(TensorImpl::left_by_plan) &&
-                       now.impl()->refs.load() == 1 && now.impl()->spec == spec;
-    to.now = again ? now : detail::new_tensor(spec);
-    to.now.impl()->flags |= TensorImpl::left_by_plan;
-    if (to.mobile >= 0) move(mobiles_[size_t(to.mobile)], to.now.impl()->data);
+    // A gradient that somebody else looks at stays as it is; a shape is always the leaf's.
+    TensorImpl* const now = g.leaf->impl();
+    const DType dtype = g.from->impl()->spec.dtype;
+    const bool again = now && now->has(TensorImpl::left_by_plan) &&
+                       now->refs.load(std::memory_order_relaxed) == 1 && now->spec.dtype == dtype;
+    g.now = now;
+    if (again) {
+      if (g.fresh.defined()) g.fresh = Tensor();  // of a run that threw
+    } else {
+      g.fresh = detail::new_tensor(g.from->spec());
+      g.now = g.fresh.impl();
+      g.now->flags |= TensorImpl::left_by_plan;
+    }
+    if (g.mobile >= 0) move(mobiles_[size_t(g.mobile)], g.now->data);
   }
 
   const uint32_t now_emptied = emptied.load(std::memory_order_relaxed);
-  if (settled_in_ != std::this_thread::get_id() || emptied_ != now_emptied) settled_ = false;
+  if (settled_in_ != &detail::modes || emptied_ != now_emptied) settled_ = false;
   Undo undo(*this);
   for (size_t k = 0; k < keys_.size(); ++k) undo.draw();
   Tensor prepared;
@@ -401,22 +413,19 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
   for (size_t k = 0; k < results.size(); ++k)
     if (results_[k].mobile < 0 && results_[k].same_as < 0)
       detail::copy_data(results[k], shells_[size_t(results_[k].id)].tensor);
-  for (size_t k = 0; k < gradients_.size(); ++k) {
-    const GradientWrite& g = graph_->gradients()[k];
-    Tensor& grad = detail::extras(*g.leaf.impl()).grad;
+  for (Gradient& g : gradients_) {
     if (g.value == -2) continue;
     if (g.value < 0) {
-      grad = Tensor();
+      *g.leaf = Tensor();
       continue;
     }
-    Tensor& mine = gradients_[k].now;
-    const TensorImpl& from = *shells_[size_t(g.value)].tensor.impl();
-    if (from.data != mine.impl()->data) detail::copy_data(mine, shells_[size_t(g.value)].tensor);
-    grad = std::move(mine);
+    if (g.from->impl()->data != g.now->data)
+      detail::copy_data(g.fresh.defined() ? g.fresh : *g.leaf, *g.from);
+    if (g.fresh.defined()) *g.leaf = std::move(g.fresh);
   }
   write_state();
   settled_ = true;
-  settled_in_ = std::this_thread::get_id();
+  settled_in_ = &detail::modes;
   emptied_ = now_emptied;
   if (detail::poisons && lent_.at) detail::unpoison(lent_.at, size_t(arena_bytes_));
   return results;

@@ -1,7 +1,6 @@
 #pragma once
 #include <atomic>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "tandem/graph/ir.h"
@@ -98,8 +97,12 @@ class TANDEM_API Plan {
     int mobile = -1;   ///< written where it stays; -1: copied
   };
   struct Gradient {
-    Tensor now;       ///< of a run
-    int mobile = -1;  ///< written where it stays
+    ValueId value = -1;  ///< as in the GradientWrite
+    Tensor* leaf = nullptr;
+    const Tensor* from = nullptr;
+    int mobile = -1;            ///< written where it stays
+    TensorImpl* now = nullptr;  ///< of a run: the leaf's old one, or
+    Tensor fresh;
   };
 
   /// A value's place in the arena, and the steps in which it lives.
@@ -123,6 +126,7 @@ class TANDEM_API Plan {
   Mobile& mobile(ValueId root);
   void move(Mobile& m, char* to);
   void run_step(size_t k);
+  void run_this(const Step& step);
   void run_steps();
   void run_timed();
   void watch(int k);
@@ -159,7 +163,7 @@ class TANDEM_API Plan {
   /// Until a run has come through in this thread, and after empty_cache(), kernels may ask for
   /// memory that they then keep: meanwhile no update runs before the last of them.
   bool settled_ = false;
-  std::thread::id settled_in_;
+  const void* settled_in_ = nullptr;  ///< something of the thread's own
   uint32_t emptied_ = 0;
   bool profile_ = false;
   int64_t timed_runs_ = 0;

@@ -20,8 +20,8 @@ namespace {
 }
 
 /// Numbers of the program go with any device, and so do keys.
-[[gnu::cold, gnu::noinline]] void check_devices(const OpInfo& info, const void* op,
-                                                const Tensor* in, int n) {
+[[gnu::cold, gnu::noinline]] void compare_devices(const OpInfo& info, const void* op,
+                                                  const Tensor* in, int n) {
   const Tensor* first = nullptr;
   for (int i = 0; i < n; ++i) {
     const Tensor& t = in[i];
@@ -51,17 +51,12 @@ namespace {
                                                int n) {
   if (n < info.min_inputs || n > info.max_inputs) [[unlikely]]
     wrong_arity(info, op, n);
-  unsigned flags = modes & Modes::capture ? TensorImpl::symbolic : 0, elsewhere = 0;
+  unsigned flags = modes & Modes::capture ? TensorImpl::symbolic : 0;
   for (int i = 0; i < n; ++i) {
-    if (in[i].defined()) [[likely]] {
+    if (in[i].defined()) [[likely]]
       flags |= in[i].impl()->flags;
-      elsewhere |= unsigned(in[i].impl()->spec.device.type);
-    } else if (i < info.min_inputs || info.all_defined) {
-      undefined_input(info, op, i);
-    }
+    else if (i < info.min_inputs || info.all_defined) undefined_input(info, op, i);
   }
-  if (elsewhere) [[unlikely]]
-    check_devices(info, op, in, n);
   if (flags & TensorImpl::is_view) [[unlikely]] {
     refresh_views(in, n);
     for (int i = 0; i < n; ++i)
@@ -73,6 +68,14 @@ namespace {
 
 unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n) {
   return look_at(info, op, in, n);
+}
+
+void check_devices(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  unsigned elsewhere = 0;
+  for (int i = 0; i < n; ++i)
+    if (in[i].defined()) elsewhere |= unsigned(in[i].impl()->spec.device.type);
+  if (elsewhere) [[unlikely]]
+    compare_devices(info, op, in, n);
 }
 
 void rethrow_for_op(const OpInfo& info, const void* op) {
@@ -158,6 +161,7 @@ namespace {
 
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
              Spec* specs, Tensor* out, int n_out) {
+  if (!info.broadcasts) check_devices(info, op, in, n);  // the others are told by infer
   if (flags & TensorImpl::symbolic) [[unlikely]]
     return compute_symbolic(info, op, in, n, specs, out, n_out);
   if (info.view) {
@@ -200,35 +204,41 @@ namespace {
 }
 }  // namespace
 
-Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) try {
-  const unsigned flags = look_at(info, op, in, n);
+// The results are declared outside of the try blocks: g++ 12 moves those that are not.
+Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) {
   Tensor out;
-  if (plain_point(info, op, in, n, flags, out)) {
-    if (wants_tape(flags)) record_plain_node(info, op, in, n, out);
-    return out;
+  try {
+    const unsigned flags = look_at(info, op, in, n);
+    if (plain_point(info, op, in, n, flags, out)) {
+      if (wants_tape(flags)) record_plain_node(info, op, in, n, out);
+      return out;
+    }
+    Spec spec;
+    compute(info, op, in, n, flags, &spec, &out, 1);
+    if (wants_tape(flags) && is_floating(out.impl()->spec.dtype))
+      record_node(info, op, in, n, &out, 1);
+  } catch (const OutOfMemory&) {
+    rethrow_for_op(info, op);
+  } catch (const std::bad_alloc&) {
+    rethrow_for_op(info, op);
   }
-  Spec spec;
-  compute(info, op, in, n, flags, &spec, &out, 1);
-  if (wants_tape(flags) && is_floating(out.impl()->spec.dtype))
-    record_node(info, op, in, n, &out, 1);
   return out;
-} catch (const OutOfMemory&) {
-  rethrow_for_op(info, op);
-} catch (const std::bad_alloc&) {
-  rethrow_for_op(info, op);
 }
 
-Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) try {
-  const unsigned flags = input_flags(info, op, in, n);
-  Tensors out(size_t(info.outputs));
-  SmallVector<Spec, 4> specs(size_t(info.outputs));
-  compute(info, op, in, n, flags, specs.data(), out.data(), info.outputs);
-  if (wants_tape(flags)) record_node(info, op, in, n, out.data(), info.outputs);
+Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  Tensors out;
+  try {
+    const unsigned flags = input_flags(info, op, in, n);
+    out.resize(size_t(info.outputs));
+    SmallVector<Spec, 4> specs(size_t(info.outputs));
+    compute(info, op, in, n, flags, specs.data(), out.data(), info.outputs);
+    if (wants_tape(flags)) record_node(info, op, in, n, out.data(), info.outputs);
+  } catch (const OutOfMemory&) {
+    rethrow_for_op(info, op);
+  } catch (const std::bad_alloc&) {
+    rethrow_for_op(info, op);
+  }
   return out;
-} catch (const OutOfMemory&) {
-  rethrow_for_op(info, op);
-} catch (const std::bad_alloc&) {
-  rethrow_for_op(info, op);
 }
 
 Tensor captured_key(Generator& generator) { return capturing->random_key(generator); }

@@ -9,6 +9,8 @@ namespace tandem::detail {
 /// The flags of all inputs together; one look decides whether the op is an ordinary one. Checks the
 /// number of inputs and brings the history of views up to date.
 unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n);
+/// DeviceError unless all inputs are on one device. compute() does that itself.
+void check_devices(const OpInfo& info, const void* op, const Tensor* in, int n);
 /// Infers, then runs the kernel or appends to the graph. `specs` is room for `n_out` specs, `out`
 /// has as many undefined handles.
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,

@@ -44,7 +44,7 @@ struct Layout {
 };
 
 /// Attributes that hold strings or lists may ask for memory.
-inline void copy_attributes(Node* n, const OpInfo* info, const void* op) {
+[[gnu::noinline]] void copy_attributes(Node* n, const OpInfo* info, const void* op) {
   try {
     info->copy(n->op, op);
   } catch (...) {
@@ -74,7 +74,10 @@ inline void copy_attributes(Node* n, const OpInfo* info, const void* op) {
   for (int i = 0; i < n_saved; ++i) new (n->saved + i) SavedTensor;
   for (int i = 0; i < n_out; ++i) new (n->gradients + i) Tensor;
   n->op = block + at.op;
-  if (attributes) copy_attributes(n, info, op);
+  if (attributes) {
+    if (info->destroy) copy_attributes(n, info, op);
+    else info->copy(n->op, op);
+  }
   return n;
 }
 
@@ -237,7 +240,10 @@ struct Unfinished {
   Node* node;
   int edges = 0;
   ~Unfinished() {
-    if (!node) return;
+    if (node) [[unlikely]]
+      give_up();
+  }
+  [[gnu::cold, gnu::noinline]] void give_up() {
     node->n_in = edges;
     release_node(node);
   }

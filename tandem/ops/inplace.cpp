@@ -231,6 +231,7 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
 
   if (!tape && write_plain(info, op, in, n, flags)) return;
 
+  check_devices(info, op, in, n);
   Spec spec;
   info.infer(op, Specs(in, n), &spec);
   require<ShapeError>(spec.shape == target.shape(), info.print(op), ": the result of shape ",

@@ -37,7 +37,6 @@ struct Optimizer::Group {
   Plan plan;
   // Of a step; kept for their memory.
   std::vector<UpdateItem> items[2];  ///< f32 and f64
-  std::vector<Slot*> used;           ///< that have a gradient
   struct Converted {
     Tensor param, work, gradient;
   };
@@ -176,13 +175,14 @@ bool direct(const TensorImpl& p, const TensorImpl& g) {
 // What can fail comes first: a step that throws OutOfMemory has changed no parameter and no state,
 // and may be taken again.
 void Optimizer::step() {
+  size_t group = 0, slot = 0;
   try {
     const NoGrad guard;
-    for (auto& g : groups_) collect(*g);
+    for (; group < groups_.size(); ++group) collect(*groups_[group], slot = 0);
     for (auto& g : groups_) update(*g);
-  } catch (const OutOfMemory&) {
-    tandem::detail::rethrow_for(name_);
-  } catch (const std::bad_alloc&) {
+  } catch (...) {
+    for (size_t k = 0; k < groups_.size() && k <= group; ++k)
+      uncount(*groups_[k], k < group ? groups_[k]->slots.size() : slot);
     tandem::detail::rethrow_for(name_);
   }
 }
@@ -211,14 +211,15 @@ void Optimizer::prepare(Slot& slot, const Plan& plan) {
   slot.states = std::move(fresh);
 }
 
-/// What the step will update, with all the memory for it.
-void Optimizer::collect(Group& group) {
+/// What the step will update, with all the memory for it, and counted. `at` is the slot that is
+/// being looked at.
+void Optimizer::collect(Group& group, size_t& at) {
   const Plan& plan = group.plan;
   const size_t states = plan.states.size();
   for (auto& items : group.items) items.clear();
-  group.used.clear();
   group.converted.clear();
-  for (Slot& slot : group.slots) {
+  for (at = 0; at < group.slots.size(); ++at) {
+    Slot& slot = group.slots[at];
     TensorImpl& p = *slot.param.impl();
     if (tandem::detail::capturing) [[unlikely]]
       tandem::detail::capturing->gradient_is_read(slot.param);
@@ -236,32 +237,47 @@ void Optimizer::collect(Group& group) {
     require<ShapeError>(g.spec.shape == p.spec.shape, name_, ": the gradient of shape ",
                         g.spec.shape, " does not fit parameter ", slot.name, " of shape ",
                         p.spec.shape);
-    group.used.push_back(&slot);
-    if (p.spec.device.type == DeviceType::null) continue;
     UpdateItem item{p.data, g.data, {}, p.numel, *slot.counter + 1};
-    for (size_t i = 0; i < states; ++i) item.state[i] = slot.states[i].impl()->data;
-    const DType compute = state_dtype(p.spec.dtype);
-    if (!direct(p, g)) [[unlikely]] {
-      const Tensor work = empty(p.spec.shape, compute), from = empty(p.spec.shape, compute);
-      tandem::detail::copy_data(work, slot.param);
-      tandem::detail::copy_data(from, gradient);
-      item.p = work.raw_data();
-      item.g = from.raw_data();
-      group.converted.push_back({slot.param, work, from});
+    if (p.spec.device.type != DeviceType::null) {
+      for (size_t i = 0; i < states; ++i) item.state[i] = slot.states[i].impl()->data;
+      const DType compute = state_dtype(p.spec.dtype);
+      if (!direct(p, g)) [[unlikely]]
+        convert(group, slot, gradient, item);
+      group.items[compute == f64].push_back(item);
     }
-    group.items[compute == f64].push_back(item);
+    *slot.counter += 1;
+    if (p.storage) {
+      ++p.storage->version;
+      p.storage->writer = plan.rule->name.data();
+    }
+  }
+}
+
+/// Row-major copies of the type that the rule computes in.
+void Optimizer::convert(Group& group, const Slot& slot, const Tensor& gradient, UpdateItem& item) {
+  const DType compute = state_dtype(slot.param.dtype());
+  const Tensor work = empty(slot.param.shape(), compute), from = empty(work.spec());
+  tandem::detail::copy_data(work, slot.param);
+  tandem::detail::copy_data(from, gradient);
+  item.p = work.raw_data();
+  item.g = from.raw_data();
+  group.converted.push_back({slot.param, work, from});
+}
+
+/// Takes back what collect() has counted of the first slots.
+void Optimizer::uncount(Group& group, size_t slots) {
+  if (tandem::detail::capturing) return;
+  for (size_t i = 0; i < slots; ++i) {
+    const Slot& slot = group.slots[i];
+    const TensorImpl& p = *slot.param.impl();
+    if (!p.extras || !p.extras->grad.defined() || p.extras->grad.is_symbolic()) continue;
+    *slot.counter -= 1;
+    if (p.storage) --p.storage->version;
   }
 }
 
 void Optimizer::update(Group& group) {
   const Plan& plan = group.plan;
-  for (Slot* slot : group.used) {
-    *slot->counter += 1;
-    if (Storage* memory = slot->param.impl()->storage) {
-      ++memory->version;
-      memory->writer = plan.rule->name.data();
-    }
-  }
   for (const DType dtype : {f32, f64})
     if (const auto& items = group.items[dtype == f64]; !items.empty())
       plan.rule->update(plan.op.get(), group.numbers.data<double>(), items, int(plan.states.size()),
