@@ -13,6 +13,7 @@
 
 #include "tandem/backend/cpu/conv_choice.h"
 #include "tandem/backend/cpu/conv_winograd_kernels.h"
+#include "tandem/backend/cpu/conv_winograd_pack.h"
 #include "tandem/backend/cpu/invalid_flag.h"
 #include "tandem/backend/cpu/isa.h"
 #include "tandem/backend/cpu/onednn_error.h"
@@ -166,6 +167,7 @@ std::string BlockedConv::packing() const {
 }
 
 void BlockedConv::pack(const float* w, float* packed) const {
+  if (impl_->spec.winograd && pack_winograd(impl_->w.data, w, packed)) return;
   const OmpScope threads;
   const Scratch scratch(impl_->pack_scratchpad.get_size());
   try {
