@@ -19,8 +19,8 @@ $(printf '%s ' "${PACKAGES[@]}" | fold -s -w 85 | sed 's/^/     /')
   4. builds everything in build/release and runs every test: the C++ tests, the examples' numbers,
      three install consumers, the code in the docs, the judges
   --asan        and the C++ tests again under the address and undefined-behaviour sanitizers
-  --full        and, after those, under the thread sanitizer and in the debug build; tests that kill runs
-                or try many shapes do so 1,000 and 20,000 times
+  --full        and, after those, under the thread sanitizer and in the debug build; tests that kill
+                runs or try many shapes do so 1,000 and 20,000 times
   --no-install  leaves the packages as they are
   --no-judges   without build/venv; tests that need it are skipped, and say so
 

@@ -167,7 +167,7 @@ std::string BlockedConv::packing() const {
 }
 
 void BlockedConv::pack(const float* w, float* packed) const {
-  if (impl_->spec.winograd && pack_winograd(impl_->w.data, w, packed)) return;
+  if (impl_->spec.winograd && pack_winograd(&impl_->w.data, w, packed)) return;
   const OmpScope threads;
   const Scratch scratch(impl_->pack_scratchpad.get_size());
   try {

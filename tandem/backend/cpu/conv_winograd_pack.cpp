@@ -179,9 +179,10 @@ bool is_trusted(const dnnl_memory_desc_t& m) {
 
 }  // namespace
 
-bool pack_winograd(const dnnl_memory_desc_t& to, const float* w, float* packed) {
-  if (!is_known(to) || !is_trusted(to)) return false;
-  pack(to.format_desc.wino_desc, w, packed);
+bool pack_winograd(const void* to, const float* w, float* packed) {
+  const auto& m = *static_cast<const dnnl_memory_desc_t*>(to);
+  if (!is_known(m) || !is_trusted(m)) return false;
+  pack(m.format_desc.wino_desc, w, packed);
   return true;
 }
 

@@ -2,12 +2,10 @@
 // hundred runs of a small convolution.
 #pragma once
 
-#include <oneapi/dnnl/dnnl_types.h>
-
 namespace tandem::cpu {
 
-/// Writes w[oc, ic, 3, 3] as `to` describes. False, and nothing is written, for orders that are not
-/// known, or in which this oneDNN was found to mean something else.
-bool pack_winograd(const dnnl_memory_desc_t& to, const float* w, float* packed);
+/// Writes w[oc, ic, 3, 3] as `to`, a dnnl_memory_desc_t, describes. False, and nothing is written,
+/// for orders that are not known, or in which this oneDNN was found to mean something else.
+bool pack_winograd(const void* to, const float* w, float* packed);
 
 }  // namespace tandem::cpu
