@@ -19,7 +19,8 @@ $(printf '%s ' "${PACKAGES[@]}" | fold -s -w 85 | sed 's/^/     /')
   4. builds everything in build/release and runs every test: the C++ tests, the examples' numbers,
      three install consumers, the code in the docs, the judges
   --asan        and the C++ tests again under the address and undefined-behaviour sanitizers
-  --full        and, after those, under the thread sanitizer and in the debug build
+  --full        and, after those, under the thread sanitizer and in the debug build; tests that kill
+                runs or try many shapes do so 1,000 and 20,000 times
   --no-install  leaves the packages as they are
   --no-judges   without build/venv; tests that need it are skipped, and say so
 
@@ -38,7 +39,10 @@ for argument in "$@"; do
       exit 0
       ;;
     --asan) presets=(asan) ;;
-    --full) presets=(asan tsan debug) ;;
+    --full)
+      presets=(asan tsan debug)
+      export TANDEM_KILLS=1000 TANDEM_FULL=1
+      ;;
     --no-install) install=no ;;
     --no-judges) judges=no ;;
     *) die "unknown argument $argument (./test.sh --help lists them)" ;;

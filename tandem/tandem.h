@@ -5,6 +5,7 @@
 #include "tandem/autograd/gradcheck.h"
 #include "tandem/autograd/gradient_tape.h"
 #include "tandem/core/allocator.h"
+#include "tandem/core/autotune.h"
 #include "tandem/core/device.h"
 #include "tandem/core/dtype.h"
 #include "tandem/core/error.h"

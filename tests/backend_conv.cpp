@@ -9,16 +9,22 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "tandem/backend/cpu/conv.h"
+#include "tandem/backend/cpu/conv_blocked.h"
 #include "tandem/backend/cpu/conv_direct.h"
 #include "tandem/backend/cpu/conv_im2col.h"
 #include "tandem/backend/cpu/conv_onednn.h"
 #include "tandem/backend/cpu/conv_winograd.h"
 #include "tandem/backend/cpu/threads.h"
+#include "tandem/core/autotune.h"
 
 namespace {
+
+using tandem::autotune;
+using tandem::set_autotune;
 
 using namespace tandem::cpu;
 using Values = std::vector<double>;
@@ -184,10 +190,10 @@ void check_public(const Problem& p, const std::string& how) {
 
 // Puts the switches back.
 struct Switches {
-  bool autotune = conv_autotune(), winograd = conv_winograd();
+  bool measures = autotune(), winograd = conv_winograd();
   int threads = num_threads();
   ~Switches() {
-    set_conv_autotune(autotune);
+    set_autotune(measures);
     set_conv_winograd(winograd);
     set_num_threads(threads);
   }
@@ -197,9 +203,9 @@ TEST(BackendConv, PublicCallsEqualPlainLoops) {
   const Switches keep;
   for (const ConvShape& s : shapes()) {
     const Problem p(s);
-    set_conv_autotune(true);
+    set_autotune(true);
     check_public<float>(p, "autotuned");
-    set_conv_autotune(false);
+    set_autotune(false);
     check_public<float>(p, "by rule");
     set_conv_winograd(false);
     check_public<float>(p, "direct");
@@ -246,6 +252,30 @@ TEST(BackendConv, EveryLayoutOfOneDnn) {
       if (testing::Test::HasFatalFailure()) return;
     }
   }
+}
+
+// Filters packed for oneDNN's Winograd by our own code, in the orders that it takes for these.
+TEST(BackendConv, PackedFiltersOfWinograd) {
+  const int64_t b = channel_block();
+  if (b == 0) GTEST_SKIP() << "no kernels in blocks";
+  int shapes = 0;
+  for (const auto& [blocks, outputs, side] :
+       {std::tuple{1, 1, 5}, {2, 3, 8}, {4, 4, 14}, {8, 4, 20}, {8, 16, 7}, {16, 16, 2}})
+    for (const int64_t n : {1, 4}) {
+      const Problem p({n, blocks * b, side, side, outputs * b, 3, 3, 1, 1, 1, 1});
+      const auto w = cast<float>(p.w), plain = cast<float>(p.x);
+      auto x = nans<float>(p.x.size()), blocked = nans<float>(p.y.size()), y = blocked;
+      to_blocked(n, p.s.c, p.s.h * p.s.w, plain.data(), x.data());
+      const auto conv = BlockedConv::make({.shape = p.s, .winograd = true});
+      if (!conv) continue;
+      auto packed = nans<float>(static_cast<size_t>(conv->packed_size()));
+      conv->pack(w.data(), packed.data());
+      conv->run(x.data(), packed.data(), nullptr, nullptr, blocked.data());
+      from_blocked(n, p.s.oc, p.s.out_h() * p.s.out_w(), blocked.data(), y.data());
+      expect_near(y, p.y, name(p.s) + "packed");
+      ++shapes;
+    }
+  EXPECT_GE(shapes, 12);
 }
 
 TEST(BackendConv, OwnKernelsWhereTheyApply) {

@@ -1,7 +1,9 @@
 // Readers and writers against files that NumPy and the safetensors package wrote, and against
 // damage.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,6 +21,7 @@
 #include "tandem/io/gz.h"
 #include "tandem/io/idx.h"
 #include "tandem/io/npy.h"
+#include "tandem/io/onnx_file.h"
 #include "tandem/io/safetensors.h"
 #include "tandem/op/copy.h"
 #include "tests/support/errors.h"
@@ -344,6 +347,83 @@ TEST(Files, AKilledSaveLeavesTheOldFileWhole) {
   const std::vector<float> w = find(load_safetensors(path), "w").to_vector<float>();
   ASSERT_EQ(w.size(), 200000u);
   for (float v : w) ASSERT_EQ(v, w[0]);
+}
+
+TEST(Files, KilledSavesLeaveNothingBehind) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors", model = folder / "m.onnx";
+  onnx::Model m;
+  m.graph.name = "g";
+  m.graph.initializers.push_back(
+      {.name = "w", .type = onnx::ElementType::float32, .dims = {50000}, .tensor = ones({50000})});
+  save_safetensors(path, {{"w", full({50000}, 1)}});
+  onnx::write_model(model, m, {.external_above = 100});
+  for (int round = 0; round < 25; ++round) {
+    const pid_t child = fork();
+    if (child == 0) {
+      for (int value = 2;; ++value) {
+        save_safetensors(path, {{"w", full({50000}, value)}});
+        onnx::write_model(model, m, {.external_above = 100});
+      }
+    }
+    usleep(useconds_t(3000 + 1700 * round));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+  }
+  save_safetensors(path, {{"w", full({50000}, 0)}});
+  onnx::write_model(model, m, {.external_above = 100});
+  std::set<std::string> expected{"x.safetensors", "m.onnx"};
+  for (const std::string& name : folder.files())
+    if (name.starts_with("m.onnx.") && name.ends_with("data")) expected.insert(name);
+  EXPECT_EQ(expected.size(), 3u);
+  EXPECT_EQ(folder.files(), expected);
+}
+
+TEST(Files, WhatDeadProcessesLeftIsRemovedAndNoOtherFile) {
+  const TemporaryFolder folder;
+  const auto put = [&](const std::string& name) {
+    const int fd = open((folder / name).c_str(), O_WRONLY | O_CREAT, 0666);
+    EXPECT_EQ(write(fd, "left", 4), 4);
+    return fd;
+  };
+  for (const char* name :
+       {".x.npy.0.tandem.tmp", ".other.5.tandem.tmp", ".x.npy.0.tmp", "x.tandem.tmp"})
+    close(put(name));
+  // Another process is writing this one, and so is this process, for all that a lock tells.
+  const int held = put(".x.npy.1.tandem.tmp");
+  EXPECT_EQ(flock(held, LOCK_EX), 0);
+  fs::create_symlink("x.tandem.tmp", folder / ".link.0.tandem.tmp");
+  save_npy(folder / "x.npy", ones({3}));
+  EXPECT_EQ(folder.files(), (std::set<std::string>{"x.npy", "x.tandem.tmp", ".x.npy.0.tmp",
+                                                   ".x.npy.1.tandem.tmp", ".link.0.tandem.tmp"}));
+  close(held);
+  save_npy(folder / "x.npy", ones({4}));
+  EXPECT_FALSE(folder.files().count(".x.npy.1.tandem.tmp"));
+  EXPECT_EQ(load_npy(folder / "x.npy").numel(), 4);
+}
+
+TEST(Files, ASaveThatFailsOrIsGivenUpLeavesNothing) {
+  const TemporaryFolder folder;
+  {
+    AtomicFile file(folder / "a");
+    file.write("x");
+    file.sync();
+  }
+  EXPECT_EQ(folder.files().size(), 0u);
+  {
+    AtomicFile first(folder / "b"), second(folder / "b");  // at once
+    first.write("1");
+    second.write("22");
+    first.commit();
+    second.commit();
+    EXPECT_THROW(second.write("3"), IOError);
+  }
+  EXPECT_EQ(tandem::testing::read_text(folder / "b"), "22");
+  EXPECT_EQ(folder.files(), std::set<std::string>{"b"});
+  const std::string long_name(240, 'n');
+  save_npy(folder / long_name, ones({2}));
+  save_npy(folder / long_name, ones({5}));
+  EXPECT_EQ(load_npy(folder / long_name).numel(), 5);
 }
 
 TEST(Files, ASaveKeepsLinksAndPermissions) {

@@ -91,6 +91,7 @@ TANDEM_OP_CHECK(Strided, strided, good, check_strided)
 TANDEM_OP_CHECK(ScalarAndEmpty, scalar_and_empty, first_elementwise, check_scalar_and_empty)
 TANDEM_OP_CHECK(ErrorText, error, bad, check_error)
 TANDEM_OP_CHECK(Attributes, attributes, any, check_attributes)
+TANDEM_OP_CHECK(Misplaced, misplaced, good, check_misplaced)
 
 TEST(OpTable, IsSortedUniqueAndComplete) {
   std::set<std::string_view> names;

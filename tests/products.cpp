@@ -77,15 +77,7 @@ struct Case {
   Tensors (*f)(const Tensors&);
 };
 
-/// Convolutions choose by a rule, so that the kernels named are those that run.
-struct NoAutotune {
-  const bool before = cpu::conv_autotune();
-  NoAutotune() { cpu::set_conv_autotune(false); }
-  ~NoAutotune() { cpu::set_conv_autotune(before); }
-};
-
 TEST(FuseProducts, BitForBit) {
-  const NoAutotune by_rule;
   auto layer = [](const Tensors& x) -> Tensors {
     return {gelu(linear(x[0], x[1], x[2])) * 0.5 + 1.0};
   };

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <new>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -347,7 +348,7 @@ void Pass::deliver(Node* n, const Tensor& gradient) {
 }  // namespace
 
 void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients,
-              BackwardOptions options) {
+              BackwardOptions options) try {
   require(gradients.empty() || gradients.size() == outputs.size(), "backward(): ", gradients.size(),
           " gradients for ", outputs.size(), " outputs");
   Pass pass(options, true);
@@ -355,10 +356,12 @@ void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients
     pass.add_root(outputs[i], gradients.empty() ? Tensor() : gradients[i]);
   Tensors none;
   pass.run(none);
+} catch (const std::bad_alloc&) {
+  detail::rethrow_for("backward()");
 }
 
 Tensors grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
-             std::span<const Tensor> gradients, GradOptions options) {
+             std::span<const Tensor> gradients, GradOptions options) try {
   require(gradients.empty() || gradients.size() == outputs.size(), "grad(): ", gradients.size(),
           " gradients for ", outputs.size(), " outputs");
   Pass pass({options.retain_graph, options.create_graph}, false);
@@ -372,6 +375,8 @@ Tensors grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
                            int64_t(i), " of shape ", inputs[i].shape(),
                            " is not used by the outputs; allow_unused gives an undefined tensor");
   return captured;
+} catch (const std::bad_alloc&) {
+  detail::rethrow_for("grad()");
 }
 
 Tensor& Tensor::requires_grad_(bool on) {

@@ -20,7 +20,8 @@ TANDEM_API MemoryStats memory_stats();
 TANDEM_API void reset_peak_memory();
 /// Requests that would take `reserved` above `bytes` throw OutOfMemory; 0 lifts the cap.
 TANDEM_API void set_memory_limit(int64_t bytes);
-/// Gives cached, unused large blocks back to the system.
+/// Gives back to the system what no run needs: cached large blocks, the working memory that threads
+/// keep for their kernels, and the memory in which compiled functions and sessions ran.
 TANDEM_API void empty_cache();
 
 namespace detail {
@@ -28,9 +29,18 @@ namespace detail {
 inline constexpr size_t small_limit = 4096;
 inline constexpr size_t block_align = 64;
 
-/// 64-byte aligned memory; thread-local freelists up to 4 KiB, a shared cache above.
+/// 64-byte aligned memory; thread-local freelists up to 4 KiB, a shared cache above. OutOfMemory
+/// when the system has not that much, or the limit is reached.
 TANDEM_API void* allocate_slow(size_t bytes);
 TANDEM_API void release_slow(void* p, size_t bytes) noexcept;
+
+/// Memory straight from the system for those who keep it themselves: it counts as reserved, not as
+/// in use. `bytes` is at least 1.
+TANDEM_API void* take_block(size_t bytes);
+TANDEM_API void give_block(void* p, size_t bytes) noexcept;
+/// Has empty_cache() and a request that finds no memory call `drop`, which gives back what is idle.
+/// It must not throw.
+TANDEM_API void on_empty_cache(void (*drop)() noexcept);
 
 struct FreeList {
   void* head = nullptr;
@@ -56,6 +66,7 @@ extern TANDEM_API constinit thread_local SmallCache* small_cache
 #define TANDEM_POOLS 1  // sanitizers see every block, so pools would hide its misuse
 #endif
 
+/// `bytes` must fit int64_t.
 inline void* allocate(size_t bytes) {
   if (TANDEM_POOLS && bytes <= small_limit) {
     FreeList& list = small_cache->lists[(bytes + block_align - 1) / block_align];

@@ -1,6 +1,7 @@
 #pragma once
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "tandem/core/export.h"
 #include "tandem/core/text.h"
@@ -63,10 +64,15 @@ class TANDEM_API IOError : public Error {
  public:
   using Error::Error;
 };
-/// Memory is exhausted or the cap set by `set_memory_limit` is reached.
+/// Memory is exhausted, or the cap set by `set_memory_limit` is reached: the text names the op, the
+/// bytes and the limit. It is made and copied without asking for memory, long texts are cut off.
 class TANDEM_API OutOfMemory : public Error {
  public:
-  using Error::Error;
+  explicit OutOfMemory(std::string_view text) noexcept;
+  const char* what() const noexcept override;
+
+ private:
+  char text_[480];
 };
 /// A valid request that this build or backend cannot serve.
 class TANDEM_API NotImplemented : public Error {
@@ -75,6 +81,10 @@ class TANDEM_API NotImplemented : public Error {
 };
 
 namespace detail {
+/// For handlers: throws what is being handled again. std::bad_alloc becomes OutOfMemory, and an
+/// OutOfMemory that names no op yet gets the name `where`.
+[[noreturn]] TANDEM_API void rethrow_for(std::string_view where);
+
 template <class E, class... A>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(const A&... a) {
   throw E(cat(a...));

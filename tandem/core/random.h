@@ -1,6 +1,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <exception>
 
 #include "tandem/core/tensor.h"
 
@@ -48,6 +49,8 @@ class TANDEM_API Generator {
   }
   /// The key of the next draw, i64[2] = (seed, offset): input of the random ops.
   Tensor next_key();
+  /// Makes the draw of this key the next one again, unless there were others since.
+  void take_back(const Tensor& key) noexcept;
   /// i64[2] = (seed, offset); `set_state` with it repeats everything drawn since.
   Tensor state() const;
   /// Errors: ShapeError, DTypeError unless `state` is i64[2].
@@ -56,6 +59,26 @@ class TANDEM_API Generator {
  private:
   std::atomic<uint64_t> seed_, offset_{0};
 };
+
+namespace detail {
+/// The key of a draw. It is taken back when the op that it is for throws: a retry draws the same.
+class Draw {
+ public:
+  explicit Draw(Generator& generator)
+      : generator_(generator), before_(std::uncaught_exceptions()), key_(generator.next_key()) {}
+  ~Draw() {
+    if (std::uncaught_exceptions() > before_) generator_.take_back(key_);
+  }
+  Draw(const Draw&) = delete;
+  Draw& operator=(const Draw&) = delete;
+  const Tensor& key() const { return key_; }
+
+ private:
+  Generator& generator_;
+  int before_;
+  Tensor key_;
+};
+}  // namespace detail
 
 /// The generator that `rand`, `dropout` and their kin use when none is given. It starts with seed 0
 /// in every process: the same program draws the same numbers.

@@ -7,7 +7,14 @@
 #include <span>
 #include <utility>
 
+#include "tandem/core/export.h"
+
 namespace tandem {
+
+namespace detail {
+/// Throws OutOfMemory: a list of `bytes` could not grow.
+[[noreturn]] TANDEM_API void list_without_memory(size_t bytes);
+}  // namespace detail
 
 /// A vector whose first N elements live inside the object: no heap for the usual op.
 template <class T, size_t N>
@@ -87,7 +94,10 @@ class SmallVector {
   T* inline_data() { return std::launder(reinterpret_cast<T*>(inline_)); }
   void grow(size_t need) {
     const size_t cap = need > capacity_ * 2 ? need : capacity_ * 2;
-    T* fresh = static_cast<T*>(::operator new(cap * sizeof(T), std::align_val_t(alignof(T))));
+    T* fresh = static_cast<T*>(
+        ::operator new(cap * sizeof(T), std::align_val_t(alignof(T)), std::nothrow));
+    if (!fresh) [[unlikely]]
+      detail::list_without_memory(cap * sizeof(T));
     for (uint32_t i = 0; i < size_; ++i) {
       new (fresh + i) T(std::move(data_[i]));
       data_[i].~T();

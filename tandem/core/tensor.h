@@ -53,7 +53,8 @@ struct TensorImpl {
     wrapped_number = 4,  ///< was a C++ number: promotes by kind only
     contiguous = 8,
     is_view = 16,
-    made_in_capture = 32  ///< data that a function under capture made: a constant of its graph
+    made_in_capture = 32,  ///< data that a function under capture made: a constant of its graph
+    left_by_plan = 64      ///< a gradient that a run of a plan made, and may write again
   };
 
   std::atomic<uint32_t> refs{1};

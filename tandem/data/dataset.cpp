@@ -55,6 +55,8 @@ Tensor stack_samples(std::span<const Tensor> samples) {
                         " of the batch has shape ", s.shape(), ", the first has ", first.shape());
     require<DTypeError>(s.dtype() == first.dtype(), "collate: sample ", i, " of the batch is ",
                         s.dtype(), ", the first is ", first.dtype());
+    require<DeviceError>(s.device() == cpu_device, "collate: sample ", i, " of the batch is on ",
+                         s.device(), ", not on the CPU");
     const Tensor plain = tandem::detail::as_contiguous(s);
     if (bytes) std::memcpy(to, plain.raw_data(), bytes);
   }
@@ -95,6 +97,8 @@ void own_rows(std::span<Tensor> tensors) {
   const Tensor& first = tensors[0];
   for (size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& t = tensors[i];
+    require<DeviceError>(t.device() == cpu_device, "TensorDataset: tensor ", i, " is on ",
+                         t.device(), ", not on the CPU");
     require<ShapeError>(t.dim() > 0, "TensorDataset: tensor ", i, " is 0-d and has no rows");
     require<ShapeError>(t.size(0) == first.size(0),
                         "TensorDataset: the first axes must be equal, got shapes ", first.shape(),

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -38,7 +39,7 @@ class LoaderCore::Run {
   struct Result {
     std::shared_ptr<void> batch;
     std::exception_ptr error;
-    bool done = false;
+    bool done = false, no_memory = false;
   };
 
   Run(std::shared_ptr<const BatchMaker> maker, const LoaderOptions& options,
@@ -66,12 +67,24 @@ class LoaderCore::Run {
   }
   ~Run() { stop(); }
 
-  /// Batch `next_to_give`; the caller makes it when there are no workers.
+  /// Batch `next_to_give`; the caller makes it when there are no workers, or had no memory for it.
+  /// It stays the next one when there is none now either.
   Result take() {
-    if (workers_.empty()) return make(next_to_give++);
+    if (workers_.empty()) {
+      Result result = make(next_to_give);
+      if (!result.no_memory) ++next_to_give;
+      return result;
+    }
     std::unique_lock lock(mutex_);
     Result& slot = ring_[size_t(next_to_give) % ring_.size()];
     ready_.wait(lock, [&] { return slot.done; });
+    if (slot.no_memory) {
+      lock.unlock();
+      Result again = make(next_to_give);
+      if (again.no_memory) return again;
+      lock.lock();
+      slot = std::move(again);
+    }
     Result result = std::move(slot);
     slot = {};
     ++next_to_give;
@@ -90,13 +103,31 @@ class LoaderCore::Run {
       const NoGrad no_grad;
       result.batch = maker_->make(
           {batches[size_t(number)], seed_, epoch_, slots_[size_t(number)], &stop_, &failing});
+    } catch (const OutOfMemory&) {
+      without_memory(result);
+    } catch (const std::bad_alloc&) {
+      without_memory(result);
     } catch (...) {
       const std::exception_ptr cause = std::current_exception();
-      const std::string what = failing >= 0 ? cat("sample ", failing) : cat("batch ", number);
-      result.error = std::make_exception_ptr(LoaderError(
-          cat("DataLoader: ", what, " of epoch ", epoch_, ": ", text_of(cause)), failing, cause));
+      try {
+        const std::string what = failing >= 0 ? cat("sample ", failing) : cat("batch ", number);
+        result.error = std::make_exception_ptr(LoaderError(
+            cat("DataLoader: ", what, " of epoch ", epoch_, ": ", text_of(cause)), failing, cause));
+      } catch (const std::bad_alloc&) {
+        without_memory(result);
+      }
     }
     return result;
+  }
+
+  /// Of a handler.
+  static void without_memory(Result& result) noexcept {
+    result.no_memory = true;
+    try {
+      tandem::detail::rethrow_for("DataLoader");
+    } catch (...) {
+      result.error = std::current_exception();
+    }
   }
 
   void work() {
@@ -170,17 +201,20 @@ LoaderCore::LoaderCore(std::shared_ptr<const BatchMaker> maker, int64_t dataset_
 
 LoaderCore::~LoaderCore() = default;
 
-std::unique_ptr<LoaderCore::Run, LoaderCore::RunDeleter> LoaderCore::start() {
-  if (!resume_) {
-    ++epoch_;
-    position_ = 0;
-  }
-  auto batches = sampler_->batches(options_.seed, epoch_);
-  require(position_ <= int64_t(batches.size()), "DataLoader: cannot go on at batch ", position_,
+std::unique_ptr<LoaderCore::Run, LoaderCore::RunDeleter> LoaderCore::start() try {
+  const bool goes_on = resume_ || retry_;
+  const int64_t epoch = goes_on ? epoch_ : epoch_ + 1, position = goes_on ? position_ : 0;
+  auto batches = sampler_->batches(options_.seed, epoch);
+  require(position <= int64_t(batches.size()), "DataLoader: cannot go on at batch ", position,
           ", the epoch has ", batches.size());
-  resume_ = false;
-  return std::unique_ptr<Run, RunDeleter>(
-      new Run(maker_, options_, std::move(batches), epoch_, position_));
+  std::unique_ptr<Run, RunDeleter> run(
+      new Run(maker_, options_, std::move(batches), epoch, position));
+  epoch_ = epoch;
+  position_ = position;
+  resume_ = retry_ = false;
+  return run;
+} catch (const std::bad_alloc&) {
+  tandem::detail::rethrow_for("DataLoader");
 }
 
 std::shared_ptr<void> LoaderCore::next(Run& run) {
@@ -198,9 +232,11 @@ std::shared_ptr<void> LoaderCore::next(Run& run) {
   stats_.total_seconds += total - run.counted;
   run.counted = total;
   if (result.error) {
-    run.failed = true;
+    run.failed = !result.no_memory;
+    retry_ = result.no_memory;
     std::rethrow_exception(result.error);
   }
+  retry_ = false;
   ++stats_.batches;
   stats_.samples += int64_t(run.batches[number].size());
   position_ = run.next_to_give;

@@ -134,7 +134,8 @@ class TANDEM_API LoaderCore {
     TANDEM_API void operator()(Run* run) const;
   };
   std::unique_ptr<Run, RunDeleter> start();
-  /// The next batch, or null at the end of the epoch. Errors: LoaderError.
+  /// The next batch, or null at the end of the epoch. Errors: LoaderError; OutOfMemory, and then
+  /// the batch is still the next one, of this run or of another that is started.
   std::shared_ptr<void> next(Run& run);
 
   int64_t size() const;
@@ -151,6 +152,7 @@ class TANDEM_API LoaderCore {
   BatchSamplerPtr sampler_;
   int64_t epoch_ = 0, position_ = 0;
   bool resume_ = true;  ///< the next loop goes on at (epoch_, position_)
+  bool retry_ = false;  ///< there was no memory for the next batch: a new loop begins with it
   LoaderStats stats_;
 };
 

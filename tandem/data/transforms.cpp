@@ -14,6 +14,8 @@ struct Geometry {
 };
 Geometry geometry(const char* who, const Tensor& image) {
   const Shape& s = image.shape();
+  require<DeviceError>(image.device() == cpu_device, who, ": the image is on ", image.device(),
+                       ", not on the CPU");
   require<ShapeError>(s.size() == 2 || s.size() == 3, who,
                       ": an image is [height, width] or [channels, height, width], got ", s);
   return s.size() == 2 ? Geometry{1, s[0], s[1]} : Geometry{s[0], s[1], s[2]};

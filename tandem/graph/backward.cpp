@@ -314,8 +314,18 @@ void BackwardInstance::attach(const std::shared_ptr<BackwardInstance>& self, Inp
       if (!b.operands[i].kept) node.saved[i] = SavedTensor();
   }
   give(failed_row, b.failed, 0);
-  for (const auto& [copy, of] : b.copies) out[copy] = out[of];
   room.clear();
+}
+
+void BackwardInstance::settle(Tensors& out) const noexcept {
+  const Backward& b = *what_;
+  if (!b.results.empty()) {
+    tandem::Node& node = *out[b.results[0]].impl()->node;
+    for (int i = 0; i < node.n_saved; ++i)
+      if (const Tensor& t = node.saved[i].tensor(); t.defined())
+        node.saved[i].version = t.version();
+  }
+  for (const auto& [copy, of] : b.copies) out[copy] = out[of];
 }
 
 /// The operands of the gradient with their history, by running the function once more.

@@ -48,10 +48,12 @@ class BackwardInstance {
   ~BackwardInstance() { delete idle_.load(); }
   const Backward& what() const { return *what_; }
   std::string explain() const { return Plan(ready_).explain(); }
-  /// Gives the results of a call, which stand first in `out`, their history. The function's values
-  /// stand in it from `values` on. `room` is scratch.
+  /// Gives the results of a call, which stand first in `out`, their history, before the run gives
+  /// them their values. The function's values stand in it from `values` on. `room` is scratch.
   static void attach(const std::shared_ptr<BackwardInstance>& self, Inputs arguments, Tensors& out,
                      size_t values, std::vector<Tensor>& room);
+  /// After the run: what it has written was no overwriting of what the history keeps.
+  void settle(Tensors& out) const noexcept;
   void gradients(const Saved& saved, const Tensors& dy, Tensors& dx);
 
  private:

@@ -4,10 +4,12 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <new>
 
 #include "tandem/core/captured.h"
 #include "tandem/core/log.h"
 #include "tandem/core/set_data.h"
+#include "tandem/core/short_text.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/backward.h"
 #include "tandem/graph/generalise.h"
@@ -377,7 +379,7 @@ CompiledFunction::CompiledFunction(CompileOptions options, CallSite where)
 CompiledFunction::~CompiledFunction() = default;
 
 std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Leaves& in,
-                                                                       Trace& trace) {
+                                                                       Trace& trace) try {
   for (size_t i = 0; i < in.tensors.size(); ++i)
     if (!in.tensors[i].defined())
       throw ValueError(
@@ -418,13 +420,26 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
                            "op that makes a copy");
     before[at] = in.tensors[at].clone();
   }
-  Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()});
-  const Tensors& given = before.empty() ? in.tensors : before;
-  if (instance->backward)
+  // The results get their history before anything is written: what comes behind cannot fail.
+  auto attach = [&](Tensors& results) {
+    const Tensors& given = before.empty() ? in.tensors : before;
     BackwardInstance::attach(
+<<<<<<< HEAD
         instance->backward, {given.data(), given.size()}, out,
         recording.results + recording.input_gradients.size() + recording.written.size(),
+=======
+        instance->backward, {given.data(), given.size()}, results,
+        instance->results + instance->input_gradients.size() + instance->written.size(),
+>>>>>>> memory
         ready->operands);
+  };
+  Plan::Ready with_history;
+  if (instance->backward)
+    with_history = {
+        [](void* self, Tensors& results) { (*static_cast<decltype(attach)*>(self))(results); },
+        &attach};
+  Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()}, with_history);
+  if (instance->backward) instance->backward->settle(out);
   delete instance->idle.exchange(ready.release());
 
   for (size_t i = 0; i < recording.input_gradients.size(); ++i) {
@@ -444,10 +459,20 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     copy_data(to, now);
     bump_version(to, "a compiled function");
   }
+<<<<<<< HEAD
   out.resize(recording.results);
   std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), recording.returned};
+=======
+  out.resize(instance->results);
+  std::shared_ptr<const void> returned = instance->returned;
+>>>>>>> memory
   delete impl_->hot[size_t(place)].exchange(hot.release());
-  return result;
+  return {std::move(out), std::move(returned)};
+} catch (const OutOfMemory&) {
+  rethrow_for(
+      ShortText("compile() at ", impl_->where.file, ":", int64_t(impl_->where.line)).view());
+} catch (const std::bad_alloc&) {
+  rethrow_for("compile()");
 }
 
 int CompiledFunction::captures() const {

@@ -118,6 +118,7 @@ OpInfo region_row(std::string_view name, int outputs) {
   r.inputs = "x...";
   r.min_inputs = 0;
   r.max_inputs = 1 << 16;
+  r.all_defined = true;
   r.outputs = outputs;
   r.differentiable = true;
   r.saves.in.bits = ~0u;

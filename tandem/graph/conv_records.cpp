@@ -214,6 +214,11 @@ const OpInfo* find_conv_record(std::string_view name) {
 IndexSet prepared_inputs(const OpInfo& info) {
   return &info == &op_info<FusedConv2d>() ? IndexSet{1, 2} : IndexSet{};
 }
+std::string packing_of(const OpInfo& info, const void* op) {
+  if (&info != &op_info<PackConv2d>()) return info.print(op);
+  const auto& pack = *static_cast<const PackConv2d*>(op);
+  return cat(pack.weight, pack.groups) + kernel_of(pack)->packing();
+}
 int residual_input(const OpInfo& info) { return &info == &op_info<FusedConv2d>() ? 3 : -1; }
 
 }  // namespace graph

@@ -126,6 +126,9 @@ TANDEM_API const OpInfo* find_conv_record(std::string_view name);
 /// Which inputs of a record a plan makes once and keeps until what they are made from is written
 /// to: packed weights.
 IndexSet prepared_inputs(const OpInfo& info);
+/// What a step does that makes prepared inputs, as text: that of packing a weight says nothing of
+/// the batch, since one packed weight serves all sizes that agree in its order.
+std::string packing_of(const OpInfo& info, const void* op);
 /// The input of a record whose memory its result may take: the tensor that it adds; -1: none.
 int residual_input(const OpInfo& info);
 

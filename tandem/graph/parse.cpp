@@ -77,9 +77,14 @@ class Parser {
   }
 
   Spec spec(std::string_view s) const {
+    Spec out;
+    if (const size_t at = s.find('@'); at != s.npos) {  // "f32[2, 3]@null"
+      if (s.substr(at + 1) != to_string(null_device)) fail("unknown device in \"", s, "\"");
+      out.device = null_device;
+      s = s.substr(0, at);
+    }
     const size_t open = s.find('[');
     if (open == s.npos || s.back() != ']') fail("\"", s, "\" is no type");
-    Spec out;
     const auto dtype = std::find_if(std::begin(all_dtypes), std::end(all_dtypes),
                                     [&](DType d) { return cat(d) == s.substr(0, open); });
     if (dtype == std::end(all_dtypes)) fail("unknown dtype in \"", s, "\"");

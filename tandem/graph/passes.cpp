@@ -136,7 +136,8 @@ void simplify(Graph& g) {
   std::vector<ValueId> by = identity(g);
   auto number = [&](ValueId id, double v) {
     const Value& x = g.value(id);
-    return x.kind == ValueKind::constant && x.tensor.numel() == 1 && x.tensor.item<double>() == v;
+    return x.kind == ValueKind::constant && x.tensor.numel() == 1 &&
+           x.tensor.device() == cpu_device && x.tensor.item<double>() == v;
   };
   for (Node& n : g.edit_nodes()) {
     for (ValueId& id : n.inputs)

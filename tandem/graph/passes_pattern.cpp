@@ -54,7 +54,9 @@ bool last_axis(const Graph& g, ValueId id, int64_t axis) {
 /// The number that a value is, or NaN.
 double number(const Graph& g, ValueId id) {
   const Value& v = g.value(id);
-  return v.kind == ValueKind::constant && v.tensor.numel() == 1 ? v.tensor.item<double>() : NAN;
+  return v.kind == ValueKind::constant && v.tensor.numel() == 1 && v.tensor.device() == cpu_device
+             ? v.tensor.item<double>()
+             : NAN;
 }
 
 /// softmax(q k^T scale + mask) v whose inner values nobody else reads. Rows whose keys are all

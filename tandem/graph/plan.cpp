@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
-#include "tandem/core/allocator.h"
+#include "tandem/backend/cpu/scratch.h"
+#include "tandem/core/poison.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/fused_product.h"
@@ -13,6 +15,47 @@
 #include "tandem/ops/update.h"
 
 namespace tandem::graph {
+namespace {
+
+/// A smaller arena is the plan's own: to borrow one would be felt.
+constexpr int64_t own_arena = 16 << 10;
+
+void check_device(const Value& v, const Tensor& t) {
+  require<DeviceError>(t.device() == v.spec.device, "input ", v.name, " is on ", t.device(),
+                       ", not on ", v.spec.device);
+}
+
+/// How often working memory was given back: then kernels ask for it anew.
+constinit std::atomic<uint32_t> emptied{0};
+
+}  // namespace
+
+/// Until `keep()` the keys that a run has drawn go back when it ends: a retry draws them again.
+class Plan::Undo {
+ public:
+  explicit Undo(Plan& plan) : plan_(plan) {}
+  ~Undo() {
+    if (!kept_) plan_.settled_ = false;
+    while (!kept_ && drawn_ > 0) {
+      const ValueId id = plan_.keys_[--drawn_];
+      plan_.graph_->value(id).generator->take_back(plan_.shells_[size_t(id)].tensor);
+    }
+  }
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+  void draw() {
+    const ValueId id = plan_.keys_[drawn_];
+    detail::copy_data(plan_.shells_[size_t(id)].tensor,
+                      plan_.graph_->value(id).generator->next_key());
+    ++drawn_;
+  }
+  void keep() { kept_ = true; }
+
+ private:
+  Plan& plan_;
+  size_t drawn_ = 0;
+  bool kept_ = false;
+};
 
 Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   shells_.resize(graph_->values().size());
@@ -24,6 +67,13 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   place();
   bind_steps();
   find_bindings();
+  find_prepared();
+  static const bool counts = (detail::on_empty_cache([]() noexcept { ++emptied; }), true);
+  (void)counts;
+  if (arena_bytes_ > 0 && arena_bytes_ <= own_arena && !detail::poisons) {
+    own_ = empty({arena_bytes_}, u8);
+    move(lent_, own_.impl()->data);
+  }
 }
 
 Plan::~Plan() = default;
@@ -123,6 +173,8 @@ void Plan::bind_steps() {
     for (ValueId id : n.outputs) operands_.push_back(shells_[size_t(id)].tensor);
   }
   for (UpdateGroup& g : groups_) g.items.reserve(g.members.size());
+  first_update_ = steps_.size();
+  while (first_update_ > 0 && steps_[first_update_ - 1].update >= 0) --first_update_;
 }
 
 void Plan::find_bindings() {
@@ -147,6 +199,9 @@ void Plan::find_bindings() {
   }
   for (const GradientWrite& g : graph_->gradients()) {
     Gradient& mine = gradients_.emplace_back();
+    mine.value = g.value;
+    mine.leaf = &detail::extras(*g.leaf.impl()).grad;
+    if (g.value >= 0) mine.from = &shells_[size_t(g.value)].tensor;
     if (g.value >= 0 && values[size_t(g.value)].kind == ValueKind::result &&
         std::find(outputs.begin(), outputs.end(), g.value) == outputs.end())
       mine.mobile = mobile_of_[size_t(g.value)];
@@ -220,13 +275,55 @@ void Plan::write_state() {
   }
 }
 
-inline void Plan::run_step(const Step& step) {
+[[gnu::always_inline]] inline void Plan::run_this(const Step& step) {
   Tensor* const base = operands_.data();
-  if (step.folded >= 0) run_folded(step);
-  else if (step.update < 0)
-    step.node->info->cpu(step.node->op.get(), {base + step.first_input, size_t(step.n_in)},
-                         {base + step.first_output, size_t(step.n_out)});
-  else run_updates(groups_[size_t(step.update)]);
+  const Inputs in{base + step.first_input, size_t(step.n_in)};
+  const Outputs out{base + step.first_output, size_t(step.n_out)};
+  if (step.folded < 0) {
+    step.node->info->cpu(step.node->op.get(), in, out);
+  } else if (settled_) {
+    run_folded(step);
+  } else {
+    // The same kernel, but nothing is written yet.
+    run_rows(*step.node->info, step.node->op.get(), in, out,
+             {[](const void*, int64_t, int64_t) {}, nullptr, graph_->same_kernels()});
+  }
+}
+
+void Plan::run_step(size_t k) { run_this(steps_[k]); }
+
+/// All but the updates of parameters.
+[[gnu::always_inline]] inline void Plan::run_steps() {
+  for (size_t k = size_t(prepared_); k < first_update_; ++k) {
+    if (detail::poisons) watch(int(k));
+    run_this(steps_[k]);
+  }
+}
+
+/// Nothing here asks for memory.
+void Plan::run_updates() {
+  if (!settled_)
+    for (const FoldedUpdate& folded : folded_) {
+      const UpdateGroup& group = groups_[size_t(folded.group)];
+      const detail::UpdateItem item = begin_update(group, folded.member);
+      group.rule->update(group.first->op.get(), static_cast<const double*>(group.hyper.raw_data()),
+                         {&item, 1}, group.states, group.dtype);
+    }
+  using clock = std::chrono::steady_clock;
+  for (size_t k = first_update_; k < steps_.size(); ++k) {
+    if (detail::poisons) watch(int(k));
+    const clock::time_point before = profile_ ? clock::now() : clock::time_point();
+    run_updates(groups_[size_t(steps_[k].update)]);
+    if (profile_) seconds_[k] += std::chrono::duration<double>(clock::now() - before).count();
+  }
+}
+
+/// Only what lives at step k may be touched.
+void Plan::watch(int k) {
+  if (!lent_.at) return;
+  detail::poison(lent_.at, size_t(arena_bytes_));
+  for (const Place& p : places_)
+    if (p.first <= k && k <= p.last) detail::unpoison(lent_.at + p.at, size_t(p.bytes));
 }
 
 void Plan::set_profile(bool on) {
@@ -237,24 +334,24 @@ void Plan::set_profile(bool on) {
   timed_runs_ = 0;
 }
 
-void Plan::run_timed(size_t first) {
+void Plan::run_timed() {
   using clock = std::chrono::steady_clock;
-  auto before = clock::now();
-  for (size_t k = first; k < steps_.size(); ++k) {
-    run_step(steps_[k]);
-    const auto now = clock::now();
-    seconds_[k] += std::chrono::duration<double>(now - before).count();
-    before = now;
+  for (size_t k = size_t(prepared_); k < first_update_; ++k) {
+    const auto before = clock::now();
+    run_step(k);
+    seconds_[k] += std::chrono::duration<double>(clock::now() - before).count();
   }
   ++timed_runs_;
 }
 
-Tensors Plan::run(Inputs inputs) {
+Tensors Plan::run(Inputs inputs, Ready ready) {
   const NoGrad guard;
   const auto& ids = graph_->inputs();
   Tensors held;  // row-major copies of inputs that were not
   for (size_t i = 0; i < ids.size(); ++i) {
     const Tensor* t = &inputs[i];
+    if (!t->impl()->data) [[unlikely]]
+      check_device(graph_->value(ids[i]), *t);
     if (!t->is_contiguous()) {
       held.push_back(detail::as_contiguous(*t));
       t = &held.back();
@@ -265,61 +362,72 @@ Tensors Plan::run(Inputs inputs) {
     Mobile& m = mobiles_[size_t(k)];
     move(m, graph_->value(m.value).tensor.impl()->data);
   }
-  for (ValueId id : keys_)
-    detail::copy_data(shells_[size_t(id)].tensor, graph_->value(id).generator->next_key());
+  std::optional<cpu::Scratch> arena;
+  if (arena_bytes_ > 0 && !own_.defined()) {
+    arena.emplace(size_t(arena_bytes_));
+    move(lent_, arena->as<char>());
+  }
 
   Tensors results(results_.size());
   for (size_t k = 0; k < results.size(); ++k) {
     const Result& r = results_[k];
     if (r.same_as >= 0) {
       results[k] = results[size_t(r.same_as)];
-    } else if (r.mobile >= 0) {
-      results[k] = detail::new_tensor(graph_->value(r.id).spec);
-      move(mobiles_[size_t(r.mobile)], results[k].impl()->data);
-    }
-  }
-  for (size_t k = 0; k < gradients_.size(); ++k) {
-    const GradientWrite& g = graph_->gradients()[k];
-    if (g.value < 0) continue;
-    // A gradient that somebody else still looks at stays as it is.
-    Gradient& to = gradients_[k];
-    const Tensor& now = detail::extras(*g.leaf.impl()).grad;
-    if (!to.mine.defined() || !now.is_same(to.mine) || to.mine.impl()->refs.load() > 2)
-      to.mine = detail::new_tensor(graph_->value(g.value).spec);
-    if (to.mobile >= 0) move(mobiles_[size_t(to.mobile)], to.mine.impl()->data);
-  }
-
-  const size_t first = prepare() ? 0 : size_t(prepared_);
-  if (profile_) [[unlikely]]
-    run_timed(first);
-  else
-    for (size_t k = first; k < steps_.size(); ++k) run_step(steps_[k]);
-
-  is_prepared_ = true;
-  for (size_t k = 0; k < results.size(); ++k) {
-    if (results[k].defined()) continue;
-    if (results_[k].same_as >= 0) {
-      results[k] = results[size_t(results_[k].same_as)];
       continue;
     }
-    const Tensor& from = shells_[size_t(results_[k].id)].tensor;
-    results[k] = detail::new_tensor(from.spec());
-    detail::copy_data(results[k], from);
+    results[k] = detail::new_tensor(graph_->value(r.id).spec);
+    if (r.mobile >= 0) move(mobiles_[size_t(r.mobile)], results[k].impl()->data);
   }
-  for (size_t k = 0; k < gradients_.size(); ++k) {
-    const GradientWrite& g = graph_->gradients()[k];
-    Tensor& grad = detail::extras(*g.leaf.impl()).grad;
+  for (Gradient& g : gradients_) {
+    if (g.value < 0) continue;
+    // A gradient that somebody else looks at stays as it is; a shape is always the leaf's.
+    TensorImpl* const now = g.leaf->impl();
+    const DType dtype = g.from->impl()->spec.dtype;
+    const bool again = now && now->has(TensorImpl::left_by_plan) &&
+                       now->refs.load(std::memory_order_relaxed) == 1 && now->spec.dtype == dtype;
+    g.now = now;
+    if (again) {
+      if (g.fresh.defined()) g.fresh = Tensor();  // of a run that threw
+    } else {
+      g.fresh = detail::new_tensor(g.from->spec());
+      g.now = g.fresh.impl();
+      g.now->flags |= TensorImpl::left_by_plan;
+    }
+    if (g.mobile >= 0) move(mobiles_[size_t(g.mobile)], g.now->data);
+  }
+
+  const uint32_t now_emptied = emptied.load(std::memory_order_relaxed);
+  if (settled_in_ != &detail::modes || emptied_ != now_emptied) settled_ = false;
+  Undo undo(*this);
+  for (size_t k = 0; k < keys_.size(); ++k) undo.draw();
+  Tensor prepared;
+  if (prepared_ > 0) prepare(prepared);
+  if (ready.call) ready.call(ready.self, results);
+  if (profile_) [[unlikely]]
+    run_timed();
+  else run_steps();
+  run_updates();
+  if (detail::poisons) watch(int(steps_.size()));
+  undo.keep();
+
+  for (size_t k = 0; k < results.size(); ++k)
+    if (results_[k].mobile < 0 && results_[k].same_as < 0)
+      detail::copy_data(results[k], shells_[size_t(results_[k].id)].tensor);
+  for (Gradient& g : gradients_) {
     if (g.value == -2) continue;
     if (g.value < 0) {
-      grad = Tensor();
+      *g.leaf = Tensor();
       continue;
     }
-    const Tensor& mine = gradients_[k].mine;
-    const TensorImpl& from = *shells_[size_t(g.value)].tensor.impl();
-    if (from.data != mine.impl()->data) detail::copy_data(mine, shells_[size_t(g.value)].tensor);
-    if (!grad.is_same(mine)) grad = mine;
+    if (g.from->impl()->data != g.now->data)
+      detail::copy_data(g.fresh.defined() ? g.fresh : *g.leaf, *g.from);
+    if (g.fresh.defined()) *g.leaf = std::move(g.fresh);
   }
   write_state();
+  settled_ = true;
+  settled_in_ = &detail::modes;
+  emptied_ = now_emptied;
+  if (detail::poisons && lent_.at) detail::unpoison(lent_.at, size_t(arena_bytes_));
   return results;
 }
 

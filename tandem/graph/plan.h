@@ -21,9 +21,12 @@ struct Step {
   int over = -1;                    ///< the input in whose memory a result lies
 };
 
+struct Prepared;  // graph/prepared.h
+
 /// A graph bound to memory: kernels in order over one arena whose places were chosen once by the
-/// lifetimes of the values. Running it looks nothing up and asks the system for nothing. One thread
-/// at a time.
+/// lifetimes of the values. Running it looks nothing up and asks the system for nothing. The arena
+/// is working memory of the thread that runs, lent for the run: any number of plans need as much as
+/// the largest of them. One thread at a time.
 class TANDEM_API Plan {
  public:
   explicit Plan(std::shared_ptr<const Graph> graph);
@@ -31,8 +34,17 @@ class TANDEM_API Plan {
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 
-  /// Runs on inputs of the graph's specs, writes state and gradients, and gives fresh results.
-  Tensors run(Inputs inputs);
+  /// Called by a run that has all its memory and has written nothing yet, with the results'
+  /// tensors, which have no values yet.
+  struct Ready {
+    void (*call)(void* self, Tensors& results) = nullptr;
+    void* self = nullptr;
+  };
+  /// Runs on inputs of the graph's specs, writes state and gradients, and gives fresh results. A
+  /// run that throws before its updates has changed nothing: also the random numbers that it drew
+  /// come again. Errors: OutOfMemory; whatever `ready` and the records throw.
+  Tensors run(Inputs inputs, Ready ready);
+  Tensors run(Inputs inputs) { return run(inputs, Ready{}); }
 
   /// Bytes of the arena, and what its values would take without sharing.
   int64_t arena_bytes() const { return arena_bytes_; }
@@ -85,13 +97,26 @@ class TANDEM_API Plan {
     int mobile = -1;   ///< written where it stays; -1: copied
   };
   struct Gradient {
-    Tensor mine;      ///< what the last run left in the leaf
-    int mobile = -1;  ///< written where it stays
+    ValueId value = -1;  ///< as in the GradientWrite
+    Tensor* leaf = nullptr;
+    const Tensor* from = nullptr;
+    int mobile = -1;            ///< written where it stays
+    TensorImpl* now = nullptr;  ///< of a run: the leaf's old one, or
+    Tensor fresh;
   };
+
+  /// A value's place in the arena, and the steps in which it lives.
+  struct Place {
+    int64_t at, bytes;
+    int first, last;
+  };
+  /// Undoes what a run has drawn and left when it throws.
+  class Undo;
 
   void make_shells();
   void put_prepared_first();
-  bool prepare();
+  void find_prepared();
+  void prepare(Tensor& held);
   void find_bindings();
   void bind_steps();
   void group_updates();
@@ -100,10 +125,14 @@ class TANDEM_API Plan {
   void place();
   Mobile& mobile(ValueId root);
   void move(Mobile& m, char* to);
-  void run_step(const Step& step);
-  void run_timed(size_t first);
+  void run_step(size_t k);
+  void run_this(const Step& step);
+  void run_steps();
+  void run_timed();
+  void watch(int k);
   detail::UpdateItem begin_update(const UpdateGroup& group, const UpdateGroup::Member& m) const;
   void run_updates(UpdateGroup& group);
+  void run_updates();
   void run_folded(const Step& step);
   void write_state();
 
@@ -122,16 +151,20 @@ class TANDEM_API Plan {
   std::vector<ValueId> keys_;
   std::vector<size_t> written_later_;  ///< assignments that copy behind the last step
   int prepared_ = 0;  ///< steps in front that run when what they read has been written to
-  struct Watched {
-    ValueId state;
-    const Storage* storage;
-    const char* data;
-    uint32_t version;
-  };
-  std::vector<Watched> watched_;
-  bool is_prepared_ = false;
-  Tensor arena_;
-  int64_t arena_bytes_ = 0, value_bytes_ = 0;
+  std::vector<ValueId> watched_;  ///< state that they read
+  std::shared_ptr<Prepared> made_;
+  std::vector<bool> is_kept_;     ///< by value: made by a step in front, read by later runs
+  size_t first_update_ = 0;       ///< steps from here on are groups of updates
+  Tensor own_;                    ///< an arena that is too small to be borrowed
+  Mobile lent_{-1, {}, nullptr};  ///< what lies in the arena
+  Mobile kept_{-1, {}, nullptr};  ///< what the steps in front have made
+  std::vector<Place> places_;     ///< for sanitizers
+  int64_t arena_bytes_ = 0, kept_bytes_ = 0, value_bytes_ = 0;
+  /// Until a run has come through in this thread, and after empty_cache(), kernels may ask for
+  /// memory that they then keep: meanwhile no update runs before the last of them.
+  bool settled_ = false;
+  const void* settled_in_ = nullptr;  ///< something of the thread's own
+  uint32_t emptied_ = 0;
   bool profile_ = false;
   int64_t timed_runs_ = 0;
   std::vector<double> seconds_;  ///< by step, over all timed runs

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "tandem/core/factory.h"
+#include "tandem/core/poison.h"
 #include "tandem/graph/conv_records.h"
 #include "tandem/graph/fused_point.h"
 #include "tandem/graph/fused_product.h"
@@ -12,8 +12,13 @@ namespace tandem::graph {
 namespace {
 
 constexpr int64_t align = 64;
+/// Between places, where a sanitizer sees it.
+constexpr int64_t gap = detail::poisons ? 64 : 0;
 
 int64_t bytes_of(const Spec& spec) { return spec.shape.numel() * itemsize(spec.dtype); }
+
+/// Such values have shapes and no memory, and nothing computes them.
+bool is_null(const Spec& spec) { return spec.device.type == DeviceType::null; }
 
 /// A tensor of that geometry whose memory is given later.
 Tensor make_shell(const Spec& spec, const Strides& strides) {
@@ -50,6 +55,8 @@ void Plan::make_shells() {
   std::vector<Step> kept;
   for (const Step& step : steps_) {
     const Node& n = *step.node;
+    if (step.update < 0 && !n.outputs.empty() && is_null(graph_->value(n.outputs[0]).spec))
+      continue;
     View view;
     if (step.update < 0 && n.info->view &&
         n.info->view(n.op.get(), shells_[size_t(n.inputs[0])].tensor, view)) {
@@ -85,9 +92,11 @@ void Plan::make_shells() {
     }
     for (ValueId id : step.node->inputs) use(id, k);
   }
+  is_kept_.assign(shells_.size(), false);
   for (int k = 0; k < prepared_; ++k)
     for (ValueId id : steps_[size_t(k)].node->outputs)
       if (shells_[size_t(id)].last >= prepared_) {
+        is_kept_[size_t(id)] = true;
         shells_[size_t(id)].first = 0;
         shells_[size_t(id)].last = end;
       }
@@ -201,7 +210,8 @@ void Plan::share_in_place() {
 }
 
 /// Places in the arena, largest value first, each at the lowest offset that is free while it lives
-/// (greedy by size, Pisarchyk and Lee, arXiv 2001.03288).
+/// (greedy by size, Pisarchyk and Lee, arXiv 2001.03288). What the prepared steps leave lies
+/// elsewhere, since it outlives a run.
 void Plan::place() {
   struct Block {
     ValueId id;
@@ -209,47 +219,52 @@ void Plan::place() {
     int first, last;
   };
   std::vector<Block> blocks;
+  std::vector<int64_t> at_of(shells_.size(), -1);
   for (size_t i = 0; i < shells_.size(); ++i) {
     const Shell& s = shells_[i];
     const ValueKind kind = graph_->values()[i].kind;
     if (s.root != ValueId(i) || mobile_of_[i] >= 0) continue;
     if (kind == ValueKind::result && s.last < 0) continue;  // a member of an update group
+    if (is_null(s.tensor.spec())) continue;
     const int64_t bytes = (bytes_of(s.tensor.spec()) + align - 1) / align * align;
     const int last = kind == ValueKind::key ? int(steps_.size()) : s.last;
     value_bytes_ += bytes;
     if (s.over >= 0) continue;
-    blocks.push_back({ValueId(i), bytes, 0, kind == ValueKind::key ? 0 : s.first, last});
+    if (is_kept_[i]) {
+      at_of[i] = kept_bytes_;
+      kept_bytes_ += bytes + gap;
+      continue;
+    }
+    blocks.push_back({ValueId(i), bytes + gap, 0, kind == ValueKind::key ? 0 : s.first, last});
   }
   std::stable_sort(blocks.begin(), blocks.end(),
                    [](const Block& a, const Block& b) { return a.bytes > b.bytes; });
-  std::vector<const Block*> placed, rivals;  // `placed` in order of their offsets
+  std::vector<const Block*> placed;  // in order of their offsets
   for (Block& b : blocks) {
     int64_t at = 0;
-    size_t where = placed.size();
     for (const Block* p : placed) {
       if (p->last < b.first || b.last < p->first) continue;
       if (p->at >= at + b.bytes) break;
       at = std::max(at, p->at + p->bytes);
     }
-    b.at = at;
+    b.at = at_of[size_t(b.id)] = at;
     arena_bytes_ = std::max(arena_bytes_, at + b.bytes);
     const auto pos = std::upper_bound(placed.begin(), placed.end(), at,
                                       [](int64_t v, const Block* p) { return v < p->at; });
-    where = size_t(pos - placed.begin());
-    placed.insert(placed.begin() + std::ptrdiff_t(where), &b);
+    placed.insert(pos, &b);
+    if (detail::poisons)
+      places_.push_back({at, bytes_of(shells_[size_t(b.id)].tensor.spec()), b.first, b.last});
   }
-  arena_ = empty({std::max<int64_t>(arena_bytes_, 1)}, u8);
-  char* base = static_cast<char*>(arena_.raw_data());
-  for (const Block& b : blocks) shells_[size_t(b.id)].tensor.impl()->data = base + b.at;
   for (size_t i = 0; i < shells_.size(); ++i) {
-    ValueId from = ValueId(i);
+    const ValueId root = shells_[i].root;
+    if (mobile_of_[size_t(root)] >= 0) continue;
+    ValueId from = root;
     while (shells_[size_t(from)].over >= 0) from = shells_[size_t(from)].over;
-    if (from != ValueId(i))
-      shells_[i].tensor.impl()->data = shells_[size_t(from)].tensor.impl()->data;
+    if (at_of[size_t(from)] < 0) continue;
+    Mobile& where = is_kept_[size_t(from)] ? kept_ : lent_;
+    where.shells.emplace_back(shells_[i].tensor.impl(),
+                              at_of[size_t(from)] + (ValueId(i) == root ? 0 : shells_[i].offset));
   }
-  for (const Shell& s : shells_)
-    if (&s != &shells_[size_t(s.root)] && mobile_of_[size_t(s.root)] < 0)
-      s.tensor.impl()->data = shells_[size_t(s.root)].tensor.impl()->data + s.offset;
 }
 
 }  // namespace tandem::graph

@@ -1,6 +1,7 @@
 #include "tandem/graph/session.h"
 
 #include <algorithm>
+#include <new>
 #include <unordered_map>
 
 #include "tandem/core/factory.h"
@@ -378,7 +379,7 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
-std::vector<Tensor> Session::run(std::span<const Tensor> fetches, std::span<const Feed> feeds) {
+std::vector<Tensor> Session::run(std::span<const Tensor> fetches, std::span<const Feed> feeds) try {
   const detail::Uncaptured now;
   Impl::Program& p = impl_->find(fetches, feeds);
   for (size_t i : p.reads)
@@ -388,12 +389,17 @@ std::vector<Tensor> Session::run(std::span<const Tensor> fetches, std::span<cons
   Tensors in;
   for (const Feed& f : feeds) in.push_back(f.with);
   p.plan->set_profile(impl_->profile);
+  std::vector<Tensor> results(p.output_of.size());
+  for (size_t i = 0; i < results.size(); ++i)
+    if (p.output_of[i] < 0) results[i] = empty({0});
   const Tensors out = p.plan->run({in.data(), in.size()});
   impl_->nodes += int64_t(p.graph->nodes().size());
   for (size_t i : p.writes) impl_->initialised[i] = true;
-  std::vector<Tensor> results;
-  for (int at : p.output_of) results.push_back(at < 0 ? empty({0}) : out[size_t(at)]);
+  for (size_t i = 0; i < results.size(); ++i)
+    if (const int at = p.output_of[i]; at >= 0) results[i] = out[size_t(at)];
   return results;
+} catch (const std::bad_alloc&) {
+  detail::rethrow_for("Session::run()");
 }
 
 Tensor Session::value(const Tensor& variable) const {

@@ -113,7 +113,8 @@ class Printer {
     switch (v.kind) {
       case ValueKind::constant:
         text_ += cat("  ", typed(id), " = constant(");
-        if (v.tensor.numel() == 1) detail::append(text_, v.tensor.item<double>());
+        if (v.tensor.numel() == 1 && v.tensor.device() == cpu_device)
+          detail::append(text_, v.tensor.item<double>());
         text_ += ")\n";
         break;
       case ValueKind::state: text_ += cat("  ", typed(id), " = state()\n"); break;

@@ -1,14 +1,18 @@
 #include "tandem/io/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
+#include <vector>
 
 #include "tandem/op/copy.h"
 
@@ -67,30 +71,104 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_);
 }
 
+namespace {
+
+constexpr std::string_view suffix = ".tandem.tmp";
+constexpr int hidden_names = 8;
+
+/// "" or the folder with its slash.
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+std::string hidden_name(const std::string& path, int i) {
+  constexpr size_t most = 200;  // of a name's 255 bytes
+  const std::string folder = folder_of(path);
+  return cat(folder, ".", path.substr(folder.size(), most), ".", i, suffix);
+}
+
+/// Removes a file that nobody is writing: writers hold a lock on theirs, which ends with them.
+void remove_stale(const char* name) {
+  const int fd = ::open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return;
+  const Closer closer{fd};
+  struct stat info {
+  }, named{};
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0 || ::fstat(fd, &info) != 0) return;
+  // The writer may have renamed it meanwhile, and another one taken the name.
+  const bool same = ::lstat(name, &named) == 0 && S_ISREG(info.st_mode) &&
+                    named.st_ino == info.st_ino && named.st_dev == info.st_dev;
+  if (same) ::unlink(name);
+}
+
+/// Once a folder and process: what killed processes have left there.
+void remove_stale_in(const std::string& folder) {
+  static std::mutex mutex;
+  static std::vector<std::string>& seen = *new std::vector<std::string>;
+  {
+    const std::lock_guard lock(mutex);
+    if (std::find(seen.begin(), seen.end(), folder) != seen.end()) return;
+    seen.push_back(folder);
+  }
+  DIR* dir = ::opendir(folder.empty() ? "." : folder.c_str());
+  if (!dir) return;
+  while (const dirent* entry = ::readdir(dir)) {
+    const std::string_view name = entry->d_name;
+    if (name.starts_with('.') && name.ends_with(suffix))
+      remove_stale((folder + entry->d_name).c_str());
+  }
+  ::closedir(dir);
+}
+
+/// Holds the file until it is closed. False when somebody took it for stale before.
+bool hold(int fd) {
+  if (::flock(fd, LOCK_EX) != 0) return true;  // no locks here: then nobody removes it either
+  struct stat info {};
+  return ::fstat(fd, &info) != 0 || info.st_nlink > 0;
+}
+
+}  // namespace
+
 AtomicFile::AtomicFile(const std::string& path)
     : path_(real_target(path)), buffer_(new uint8_t[buffer_bytes]) {
-  static std::atomic<uint32_t> counter{0};
-  const size_t slash = path_.rfind('/');
-  const std::string folder = slash == std::string::npos ? "" : path_.substr(0, slash + 1);
+  const std::string folder = folder_of(path_);
   struct stat old {};
   const bool exists = ::stat(path_.c_str(), &old) == 0;
   require<IOError>(!exists || S_ISREG(old.st_mode), "save(", path, "): not a plain file");
-  do {
-    temporary_ = cat(folder, ".", path_.substr(folder.size()), ".", int64_t(::getpid()), ".",
-                     counter.fetch_add(1), ".tmp");
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (fd_ < 0 && errno == EEXIST);
-  if (fd_ < 0) {
+  remove_stale_in(folder);
+  for (int i = 0; i < hidden_names; ++i) remove_stale(hidden_name(path_, i).c_str());
+#ifdef O_TMPFILE
+  if (::access("/proc/self/fd", X_OK) == 0)
+    fd_ = ::open(folder.empty() ? "." : folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+#endif
+  if (fd_ < 0 && !open_hidden()) {
     const int code = errno;
     throw IOError(cat("save(", path, "): cannot create a file beside it: ", system_text(code)));
   }
   if (exists) (void)::fchmod(fd_, old.st_mode & 07777);
 }
 
+/// Under the first hidden name that is free.
+bool AtomicFile::open_hidden() {
+  for (int i = 0;; ++i) {
+    temporary_ = hidden_name(path_, i);
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0) {
+      if (errno == EEXIST && i < 1000) continue;
+      temporary_.clear();
+      return false;
+    }
+    if (hold(fd_)) return true;
+    ::close(fd_);
+    fd_ = -1;
+  }
+}
+
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
   ::close(fd_);
-  ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::fail(const char* what) {
@@ -111,6 +189,7 @@ void AtomicFile::flush() {
 void AtomicFile::write(const void* data, size_t bytes) {
   require<IOError>(fd_ >= 0, "save(", path_, "): the file is already committed");
   const auto* p = static_cast<const uint8_t*>(data);
+  synced_ = false;
   while (bytes > 0) {
     if (buffered_ == buffer_bytes) flush();
     if (buffered_ == 0 && bytes >= buffer_bytes) {
@@ -131,17 +210,35 @@ void AtomicFile::write(const void* data, size_t bytes) {
   }
 }
 
-void AtomicFile::commit() {
+void AtomicFile::sync() {
   require<IOError>(fd_ >= 0, "save(", path_, "): the file is already committed");
   flush();
   if (::fsync(fd_) != 0) fail("cannot bring it to disk");
+  synced_ = true;
+}
+
+void AtomicFile::commit() {
+  if (!synced_) sync();
+  if (temporary_.empty()) {
+    // A link cannot replace a file: the name is a hidden one first, for an instant.
+    hold(fd_);
+    const std::string self = cat("/proc/self/fd/", fd_);
+    for (int i = 0;; ++i) {
+      std::string name = hidden_name(path_, i);
+      if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+        temporary_ = std::move(name);
+        break;
+      }
+      if (errno != EEXIST || i >= 1000) fail("cannot give it a name");
+    }
+  }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename");
+  temporary_.clear();
   ::close(fd_);
   fd_ = -1;
   // The rename itself reaches the disk with its folder; file systems that refuse lose nothing else.
-  const size_t slash = path_.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const std::string folder = folder_of(path_);
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd >= 0) {
     (void)::fsync(fd);
     ::close(fd);

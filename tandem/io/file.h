@@ -30,13 +30,15 @@ class TANDEM_API MappedFile {
   size_t size_ = 0;
 };
 
-/// Writes a file that appears whole or not at all: a hidden temporary file beside it is filled,
-/// brought to disk and renamed by `commit()`. Until then, whatever happens, the old file stays.
+/// Writes a file that appears whole or not at all: a file without a name, or under a hidden one
+/// where the file system has no other, is filled, brought to disk and renamed by `commit()`. Until
+/// then, whatever happens, the old file stays. What a killed process left under a hidden name is
+/// removed by the next save in that folder.
 class TANDEM_API AtomicFile {
  public:
   /// Errors: IOError when the folder cannot be written.
   explicit AtomicFile(const std::string& path);
-  /// Removes the temporary file unless `commit()` has run.
+  /// Removes what was written unless `commit()` has run.
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -46,18 +48,23 @@ class TANDEM_API AtomicFile {
   void write(std::string_view text) { write(text.data(), text.size()); }
   /// How many bytes were written so far.
   uint64_t position() const { return position_; }
+  /// Brings what was written to disk, so that `commit()` has no more to do than to give the name.
+  /// Errors: IOError.
+  void sync();
   /// Errors: IOError; the old file is then untouched.
   void commit();
 
  private:
   void flush();
+  bool open_hidden();
   [[noreturn]] void fail(const char* what);
 
-  std::string path_, temporary_;
+  std::string path_, temporary_;  ///< temporary_ is empty while the file has no name
   std::unique_ptr<uint8_t[]> buffer_;
   size_t buffered_ = 0;
   uint64_t position_ = 0;
   int fd_ = -1;
+  bool synced_ = false;
 };
 
 namespace detail {

@@ -1,6 +1,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <optional>
 #include <protozero/pbf_writer.hpp>
 #include <unordered_map>
 
@@ -289,21 +290,27 @@ void write_model(const std::string& path, const Model& model, WriteOptions optio
   // Finds what is wrong with the model before a file is touched.
   Writer::fits(Writer::count(model, plan), plan);
 
-  Remover orphan;
+  // Both are on disk before either has its name: a process killed in between leaves neither.
+  std::optional<AtomicFile> data;
   if (!moved.empty()) {
-    AtomicFile data(data_name(path, used));
+    data.emplace(data_name(path, used));
     const std::string zeros(page, '\0');
     for (const TensorData* t : moved) {
-      data.write(zeros.data(), size_t(plan.outside[t] - data.position()));
+      data->write(zeros.data(), size_t(plan.outside[t] - data->position()));
       const Tensor plain = t->tensor.defined() ? plan.plain(*t) : Tensor();
-      data.write(plain.defined() ? bytes_of(plain) : std::string_view(t->raw));
+      data->write(plain.defined() ? bytes_of(plain) : std::string_view(t->raw));
     }
-    data.commit();
-    orphan.path = data_name(path, used);
+    data->sync();
   }
   AtomicFile file(path);
   FileSink sink(file);
   Writer(sink, plan).content(model);
+  file.sync();
+  Remover orphan;
+  if (data) {
+    data->commit();
+    orphan.path = data_name(path, used);
+  }
   file.commit();
   orphan.path.clear();
   if (moved.empty()) return;

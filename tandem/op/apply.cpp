@@ -1,4 +1,5 @@
 #include <cmath>
+#include <new>
 
 #include "tandem/core/captured.h"
 #include "tandem/op/copy.h"
@@ -10,8 +11,31 @@
 namespace tandem::detail {
 namespace {
 
-[[noreturn]] void wrong_arity(const OpInfo& info, const void* op, int n) {
+[[noreturn, gnu::cold]] void wrong_arity(const OpInfo& info, const void* op, int n) {
   throw ValueError(cat(info.print(op), ": takes inputs (", info.inputs, "), got ", n));
+}
+
+[[noreturn, gnu::cold]] void undefined_input(const OpInfo& info, const void* op, int i) {
+  throw ValueError(cat(info.print(op), ": input ", i, " of (", info.inputs, ") is undefined"));
+}
+
+/// Numbers of the program go with any device, and so do keys.
+[[gnu::cold, gnu::noinline]] void compare_devices(const OpInfo& info, const void* op,
+                                                  const Tensor* in, int n) {
+  const Tensor* first = nullptr;
+  for (int i = 0; i < n; ++i) {
+    const Tensor& t = in[i];
+    if (!t.defined() || info.on_cpu.has(i) || t.impl()->has(TensorImpl::wrapped_number)) continue;
+    if (!first) first = &t;
+    require<DeviceError>(t.device() == first->device(), info.print(op), ": inputs are on ",
+                         first->device(), " and ", t.device());
+  }
+  for (int i = 0; i < n; ++i)
+    if (in[i].defined() && info.on_cpu.has(i))
+      require<DeviceError>(
+          in[i].device() == cpu_device || (first && in[i].device() == first->device()),
+          info.print(op), ": input ", i, " of (", info.inputs, ") is on ", in[i].device(),
+          ", not on the CPU");
 }
 
 /// Views whose memory was written through another handle first get the history of that write.
@@ -31,8 +55,7 @@ namespace {
   for (int i = 0; i < n; ++i) {
     if (in[i].defined()) [[likely]]
       flags |= in[i].impl()->flags;
-    else if (i < info.min_inputs)
-      throw ValueError(cat(info.print(op), ": input ", i, " of (", info.inputs, ") is undefined"));
+    else if (i < info.min_inputs || info.all_defined) undefined_input(info, op, i);
   }
   if (flags & TensorImpl::is_view) [[unlikely]] {
     refresh_views(in, n);
@@ -45,6 +68,23 @@ namespace {
 
 unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n) {
   return look_at(info, op, in, n);
+}
+
+void check_devices(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  unsigned elsewhere = 0;
+  for (int i = 0; i < n; ++i)
+    if (in[i].defined()) elsewhere |= unsigned(in[i].impl()->spec.device.type);
+  if (elsewhere) [[unlikely]]
+    compare_devices(info, op, in, n);
+}
+
+void rethrow_for_op(const OpInfo& info, const void* op) {
+  std::string call;
+  try {
+    call = info.print(op);
+  } catch (const std::bad_alloc&) {  // then the name has to do
+  }
+  rethrow_for(call.empty() ? info.name : std::string_view(call));
 }
 
 void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out) {
@@ -123,6 +163,7 @@ namespace {
 
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
              Spec* specs, Tensor* out, int n_out) {
+  if (!info.broadcasts) check_devices(info, op, in, n);  // the others are told by infer
   if (flags & TensorImpl::symbolic) [[unlikely]]
     return compute_symbolic(info, op, in, n, specs, out, n_out);
   if (info.view) {
@@ -165,26 +206,40 @@ namespace {
 }
 }  // namespace
 
+// The results are declared outside of the try blocks: g++ 12 moves those that are not.
 Tensor apply1(const OpInfo& info, const void* op, const Tensor* in, int n) {
-  const unsigned flags = look_at(info, op, in, n);
   Tensor out;
-  if (plain_point(info, op, in, n, flags, out)) {
-    if (wants_tape(flags)) record_plain_node(info, op, in, n, out);
-    return out;
+  try {
+    const unsigned flags = look_at(info, op, in, n);
+    if (plain_point(info, op, in, n, flags, out)) {
+      if (wants_tape(flags)) record_plain_node(info, op, in, n, out);
+      return out;
+    }
+    Spec spec;
+    compute(info, op, in, n, flags, &spec, &out, 1);
+    if (wants_tape(flags) && is_floating(out.impl()->spec.dtype))
+      record_node(info, op, in, n, &out, 1);
+  } catch (const OutOfMemory&) {
+    rethrow_for_op(info, op);
+  } catch (const std::bad_alloc&) {
+    rethrow_for_op(info, op);
   }
-  Spec spec;
-  compute(info, op, in, n, flags, &spec, &out, 1);
-  if (wants_tape(flags) && is_floating(out.impl()->spec.dtype))
-    record_node(info, op, in, n, &out, 1);
   return out;
 }
 
 Tensors apply_all(const OpInfo& info, const void* op, const Tensor* in, int n) {
-  const unsigned flags = input_flags(info, op, in, n);
-  Tensors out(size_t(info.outputs));
-  SmallVector<Spec, 4> specs(size_t(info.outputs));
-  compute(info, op, in, n, flags, specs.data(), out.data(), info.outputs);
-  if (wants_tape(flags)) record_node(info, op, in, n, out.data(), info.outputs);
+  Tensors out;
+  try {
+    const unsigned flags = input_flags(info, op, in, n);
+    out.resize(size_t(info.outputs));
+    SmallVector<Spec, 4> specs(size_t(info.outputs));
+    compute(info, op, in, n, flags, specs.data(), out.data(), info.outputs);
+    if (wants_tape(flags)) record_node(info, op, in, n, out.data(), info.outputs);
+  } catch (const OutOfMemory&) {
+    rethrow_for_op(info, op);
+  } catch (const std::bad_alloc&) {
+    rethrow_for_op(info, op);
+  }
   return out;
 }
 

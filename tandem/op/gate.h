@@ -9,10 +9,14 @@ namespace tandem::detail {
 /// The flags of all inputs together; one look decides whether the op is an ordinary one. Checks the
 /// number of inputs and brings the history of views up to date.
 unsigned input_flags(const OpInfo& info, const void* op, const Tensor* in, int n);
+/// DeviceError unless all inputs are on one device. compute() does that itself.
+void check_devices(const OpInfo& info, const void* op, const Tensor* in, int n);
 /// Infers, then runs the kernel or appends to the graph. `specs` is room for `n_out` specs, `out`
 /// has as many undefined handles.
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
              Spec* specs, Tensor* out, int n_out);
+/// For handlers of OutOfMemory and std::bad_alloc: throws an OutOfMemory that names the op.
+[[noreturn, gnu::cold]] void rethrow_for_op(const OpInfo& info, const void* op);
 /// Throws GradientError when an output holds NaN; the text names op and module.
 void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out);
 /// record_node for one result whose spec all inputs have.

@@ -327,7 +327,12 @@ constexpr OpInfo make_op_info() {
   r.min_inputs = count_inputs(O::inputs, true);
   r.max_inputs = count_inputs(O::inputs, false);
   r.outputs = output_count<O>();
+<<<<<<< HEAD
   if constexpr (requires { O::is_number; }) r.number = O::is_number;
+=======
+  r.all_defined = O::inputs.ends_with("...");
+  if constexpr (requires { O::on_cpu; }) r.on_cpu = O::on_cpu;
+>>>>>>> memory
   if constexpr (requires { O::broadcasts; }) r.broadcasts = O::broadcasts;
   else r.broadcasts = PointOp<O>;
   r.size = std::is_empty_v<O> ? 0 : sizeof(O);

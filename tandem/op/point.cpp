@@ -330,6 +330,9 @@ Spec point_infer(const OpInfo& info, const void* op, Specs in, Result result, in
 }
 
 void copy_data(const Tensor& to, const Tensor& from) {
+  if (to.device().type == DeviceType::null) return;
+  if (from.device().type == DeviceType::null) [[unlikely]]
+    throw DeviceError(cat("copy: ", to_string(from.spec()), " has no values"));
   const DType d = from.dtype();
   if (to.is_contiguous() && from.is_contiguous() && d == to.dtype() && to.numel() == from.numel()) {
     const int64_t item = itemsize(d);

@@ -43,6 +43,18 @@ struct Layout {
   }
 };
 
+/// Attributes that hold strings or lists may ask for memory.
+[[gnu::noinline]] void copy_attributes(Node* n, const OpInfo* info, const void* op) {
+  try {
+    info->copy(n->op, op);
+  } catch (...) {
+    const uint32_t bytes = n->bytes;
+    n->~Node();
+    release(n, bytes);
+    throw;
+  }
+}
+
 [[gnu::always_inline]] inline Node* make_node(const OpInfo* info, const void* op, int n_in,
                                               int n_saved, int n_out, int n_specs) {
   const bool attributes = info && info->size;
@@ -62,7 +74,10 @@ struct Layout {
   for (int i = 0; i < n_saved; ++i) new (n->saved + i) SavedTensor;
   for (int i = 0; i < n_out; ++i) new (n->gradients + i) Tensor;
   n->op = block + at.op;
-  if (attributes) info->copy(n->op, op);
+  if (attributes) {
+    if (info->destroy) copy_attributes(n, info, op);
+    else info->copy(n->op, op);
+  }
   return n;
 }
 
@@ -220,6 +235,20 @@ namespace {
   to = SavedTensor(kept);
 }
 
+/// A node that is being recorded; given up when that throws.
+struct Unfinished {
+  Node* node;
+  int edges = 0;
+  ~Unfinished() {
+    if (node) [[unlikely]]
+      give_up();
+  }
+  [[gnu::cold, gnu::noinline]] void give_up() {
+    node->n_in = edges;
+    release_node(node);
+  }
+};
+
 /// `plain`: one result, whose spec all inputs have.
 template <bool plain>
 [[gnu::always_inline]] inline void record(const OpInfo& info, const void* op, const Tensor* in,
@@ -241,10 +270,12 @@ template <bool plain>
   }
 
   Node* node = make_node(&info, op, n, n_saved, n_out, n_specs);
+  Unfinished unfinished{node};
   for (int i = 0; i < n_out; ++i) new (node->specs + i) Spec(out[i].impl()->spec);
   int spec = n_out, saved = 0;
   for (int i = 0; i < n; ++i) {
     Edge* edge = new (node->edges + i) Edge;
+    unfinished.edges = i + 1;
     if (in[i].defined()) {
       point_at_source(*edge, in[i]);
       if (n_specs > n_out && differs(i)) {
@@ -260,10 +291,12 @@ template <bool plain>
     node->extras = new NodeExtras;
     node->extras->path = module_path;
   }
+  // The tape keeps an output without its history: the history would keep the tape.
+  for (int i = 0; saves && i < n_out; ++i)
+    if (info.saves.out.has(i)) node->saved[saved++] = SavedTensor(alias(out[i]));
+  unfinished.node = nullptr;
   uint32_t owners = 0;
   for (int i = 0; i < n_out; ++i) {
-    // The tape keeps an output without its history: the history would keep the tape.
-    if (saves && info.saves.out.has(i)) node->saved[saved++] = SavedTensor(alias(out[i]));
     TensorImpl* impl = out[i].impl();
     if (!is_floating(impl->spec.dtype)) continue;
     if (impl->node) release_node(impl->node);

@@ -9,6 +9,7 @@ namespace tandem {
 struct AdagradStep {
   static constexpr std::string_view name = "adagrad_step";
   static constexpr std::string_view inputs = "hyper, step, p, g, sum";
+  static constexpr IndexSet on_cpu{0, 1};
   static constexpr int outputs = 3, min_states = 1, max_states = 1;
   static constexpr int hyper_size = 4;
   static constexpr std::string_view not_differentiable = "an update rule has no gradient";

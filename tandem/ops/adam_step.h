@@ -14,6 +14,7 @@ struct AdamStep {
   static constexpr std::string_view name = "adam_step";
   static constexpr std::string_view inputs =
       "hyper, step, p, g, exp_avg, exp_avg_sq, max_exp_avg_sq?";
+  static constexpr IndexSet on_cpu{0, 1};
   static constexpr int outputs = 5, min_states = 2, max_states = 3;
   static constexpr int hyper_size = 5;
   static constexpr std::string_view not_differentiable = "an update rule has no gradient";

@@ -88,7 +88,9 @@ Samples<Dropout> Dropout::samples() {
 Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
   const Dropout op{.p = p};
   check_p(op, p);
-  return training && p > 0 ? apply(op, {x, generator.next_key()}) : x;
+  if (!training || p <= 0) return x;
+  const detail::Draw draw(generator);
+  return apply(op, {x, draw.key()});
 }
 
 }  // namespace tandem

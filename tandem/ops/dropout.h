@@ -10,6 +10,7 @@ namespace tandem {
 struct Dropout {
   static constexpr std::string_view name = "dropout";
   static constexpr std::string_view inputs = "x, key";
+  static constexpr IndexSet on_cpu{1};
   static constexpr Saves saves{.in = {1}, .out = {}};
 
   double p = 0.5;

@@ -1,5 +1,6 @@
 // In-place writes and the history of views. A write to a view is, for the tape, a scatter into the
 // tensor that the view looks at; a view read after such a write is a region of it.
+#include <new>
 #include <utility>
 
 #include "tandem/op/copy.h"
@@ -231,7 +232,7 @@ bool write_plain(const OpInfo& info, const void* op, const Tensor* in, int n, un
 }  // namespace
 
 // Everything that can fail comes before the write, and so do the nodes of the history.
-void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) {
+void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) try {
   const unsigned flags = input_flags(info, op, in, n);
   const Tensor& target = in[0];
   const bool tape = wants_tape(flags) && is_floating(target.dtype());
@@ -239,6 +240,7 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
 
   if (!tape && write_plain(info, op, in, n, flags)) return;
 
+  check_devices(info, op, in, n);
   Spec spec;
   info.infer(op, Specs(in, n), &spec);
   require<ShapeError>(may_equal(spec.shape, target.shape()), info.print(op),
@@ -273,6 +275,10 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
     target.impl()->view_version = target.version();
   }
   take_history(target, out);
+} catch (const OutOfMemory&) {
+  rethrow_for_op(info, op);
+} catch (const std::bad_alloc&) {
+  rethrow_for_op(info, op);
 }
 
 void refresh_view(const Tensor& view) {

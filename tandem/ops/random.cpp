@@ -258,22 +258,47 @@ Samples<Multinomial> Multinomial::samples() {
                       "replacement"}}};
 }
 
+namespace {
+
+/// The op on the next key of the generator, which is taken back when the op throws.
+template <class O>
+Tensor draw(const O& op, Generator& generator) {
+  const detail::Draw next(generator);
+  return apply(op, {next.key()});
+}
+template <class O>
+Tensor draw(const O& op, const Tensor& p, Generator& generator) {
+  const detail::Draw next(generator);
+  return apply(op, {p, next.key()});
+}
+
+/// The null device has no numbers to draw.
+bool is_null(const Tensor& t) { return t.device().type == DeviceType::null; }
+
+}  // namespace
+
 Tensor rand(const Shape& shape, DType dtype, Generator& generator) {
-  return apply(RandomUniform{.shape = shape, .dtype = dtype}, {generator.next_key()});
+  return draw(RandomUniform{.shape = shape, .dtype = dtype}, generator);
 }
 Tensor randn(const Shape& shape, DType dtype, Generator& generator) {
-  return apply(RandomNormal{.shape = shape, .dtype = dtype}, {generator.next_key()});
+  return draw(RandomNormal{.shape = shape, .dtype = dtype}, generator);
 }
+<<<<<<< HEAD
 Tensor randint(Length low, Length high, const Shape& shape, DType dtype, Generator& generator) {
   return apply(RandomInt{.shape = shape, .dtype = dtype, .low = low, .high = high},
                {generator.next_key()});
+=======
+Tensor randint(int64_t low, int64_t high, const Shape& shape, DType dtype, Generator& generator) {
+  return draw(RandomInt{.shape = shape, .dtype = dtype, .low = low, .high = high}, generator);
+>>>>>>> memory
 }
 Tensor rand_like(const Tensor& t, Generator& generator) {
-  return rand(t.shape(), t.dtype(), generator);
+  return is_null(t) ? empty_like(t) : rand(t.shape(), t.dtype(), generator);
 }
 Tensor randn_like(const Tensor& t, Generator& generator) {
-  return randn(t.shape(), t.dtype(), generator);
+  return is_null(t) ? empty_like(t) : randn(t.shape(), t.dtype(), generator);
 }
+<<<<<<< HEAD
 Tensor randint_like(const Tensor& t, Length low, Length high, Generator& generator) {
   return randint(low, high, t.shape(), t.dtype(), generator);
 }
@@ -282,23 +307,29 @@ Tensor randperm(Length n, Generator& generator) {
 }
 Tensor bernoulli(const Tensor& p, Generator& generator) {
   return apply(Bernoulli{}, {p, generator.next_key()});
+=======
+Tensor randint_like(const Tensor& t, int64_t low, int64_t high, Generator& generator) {
+  return is_null(t) ? empty_like(t) : randint(low, high, t.shape(), t.dtype(), generator);
+>>>>>>> memory
 }
+Tensor randperm(int64_t n, Generator& generator) { return draw(Randperm{.n = n}, generator); }
+Tensor bernoulli(const Tensor& p, Generator& generator) { return draw(Bernoulli{}, p, generator); }
 Tensor multinomial(const Tensor& p, int64_t num_samples, bool replacement, Generator& generator) {
-  return apply(Multinomial{.num_samples = num_samples, .replacement = replacement},
-               {p, generator.next_key()});
+  return draw(Multinomial{.num_samples = num_samples, .replacement = replacement}, p, generator);
 }
 
 Tensor uniform_(const Tensor& t, double low, double high, Generator& generator) {
-  return Tensor(t).copy_(
-      apply(RandomUniform{.shape = t.shape(), .dtype = t.dtype(), .low = low, .high = high},
-            {generator.next_key()}));
+  if (is_null(t)) return t;
+  return Tensor(t).copy_(draw(
+      RandomUniform{.shape = t.shape(), .dtype = t.dtype(), .low = low, .high = high}, generator));
 }
 Tensor normal_(const Tensor& t, double mean, double std, Generator& generator) {
-  return Tensor(t).copy_(
-      apply(RandomNormal{.shape = t.shape(), .dtype = t.dtype(), .mean = mean, .std = std},
-            {generator.next_key()}));
+  if (is_null(t)) return t;
+  return Tensor(t).copy_(draw(
+      RandomNormal{.shape = t.shape(), .dtype = t.dtype(), .mean = mean, .std = std}, generator));
 }
 Tensor bernoulli_(const Tensor& t, double p, Generator& generator) {
+  if (is_null(t)) return t;
   return Tensor(t).copy_(bernoulli(full(t.shape(), p, f32), generator));
 }
 

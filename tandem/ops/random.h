@@ -65,6 +65,7 @@ struct RandomInt {
 struct Bernoulli {
   static constexpr std::string_view name = "bernoulli";
   static constexpr std::string_view inputs = "p, key";
+  static constexpr IndexSet on_cpu{1};
   static constexpr std::string_view not_differentiable = "a draw is constant almost everywhere";
   static constexpr Fields<> fields{};
 
@@ -93,6 +94,7 @@ struct Randperm {
 struct Multinomial {
   static constexpr std::string_view name = "multinomial";
   static constexpr std::string_view inputs = "p, key";
+  static constexpr IndexSet on_cpu{1};
   static constexpr std::string_view not_differentiable = "indices have no gradient";
 
   int64_t num_samples = 1;

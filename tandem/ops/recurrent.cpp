@@ -66,6 +66,25 @@ Lengths check_inputs(const O& op, Specs in, int64_t gates, const Places& at) {
   return {x[0], x[1], hidden};
 }
 
+/// What a gradient needs besides: the results of the forward pass, of these last sizes, and the
+/// gradients of its first ones.
+template <class O>
+void check_gradient_inputs(const O& op, Specs in, const detail::RecurrentSize& s, const Places& at,
+                           std::initializer_list<int64_t> widths, int states) {
+  int i = at.count;
+  auto need = [&](const Shape& shape) {
+    check<ShapeError>(in.has(i) && in[i].shape == shape, op, "input ", i, " is ",
+                      in.has(i) ? to_string(in[i]) : std::string("missing"), ", needs shape ",
+                      shape);
+    check<DTypeError>(in[i].dtype == in[0].dtype, op, "input ", i, " is ", in[i].dtype, ", x is ",
+                      in[0].dtype);
+    ++i;
+  };
+  for (int64_t width : widths) need({s.steps, s.batch, width});
+  need({s.steps, s.batch, s.hidden});
+  for (int k = 0; k < states; ++k) need({s.batch, s.hidden});
+}
+
 /// Row-major operands of the compute type.
 template <class T>
 class Operands {
@@ -248,7 +267,8 @@ Tensors Rnn::vjp(const Saved& s, const Tensors& dy) const {
 
 std::array<Spec, 6> RnnGrad::infer(Specs in) const {
   check_nonlinearity(*this);
-  check_inputs(*this, in, 1, places(false));
+  const auto s = check_inputs(*this, in, 1, places(false));
+  check_gradient_inputs(*this, in, s, places(false), {s.hidden, s.hidden}, 1);
   std::array<Spec, 6> out;
   for (int i = 0; i < 6; ++i) out[size_t(i)] = gradient_spec(in, i);
   return out;
@@ -277,7 +297,8 @@ Tensors Lstm::vjp(const Saved& s, const Tensors& dy) const {
 }
 
 std::array<Spec, 7> LstmGrad::infer(Specs in) const {
-  check_inputs(*this, in, 4, places(true));
+  const auto s = check_inputs(*this, in, 4, places(true));
+  check_gradient_inputs(*this, in, s, places(true), {s.hidden, 4 * s.hidden, s.hidden}, 2);
   std::array<Spec, 7> out;
   for (int i = 0; i < 7; ++i) out[size_t(i)] = gradient_spec(in, i);
   return out;
@@ -303,7 +324,8 @@ Tensors Gru::vjp(const Saved& s, const Tensors& dy) const {
 }
 
 std::array<Spec, 6> GruGrad::infer(Specs in) const {
-  check_inputs(*this, in, 3, places(false));
+  const auto s = check_inputs(*this, in, 3, places(false));
+  check_gradient_inputs(*this, in, s, places(false), {s.hidden, 4 * s.hidden}, 1);
   std::array<Spec, 6> out;
   for (int i = 0; i < 6; ++i) out[size_t(i)] = gradient_spec(in, i);
   return out;

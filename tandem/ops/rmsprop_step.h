@@ -11,6 +11,7 @@ namespace tandem {
 struct RmspropStep {
   static constexpr std::string_view name = "rmsprop_step";
   static constexpr std::string_view inputs = "hyper, step, p, g, square_avg, state1?, state2?";
+  static constexpr IndexSet on_cpu{0, 1};
   static constexpr int outputs = 5, min_states = 1, max_states = 3;
   static constexpr int hyper_size = 5;
   static constexpr std::string_view not_differentiable = "an update rule has no gradient";

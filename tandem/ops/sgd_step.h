@@ -11,6 +11,7 @@ namespace tandem {
 struct SgdStep {
   static constexpr std::string_view name = "sgd_step";
   static constexpr std::string_view inputs = "hyper, step, p, g, momentum_buffer?";
+  static constexpr IndexSet on_cpu{0, 1};
   static constexpr int outputs = 3, min_states = 0, max_states = 1;
   static constexpr int hyper_size = 4;
   static constexpr std::string_view not_differentiable = "an update rule has no gradient";

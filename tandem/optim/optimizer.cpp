@@ -1,6 +1,7 @@
 #include "tandem/optim/optimizer.h"
 
 #include <algorithm>
+#include <new>
 #include <unordered_set>
 
 #include "tandem/core/factory.h"
@@ -34,7 +35,12 @@ struct Optimizer::Group {
   std::optional<double> initial_lr;
   std::vector<bool> flags;
   Plan plan;
-  std::vector<UpdateItem> items[2];  ///< f32 and f64; kept for their memory
+  // Of a step; kept for their memory.
+  std::vector<UpdateItem> items[2];  ///< f32 and f64
+  struct Converted {
+    Tensor param, work, gradient;
+  };
+  std::vector<Converted> converted;  ///< of other dtypes, or not row-major
   size_t first = 0;                  ///< position of slots[0] among all parameters
 
   std::span<double> values() const { return {numbers.data<double>(), size_t(numbers.numel())}; }
@@ -166,9 +172,19 @@ bool direct(const TensorImpl& p, const TensorImpl& g) {
 
 }  // namespace
 
+// What can fail comes first: a step that throws OutOfMemory has changed no parameter and no state,
+// and may be taken again.
 void Optimizer::step() {
-  const NoGrad guard;
-  for (auto& g : groups_) step_group(*g);
+  size_t group = 0, slot = 0;
+  try {
+    const NoGrad guard;
+    for (; group < groups_.size(); ++group) collect(*groups_[group], slot = 0);
+    for (auto& g : groups_) update(*g);
+  } catch (...) {
+    for (size_t k = 0; k < groups_.size() && k <= group; ++k)
+      uncount(*groups_[k], k < group ? groups_[k]->slots.size() : slot);
+    tandem::detail::rethrow_for(name_);
+  }
 }
 
 /// State is made at the first step, also while a function is recorded, and stays.
@@ -184,21 +200,26 @@ void Optimizer::prepare(Slot& slot, const Plan& plan) {
     slot.step = zeros({}, f64);
     slot.counter = slot.step.data<double>();
   }
+  Tensors fresh;
   if (slot.states.size() != states) {
-    slot.states.clear();
-    *slot.counter = 0;
     for (size_t i = 0; i < states; ++i)
-      slot.states.push_back(full(p.spec.shape, plan.fill, dtype, p.spec.device));
+      fresh.push_back(full(p.spec.shape, plan.fill, dtype, p.spec.device));
+    *slot.counter = 0;
+  } else {
+    for (const Tensor& s : slot.states) fresh.push_back(s.to(dtype));  // the module was converted
   }
-  for (Tensor& s : slot.states) s = s.to(dtype);  // the module was converted
+  slot.states = std::move(fresh);
 }
 
-void Optimizer::step_group(Group& group) {
+/// What the step will update, with all the memory for it, and counted. `at` is the slot that is
+/// being looked at.
+void Optimizer::collect(Group& group, size_t& at) {
   const Plan& plan = group.plan;
   const size_t states = plan.states.size();
   for (auto& items : group.items) items.clear();
-  std::vector<std::pair<Tensor, Tensor>> write_back;
-  for (Slot& slot : group.slots) {
+  group.converted.clear();
+  for (at = 0; at < group.slots.size(); ++at) {
+    Slot& slot = group.slots[at];
     TensorImpl& p = *slot.param.impl();
     if (tandem::detail::capturing) [[unlikely]]
       tandem::detail::capturing->gradient_is_read(slot.param);
@@ -216,31 +237,53 @@ void Optimizer::step_group(Group& group) {
     require<ShapeError>(g.spec.shape == p.spec.shape, name_, ": the gradient of shape ",
                         g.spec.shape, " does not fit parameter ", slot.name, " of shape ",
                         p.spec.shape);
-    *slot.counter += 1;
-    if (p.spec.device.type == DeviceType::null) continue;
-    UpdateItem item{p.data, g.data, {}, p.numel, *slot.counter};
-    for (size_t i = 0; i < states; ++i) item.state[i] = slot.states[i].impl()->data;
-    const DType compute = state_dtype(p.spec.dtype);
-    if (!direct(p, g)) [[unlikely]] {
-      const Tensor work = empty(p.spec.shape, compute), from = empty(p.spec.shape, compute);
-      tandem::detail::copy_data(work, slot.param);
-      tandem::detail::copy_data(from, gradient);
-      item.p = work.raw_data();
-      item.g = from.raw_data();
-      write_back.emplace_back(slot.param, work);
-      write_back.emplace_back(Tensor(), from);
+    UpdateItem item{p.data, g.data, {}, p.numel, *slot.counter + 1};
+    if (p.spec.device.type != DeviceType::null) {
+      for (size_t i = 0; i < states; ++i) item.state[i] = slot.states[i].impl()->data;
+      const DType compute = state_dtype(p.spec.dtype);
+      if (!direct(p, g)) [[unlikely]]
+        convert(group, slot, gradient, item);
+      group.items[compute == f64].push_back(item);
     }
-    group.items[compute == f64].push_back(item);
+    *slot.counter += 1;
     if (p.storage) {
       ++p.storage->version;
       p.storage->writer = plan.rule->name.data();
     }
   }
+}
+
+/// Row-major copies of the type that the rule computes in.
+void Optimizer::convert(Group& group, const Slot& slot, const Tensor& gradient, UpdateItem& item) {
+  const DType compute = state_dtype(slot.param.dtype());
+  const Tensor work = empty(slot.param.shape(), compute), from = empty(work.spec());
+  tandem::detail::copy_data(work, slot.param);
+  tandem::detail::copy_data(from, gradient);
+  item.p = work.raw_data();
+  item.g = from.raw_data();
+  group.converted.push_back({slot.param, work, from});
+}
+
+/// Takes back what collect() has counted of the first slots.
+void Optimizer::uncount(Group& group, size_t slots) {
+  if (tandem::detail::capturing) return;
+  for (size_t i = 0; i < slots; ++i) {
+    const Slot& slot = group.slots[i];
+    const TensorImpl& p = *slot.param.impl();
+    if (!p.extras || !p.extras->grad.defined() || p.extras->grad.is_symbolic()) continue;
+    *slot.counter -= 1;
+    if (p.storage) --p.storage->version;
+  }
+}
+
+void Optimizer::update(Group& group) {
+  const Plan& plan = group.plan;
   for (const DType dtype : {f32, f64})
     if (const auto& items = group.items[dtype == f64]; !items.empty())
-      plan.rule->update(plan.op.get(), group.numbers.data<double>(), items, int(states), dtype);
-  for (auto& [to, from] : write_back)
-    if (to.defined()) tandem::detail::copy_data(to, from);
+      plan.rule->update(plan.op.get(), group.numbers.data<double>(), items, int(plan.states.size()),
+                        dtype);
+  for (const auto& c : group.converted) tandem::detail::copy_data(c.param, c.work);
+  group.converted.clear();
 }
 
 // While a function is recorded, the update is one node a parameter and the writes are assignments.

@@ -104,7 +104,11 @@ class TANDEM_API Optimizer {
   // Schedules may leave the range of an option, as PyTorch's do.
   void write_number(int group, std::string_view name, double value);
   static void prepare(Slot& slot, const Plan& plan);
-  void step_group(Group& group);
+  void collect(Group& group, size_t& at);
+  static void convert(Group& group, const Slot& slot, const Tensor& gradient,
+                      tandem::detail::UpdateItem& item);
+  static void uncount(Group& group, size_t slots);
+  void update(Group& group);
   void step_symbolic(Group& group, Slot& slot, const Tensor& gradient);
 
   std::string_view name_;

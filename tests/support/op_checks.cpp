@@ -162,6 +162,61 @@ std::string check_infer(const Case& c) {
   return wrong;
 }
 
+namespace {
+
+/// What running the record on these says: the kind of error, or "" when there is none.
+std::string outcome(const Case& c, const Tensors& in) {
+  try {
+    run(c, in);
+  } catch (const DeviceError&) {
+    return "DeviceError";
+  } catch (const Error&) {
+    return "Error";
+  } catch (const std::exception& e) {
+    return cat("no typed error: ", e.what());
+  }
+  return "";
+}
+
+/// `in` as values of a graph, which they keep.
+Tensors as_symbols(const Tensors& in) {
+  const auto g = graph::Graph::make();
+  Tensors out;
+  for (size_t i = 0; i < in.size(); ++i)
+    out.push_back(in[i].defined() ? g->input(cat("in", i), in[i].spec()) : Tensor());
+  return out;
+}
+
+}  // namespace
+
+std::string check_misplaced(const Case& c) {
+  const Tensors in = c.inputs();
+  std::string wrong;
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i].defined()) continue;
+    Tensors without(in), elsewhere(in);
+    without[i] = Tensor();
+    elsewhere[i] = empty(in[i].shape(), in[i].dtype(), null_device);
+    const bool optional = int(i) >= c.info->min_inputs && !c.info->all_defined;
+    bool others = false;  // that have to be where this one is
+    for (size_t k = 0; k < in.size(); ++k)
+      others = others || (k != i && in[k].defined() &&
+                          (c.info->on_cpu.has(int(i)) || !c.info->on_cpu.has(int(k))));
+    for (const bool symbolic : {false, true}) {
+      const char* where = symbolic ? " in a graph" : "";
+      const std::string missing = outcome(c, symbolic ? as_symbols(without) : without);
+      if (missing.starts_with("no ") || (missing.empty() && !optional))
+        wrong +=
+            cat("without input ", i, where, ": ", missing.empty() ? "no error" : missing, "\n");
+      const std::string apart = outcome(c, symbolic ? as_symbols(elsewhere) : elsewhere);
+      if (apart != (others ? "DeviceError" : ""))
+        wrong += cat("with input ", i, " on the null device", where, ": ",
+                     apart.empty() ? "no error" : apart, "\n");
+    }
+  }
+  return wrong;
+}
+
 std::string check_golden(const Case& c, const Golden& golden) {
   const Tensors in = c.inputs();
   const Tensor checks = golden.get("checks");

@@ -60,6 +60,9 @@ std::string check_strided(const Case& c);
 std::string check_error(const Case& c);
 /// Attributes survive a trip through FieldVisitor; hash, equality and print see every one.
 std::string check_attributes(const Case& c);
+/// An undefined input in any place, or one on another device than the rest, is a typed error,
+/// eagerly and in a graph.
+std::string check_misplaced(const Case& c);
 /// Elementwise ops take 0-d and empty inputs.
 std::string check_scalar_and_empty(const Case& c);
 

@@ -6,29 +6,19 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "tandem/backend/cpu/conv_choice.h"
 #include "tandem/backend/cpu/conv_direct.h"
 #include "tandem/backend/cpu/conv_im2col.h"
 #include "tandem/backend/cpu/conv_onednn.h"
 #include "tandem/backend/cpu/conv_winograd.h"
 #include "tandem/backend/cpu/threads.h"
+#include "tandem/core/autotune.h"
 
 namespace tandem::cpu {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-enum class Algorithm : uint8_t {
-  plain,
-  channels_last,
-  blocked,
-  onednn_winograd,
-  winograd,
-  direct,
-  depthwise,
-  im2col
-};
-
-std::atomic<bool> g_autotune{true};
 std::atomic<bool> g_winograd{true};
 
 struct Key {
@@ -53,6 +43,8 @@ struct KeyHash {
     return static_cast<size_t>(h);
   }
 };
+
+using Algorithm = ConvAlgorithm;
 
 // What a thread needs to run one pass of one shape.
 struct Plan {
@@ -79,71 +71,6 @@ struct Decisions {
 Decisions& decisions() {
   static Decisions* const all = new Decisions;
   return *all;
-}
-
-double macs(const ConvShape& s) {
-  return static_cast<double>(s.n * s.oc) * static_cast<double>(s.out_h() * s.out_w()) *
-         static_cast<double>(s.c / s.groups * s.kh * s.kw);
-}
-
-// Algorithms worth a try, best guess first: without autotuning the first that exists is taken.
-struct Candidates {
-  Algorithm list[5];
-  int count = 0;
-
-  void add(Algorithm a) { list[count++] = a; }
-};
-
-Candidates candidates(const Key& key) {
-  const ConvShape& s = key.shape;
-  const bool forward = key.pass == ConvPass::forward;
-  const bool data = key.pass == ConvPass::backward_data;
-  const double work = macs(s);
-  Candidates c;
-  if (direct::is_depthwise(s)) {
-    c.add(Algorithm::depthwise);
-    if (work > 1e6) c.add(Algorithm::blocked);
-    return c;
-  }
-  const bool mine = data ? direct::has_transpose(s) && direct::few_inputs(direct::transposed(s))
-                         : direct::few_inputs(s);
-  // Compiling a kernel takes half a millisecond: not for work of a few microseconds.
-  if (work < 2e5) {
-    c.add(mine ? Algorithm::direct : Algorithm::im2col);
-    return c;
-  }
-  if (s.kh == 1 && s.kw == 1 && s.pad_h == 0 && s.pad_w == 0 && s.groups == 1) {
-    if (forward || data) c.add(Algorithm::im2col);
-    c.add(Algorithm::blocked);
-    c.add(Algorithm::plain);
-    if (!forward && !data) c.add(Algorithm::im2col);
-    return c;
-  }
-  if (mine) {
-    c.add(Algorithm::direct);
-    c.add(Algorithm::blocked);
-    c.add(Algorithm::channels_last);
-    return c;
-  }
-  // The gradient of a picture: few channels out, where oneDNN's blocks of 16 are mostly padding.
-  if (data && s.c <= 8 && s.groups == 1) {
-    c.add(Algorithm::im2col);
-    c.add(Algorithm::plain);
-    return c;
-  }
-  const bool winograd = key.winograd && winograd::applies(s) && s.c >= 16 && s.oc >= 16;
-  const bool many_tiles = s.n * s.out_h() * s.out_w() >= 4096 && s.c >= 32 && s.oc >= 32;
-  // Ours wants the coefficients of all filters in the second-level cache.
-  const bool few_filters =
-      s.c * s.oc <= 128 * 128 || (key.pass == ConvPass::backward_weights && winograd::few_tiles(s));
-  if (winograd && !many_tiles) c.add(Algorithm::blocked);
-  if (winograd && few_filters) c.add(Algorithm::winograd);
-  if (winograd) c.add(Algorithm::onednn_winograd);
-  if (!winograd || many_tiles) c.add(Algorithm::blocked);
-  // Equal to blocked on big work, where each measurement is dear.
-  if (!(winograd && many_tiles) && work < 1e10) c.add(Algorithm::channels_last);
-  if (!(winograd && many_tiles)) c.add(Algorithm::im2col);
-  return c;
 }
 
 ConvLayout layout_of(Algorithm a) {
@@ -214,7 +141,7 @@ double seconds(const Key& key, Plan& plan, const ConvOperands& operands) {
 }
 
 // Runs every candidate on the caller's buffers (each result is a valid one) and keeps the fastest.
-Plan measure(const Key& key, const Candidates& tries, const ConvOperands& operands) {
+Plan measure(const Key& key, const ConvChoices& tries, const ConvOperands& operands) {
   Plan best;
   double best_time = 1e30;
   bool found = false;
@@ -237,19 +164,16 @@ Plan measure(const Key& key, const Candidates& tries, const ConvOperands& operan
 
 void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperands& operands,
              const RowsDone& done) {
-  const Key key{shape, pass, bias, conv_autotune(), conv_winograd(), usable_threads()};
+  const Key key{shape, pass, bias, autotune(), conv_winograd(), usable_threads()};
   Plans& mine = plans();
   const auto found = mine.find(key);
   if (found != mine.end()) return run(key, found->second, operands, done);
 
   if (mine.size() >= most_shapes) mine.clear();
   Plan plan;
-  const Candidates tries = candidates(key);
-  if (tries.count == 1 || !key.autotune) {
-    for (int i = 0; i < tries.count; ++i) {
-      if (prepare(key, tries.list[i], plan)) break;
-      plan = Plan{};
-    }
+  if (!key.autotune) {
+    const ConvChoices choices = conv_rule(pass, shape, key.winograd);
+    for (int i = 0; i < choices.count && !prepare(key, choices.list[i], plan); ++i) {}
     return run(key, mine.emplace(key, std::move(plan)).first->second, operands, done);
   }
 
@@ -265,7 +189,7 @@ void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperand
     if (!prepare(key, plan.algorithm, plan)) plan = Plan{};
     return run(key, mine.emplace(key, std::move(plan)).first->second, operands, done);
   }
-  plan = measure(key, tries, operands);
+  plan = measure(key, conv_candidates(pass, shape, key.winograd), operands);
   {
     const std::lock_guard<std::mutex> lock(shared.mutex);
     if (shared.made.size() >= most_shapes) shared.made.clear();
@@ -342,8 +266,6 @@ void conv_backward_weights(const ConvShape& shape, const double* x, const double
   if (!empty_backward(shape, weight_size(shape), dw)) im2col::backward_weights(shape, x, dy, dw);
 }
 
-void set_conv_autotune(bool on) noexcept { g_autotune.store(on, std::memory_order_relaxed); }
-bool conv_autotune() noexcept { return g_autotune.load(std::memory_order_relaxed); }
 void set_conv_winograd(bool on) noexcept { g_winograd.store(on, std::memory_order_relaxed); }
 bool conv_winograd() noexcept { return g_winograd.load(std::memory_order_relaxed); }
 

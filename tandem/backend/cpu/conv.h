@@ -24,9 +24,9 @@ struct ConvShape {
 
 /// y = conv(x, w) + bias; bias[oc] may be null.
 ///
-/// f32 picks among oneDNN (plain, channels-last, blocked, Winograd) and kernels of our own. The
-/// first call with a shape measures the candidates with the caller's buffers and keeps the winner
-/// for the life of the process. Rows are those of y's last axis.
+/// f32 picks among oneDNN (plain, channels-last, blocked, Winograd) and kernels of our own: by
+/// rules over the shape, or, under set_autotune(true), by a measurement with the caller's buffers
+/// at the first call with a shape. Rows are those of y's last axis.
 TANDEM_API void conv_forward(const ConvShape& shape, const float* x, const float* w,
                              const float* bias, float* y, const RowsDone& done = {});
 TANDEM_API void conv_forward(const ConvShape& shape, const double* x, const double* w,
@@ -43,10 +43,6 @@ TANDEM_API void conv_backward_weights(const ConvShape& shape, const float* x, co
                                       float* dw, float* db);
 TANDEM_API void conv_backward_weights(const ConvShape& shape, const double* x, const double* dy,
                                       double* dw, double* db);
-
-/// Off: a fixed rule instead of measurements, so that every run of a program gives the same bits.
-TANDEM_API void set_conv_autotune(bool on) noexcept;
-TANDEM_API bool conv_autotune() noexcept;
 
 /// Off: no Winograd, direct sums only. Winograd's relative error is about 9e-7 instead of 2e-7, and
 /// an infinity or NaN in the input reaches every output of its 4 x 4 tile.

@@ -11,12 +11,15 @@
 #include <unordered_map>
 #include <vector>
 
+#include "tandem/backend/cpu/conv_choice.h"
 #include "tandem/backend/cpu/conv_winograd_kernels.h"
+#include "tandem/backend/cpu/conv_winograd_pack.h"
 #include "tandem/backend/cpu/invalid_flag.h"
 #include "tandem/backend/cpu/isa.h"
+#include "tandem/backend/cpu/onednn_error.h"
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
-#include "tandem/core/error.h"
+#include "tandem/core/autotune.h"
 #include "tandem/op/simd.h"
 
 namespace tandem::cpu {
@@ -147,7 +150,8 @@ std::shared_ptr<const BlockedConv> BlockedConv::make(const BlockedConvSpec& spec
   impl->spec = spec;
   try {
     if (!impl->build(nullptr)) return nullptr;
-  } catch (const dnnl::error&) {
+  } catch (const dnnl::error& e) {
+    check_memory(e);
     return nullptr;  // no implementation of this algorithm for the shape
   }
   return std::make_shared<const BlockedConv>(std::move(impl));
@@ -157,7 +161,13 @@ int64_t BlockedConv::packed_size() const noexcept {
   return static_cast<int64_t>((impl_->w.get_size() + sizeof(float) - 1) / sizeof(float));
 }
 
+std::string BlockedConv::packing() const {
+  const dnnl_memory_desc_t& d = impl_->w.data;
+  return {reinterpret_cast<const char*>(&d), sizeof d};
+}
+
 void BlockedConv::pack(const float* w, float* packed) const {
+  if (impl_->spec.winograd && pack_winograd(&impl_->w.data, w, packed)) return;
   const OmpScope threads;
   const Scratch scratch(impl_->pack_scratchpad.get_size());
   try {
@@ -168,7 +178,7 @@ void BlockedConv::pack(const float* w, float* packed) const {
     impl_->pack.execute(stream,
                         {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, pad}});
   } catch (const dnnl::error& e) {
-    throw Error(cat("pack_conv2d(): oneDNN failed: ", e.what()));
+    throw_failed("pack_conv2d()", e);
   }
 }
 
@@ -213,7 +223,7 @@ void BlockedConv::Impl::restore_nan(const float* from, const float* packed, cons
       try {
         if (impl->build(&w)) plain = std::make_shared<const BlockedConv>(std::move(impl));
       } catch (const dnnl::error& e) {
-        throw Error(cat("fused_conv2d(): oneDNN failed: ", e.what()));
+        throw_failed("fused_conv2d()", e);
       }
       require<Error>(plain != nullptr, "fused_conv2d(): oneDNN has no kernel without activation");
     }
@@ -254,7 +264,7 @@ void BlockedConv::run(const float* x, const float* packed, const float* bias, co
     m.primitive.execute(e->stream, e->args);
     delete m.idle.exchange(e.release());
   } catch (const dnnl::error& e) {
-    throw Error(cat("fused_conv2d(): oneDNN failed: ", e.what()));
+    throw_failed("fused_conv2d()", e);
   }
   // A look at the flags costs nothing beside a look at the numbers. Where they are set for another
   // reason the sum is done once more for nothing.
@@ -341,15 +351,17 @@ bool winograd_wins(const BlockedConvSpec& spec, const BlockedConv& winograd,
 
 std::shared_ptr<const BlockedConv> BlockedConv::best(BlockedConvSpec spec) {
   const ConvShape& s = spec.shape;
-  spec.winograd = false;
-  auto direct = make(spec);
-  const bool possible = s.kh == 3 && s.kw == 3 && s.stride_h == 1 && s.stride_w == 1 &&
-                        s.dil_h == 1 && s.dil_w == 1 && s.groups == 1 && !spec.x_plain;
-  if (!possible || !conv_winograd() || !conv_autotune()) return direct;
+  const bool possible = conv_winograd() && s.kh == 3 && s.kw == 3 && s.stride_h == 1 &&
+                        s.stride_w == 1 && s.dil_h == 1 && s.dil_w == 1 && s.groups == 1 &&
+                        !spec.x_plain;
+  const bool measured = possible && autotune();
+  std::shared_ptr<const BlockedConv> direct, winograd;
   spec.winograd = true;
-  auto winograd = make(spec);
-  if (!winograd || !direct) return winograd ? winograd : direct;
+  if (measured || (possible && blocked_winograd_rule(s))) winograd = make(spec);
+  if (winograd && !measured) return winograd;
   spec.winograd = false;
+  direct = make(spec);
+  if (!winograd || !direct) return direct ? direct : winograd;
   return winograd_wins(spec, *winograd, *direct) ? winograd : direct;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "tandem/backend/cpu/conv.h"
 
@@ -31,8 +32,9 @@ class TANDEM_API BlockedConv {
  public:
   /// Null when there is nothing but reference loops for it.
   static std::shared_ptr<const BlockedConv> make(const BlockedConvSpec& spec);
-  /// The faster of direct sums and Winograd's, whatever `spec.winograd` says; they are measured the
-  /// first time that a process asks. Direct while set_conv_autotune or set_conv_winograd is off.
+  /// Direct sums or Winograd's, whatever `spec.winograd` says: by a rule over the shape, or under
+  /// set_autotune(true) the ones that were faster when the process first asked. Direct while
+  /// set_conv_winograd is off.
   static std::shared_ptr<const BlockedConv> best(BlockedConvSpec spec);
   ~BlockedConv();
   const BlockedConvSpec& spec() const noexcept;
@@ -40,6 +42,8 @@ class TANDEM_API BlockedConv {
   /// Floats that `pack` writes: w[oc, c / groups, kh, kw] in the order that `run` reads.
   int64_t packed_size() const noexcept;
   void pack(const float* w, float* packed) const;
+  /// The order that `pack` gives, as bytes to compare.
+  std::string packing() const;
 
   /// y = activation(conv(x, w) + bias + residual), NaN where an operand of the sum is. `residual`
   /// may be y itself.

@@ -4,9 +4,9 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
+#include "tandem/backend/cpu/onednn_error.h"
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
-#include "tandem/core/error.h"
 
 namespace tandem::cpu {
 namespace {
@@ -176,7 +176,8 @@ std::unique_ptr<OneDnnConv> OneDnnConv::make(ConvPass pass, ConvLayout layout,
   impl->has_bias = bias;
   try {
     if (!impl->build(pass, layout, shape)) return nullptr;
-  } catch (const dnnl::error&) {
+  } catch (const dnnl::error& e) {
+    check_memory(e);
     return nullptr;  // no implementation of this algorithm for the shape
   }
   return std::make_unique<OneDnnConv>(std::move(impl));
@@ -186,7 +187,7 @@ void OneDnnConv::run(const ConvOperands& operands) {
   try {
     impl_->run(operands);
   } catch (const dnnl::error& e) {
-    throw Error(cat("conv2d: oneDNN failed: ", e.what()));
+    throw_failed("conv2d()", e);
   }
 }
 

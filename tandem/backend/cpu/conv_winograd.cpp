@@ -313,12 +313,12 @@ void backward_data(const ConvShape& s, const float* dy, const float* w, float* d
 }
 
 bool few_tiles(const ConvShape& s) {
-  constexpr int64_t most_bytes = 32 << 20;
+  constexpr int64_t most_bytes = 16 << 20;
   return Plan::whole(s).coefficients() * int64_t{sizeof(float)} <= most_bytes;
 }
 
 void backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw) {
-  if (s.c * s.oc > 128 * 128 && few_tiles(s)) return weights_of_few_tiles(s, x, dy, dw);
+  if (few_tiles(s)) return weights_of_few_tiles(s, x, dy, dw);
   // The cut into partial sums depends on the shape alone: the same bits for any thread count.
   constexpr int64_t most_parts = 16;
   constexpr int64_t most_bytes = 64 << 20;

@@ -9,6 +9,7 @@
 #include "tandem/backend/cpu/gemm_thin.h"
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
+#include "tandem/core/error.h"
 #include "tandem/core/threads.h"
 
 namespace tandem::cpu {
@@ -342,6 +343,8 @@ bool large_product(const Product<float>& g) {
                         g.lda, g.b, g.ldb, beta, g.c, g.ldc);
   }
   if (status == dnnl_success) return false;
+  if (status == dnnl_out_of_memory)
+    throw OutOfMemory("allocate: oneDNN got no memory from the system");
   Product<float> again = g;
   again.e = {g.e.alpha, beta, nullptr};
   blocked_product(again);

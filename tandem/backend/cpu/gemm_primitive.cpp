@@ -4,6 +4,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
+#include "tandem/backend/cpu/onednn_error.h"
 #include "tandem/backend/cpu/threads.h"
 
 namespace tandem::cpu {
@@ -72,7 +73,8 @@ bool matmul_primitive(MatmulShape shape, const void* a, const void* b, const flo
     if (bias != nullptr) product.bias.set_data_handle(const_cast<float*>(bias));
     product.primitive.execute(product.stream, product.args);
     return true;
-  } catch (const dnnl::error&) {
+  } catch (const dnnl::error& e) {
+    check_memory(e);
     return false;
   }
 }

@@ -1,0 +1,6 @@
+# Requests to the allocator pass through the test.
+if(TARGET test_out_of_memory)
+  target_link_options(test_out_of_memory PRIVATE
+                      "LINKER:--wrap=_ZN6tandem6detail13allocate_slowEm"
+                      "LINKER:--wrap=_ZN6tandem6detail10take_blockEm")
+endif()
