@@ -2,7 +2,7 @@
 #include <concepts>
 #include <cstdint>
 
-#include "tandem/core/dtype.h"
+#include "tandem/core/convert.h"
 
 namespace tandem {
 
@@ -17,7 +17,7 @@ class Scalar {
   /// f64, i64 or boolean.
   DType kind() const { return kind_; }
   double to_double() const { return kind_ == f64 ? double_ : double(int_); }
-  int64_t to_int() const { return kind_ == f64 ? int64_t(double_) : int_; }
+  int64_t to_int() const { return kind_ == f64 ? detail::whole_part<int64_t>(double_) : int_; }
 
  private:
   union {
