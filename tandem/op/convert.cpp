@@ -1,23 +1,9 @@
-#include <cmath>
-
+#include "tandem/core/convert.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/simd.h"
 
 namespace tandem::detail {
 namespace {
-
-template <class To, class From>
-TANDEM_FN To convert(From v) {
-  if constexpr (std::is_same_v<To, From>) return v;
-  else if constexpr (std::is_same_v<To, bool>) {
-    if constexpr (std::is_class_v<From>) return float(v) != 0.f;
-    else return v != From(0);
-  } else if constexpr (std::is_class_v<From> && !std::is_class_v<To>) return convert<To>(float(v));
-  else if constexpr (std::is_class_v<To>) return To(float(v));
-  else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && sizeof(To) < 8)
-    return To(int64_t(v));  // wraps, as the integer conversion that PyTorch's CPU kernels do
-  else return To(v);
-}
 
 template <class From, class To>
 void gather(const void* from, int64_t stride, void* to, int64_t n) {

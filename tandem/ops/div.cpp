@@ -26,7 +26,7 @@ struct TruncDiv {
   template <class A>
   TANDEM_FN A point(A x, A y) const {
     if constexpr (std::is_integral_v<A>) {
-      if (y == 0 || y == -1) return A(0 - uint64_t(x));
+      if (y == 0 || y == -1) return math::neg(x);
       return x / y;
     } else {
       return math::trunc(x / y);
@@ -47,7 +47,7 @@ struct FloorDiv {
   template <class A>
   TANDEM_FN A point(A x, A y) const {
     if constexpr (std::is_integral_v<A>) {
-      if (y == 0 || y == -1) return A(0 - uint64_t(x));
+      if (y == 0 || y == -1) return math::neg(x);
       const A q = x / y;
       return x % y != 0 && (x < 0) != (y < 0) ? q - 1 : q;
     } else {
