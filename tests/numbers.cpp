@@ -185,6 +185,10 @@ TEST(Numbers, CastsOutOfRangeAreThoseOfX86) {
         EXPECT_EQ(wide(0, int64_t(i)).tensor().to(to).item<int64_t>(), want[i]) << x[i];
       const Tensor apart = stack({wide, wide}, -1)(all, all, 0);
       EXPECT_EQ(apart.to(to)[5].to_vector<int64_t>(), want) << "strided " << name(to);
+      const DType as = to;
+      auto chain = [as](const Tensor& t) { return (t * 1).to(as) * 3 + 1; };
+      EXPECT_EQ(compile(chain)(wide)[36].to_vector<int64_t>(), chain(wide)[36].to_vector<int64_t>())
+          << "compiled " << name(to);
     }
     EXPECT_EQ(wide.to(boolean).to(i64).sum().item<int64_t>(), wide.numel());
   }

@@ -125,6 +125,8 @@ constexpr Choice choices[] = {
     {"binary_cross_entropy_with_logits", "output",
      [](double, double got, double) { return std::abs(got) > 3e38; },
      "PyTorch's terms overflow apart"},
+    {"rmsprop_step", "one 1e+30", one_is_nan,
+     "the square of the mean overflows where the processor rounds it before it is subtracted"},
     {"rnn", "second gradient", is_nan, "PyTorch multiplies the closed relu's 0 by the infinity"},
     {"scaled_dot_product_attention", "is_causal=true", one_is_nan,
      "PyTorch makes rows of NaN zero; here hidden keys have no part in them, and only rows that "

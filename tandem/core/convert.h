@@ -10,8 +10,17 @@ namespace tandem::detail {
 template <class I, class F>
 [[gnu::always_inline]] inline I whole_part(F x) {
   static_assert(std::is_signed_v<I> && std::is_floating_point_v<F>);
-  constexpr F low = F(std::numeric_limits<I>::min());  // exact, unlike the largest I
-  return I((x > low - F(1)) & (x < -low) ? x : low);
+#if defined(__x86_64__) && !defined(__CUDACC__)
+  // g++ vectorises no loop from f32 to i64: the instruction alone is the shortest.
+  if constexpr (sizeof(F) == 4 && sizeof(I) == 8) {
+    using Lanes [[gnu::vector_size(16)]] = float;
+    return __builtin_ia32_cvttss2si64(Lanes{x});
+  } else
+#endif
+  {
+    constexpr F low = F(std::numeric_limits<I>::min());  // exact, unlike the largest I
+    return I(((x > low - F(1)) & (x < -low)) ? x : low);
+  }
 }
 
 /// An element as another type, on every processor PyTorch's result on x86: what is not zero, NaN

@@ -220,8 +220,8 @@ bool softplus_(E& e, const Softplus& op) {
   return e.result("Div", {e.emit("Softplus", {e.emit("Mul", {e.in(0, d), beta})}), beta});
 }
 bool silu_(E& e, const Silu&) {
-  const std::string x = e.in(0, e.out().dtype);
-  return e.result("Mul", {x, e.emit("Sigmoid", {x})});
+  return e.record_as_function(e.in(0, e.out().dtype),
+                              {made("gate", "Sigmoid", {"x"}), made("y", "Mul", {"x", "gate"})});
 }
 bool gelu_(E& e, const Gelu& op) {
   const DType d = e.out().dtype;

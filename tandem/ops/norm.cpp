@@ -49,7 +49,7 @@ struct Moments {
   T mean, rstd;
 };
 /// In double: for rows whose squares are too large for floats, and those that are not finite.
-inline Moments<float> wide_moments(const float* x, int64_t n, double eps) {
+[[gnu::noinline]] Moments<float> wide_moments(const float* x, int64_t n, double eps) {
   double mean = 0, squares = 0;
   for (int64_t i = 0; i < n; ++i) mean += double(x[i]) / double(n);
   for (int64_t i = 0; i < n; ++i) squares += (double(x[i]) - mean) * (double(x[i]) - mean);

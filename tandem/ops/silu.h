@@ -14,7 +14,7 @@ struct Silu {
 
   template <class A>
   TANDEM_FN A point(A x) const {
-    return x * math::sigmoid(x);
+    return x / (A(1) + math::exp(-x));
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;

@@ -1,5 +1,9 @@
 #include "tandem/backend/cpu/conv_repair.h"
 
+#include <algorithm>
+#include <bit>
+#include <limits>
+
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/op/simd.h"
 
@@ -7,15 +11,28 @@ namespace tandem::cpu {
 namespace {
 
 template <class T>
+using BitsOf = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+template <class T>
+constexpr BitsOf<T> infinity_bits =
+    std::bit_cast<BitsOf<T>>(std::numeric_limits<T>::infinity()) << 1;
+
+/// The largest element without its sign, as bits: NaN is more than infinity, and that than the rest.
+template <class T>
+TANDEM_FN BitsOf<T> largest_of(const T* x, int64_t n) {
+  BitsOf<T> largest = 0;
+  for (int64_t i = 0; i < n; ++i)
+    largest = std::max<BitsOf<T>>(largest, std::bit_cast<BitsOf<T>>(x[i]) << 1);
+  return largest;
+}
+template <class T>
+BitsOf<T> largest_bits(const T* x, int64_t n) {
+  BitsOf<T> largest = 0;
+  simd([=, &largest] { largest = largest_of(x, n); });
+  return largest;
+}
+template <class T>
 bool has_nan(const T* x, int64_t n) {
-  int any = 0;
-  simd([=, &any] {
-    int found = 0;
-#pragma omp simd reduction(| : found)
-    for (int64_t i = 0; i < n; ++i) found |= static_cast<int>(x[i] != x[i]);
-    any = found;
-  });
-  return any != 0;
+  return largest_bits(x, n) > infinity_bits<T>;
 }
 
 // A sum that is NaN stays so: the rest need not be looked at.
@@ -32,14 +49,7 @@ struct Sum {
 
 template <class T>
 bool all_finite(const T* x, int64_t n) {
-  T zeros{0};
-  simd([=, &zeros] {
-    T sum{0};
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; ++i) sum += x[i] * T{0};
-    zeros = sum;
-  });
-  return zeros == T{0};  // an infinity and NaN make NaN of it
+  return largest_bits(x, n) < infinity_bits<T>;
 }
 
 template <class T>
