@@ -120,12 +120,14 @@ struct Problem {
   Values x, w, bias, dy;         // inputs
   Values y, y_bias, dx, dw, db;  // what is right
 
-  explicit Problem(const ConvShape& shape) : s(shape) {
+  /// `change` changes the inputs before anything is computed from them.
+  explicit Problem(const ConvShape& shape, void (*change)(Problem&) = nullptr) : s(shape) {
     const int64_t area = s.out_h() * s.out_w();
     x = random_values(s.n * s.c * s.h * s.w, 1);
     w = random_values(s.oc * (s.c / s.groups) * s.kh * s.kw, 2);
     bias = random_values(s.oc, 3);
     dy = random_values(s.n * s.oc * area, 4);
+    if (change != nullptr) change(*this);
     y.assign(dy.size(), 0);
     dx.assign(x.size(), 0);
     dw.assign(w.size(), 0);
@@ -147,7 +149,8 @@ struct Problem {
 template <class T>
 double tolerance(const Values& want) {
   double largest = 0;
-  for (const double v : want) largest = std::max(largest, std::abs(v));
+  for (const double v : want)
+    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
   return (largest + 1) * (sizeof(T) == 8 ? 1e-13 : 1e-5);
 }
 
@@ -198,6 +201,83 @@ struct Switches {
     set_num_threads(threads);
   }
 };
+
+template <class T>
+void expect_same_class(const std::vector<T>& got, const Values& want, const std::string& what) {
+  const double most = tolerance<T>(want);
+  for (size_t i = 0; i < want.size(); ++i) {
+    const auto g = static_cast<double>(got[i]), w = want[i];
+    const bool same = std::isnan(w)   ? std::isnan(g)
+                      : std::isinf(w) ? g == w
+                                      : std::abs(g - w) <= most;
+    ASSERT_TRUE(same) << what << " at " << i << ": " << g << " not " << w;
+  }
+}
+
+// An infinity reaches what its windows hold and nothing else, neither through the zeros around an
+// image nor through a Winograd tile.
+TEST(BackendConv, InfinitiesReachOnlyTheirWindows) {
+  const Switches keep;
+  void (*const changes[])(Problem&) = {
+      [](Problem& p) { p.x[p.x.size() / 2] = HUGE_VAL; },
+      [](Problem& p) { p.x[0] = -HUGE_VAL; },
+      [](Problem& p) { p.w[0] = HUGE_VAL; },
+      [](Problem& p) { p.w[p.w.size() - 1] = -HUGE_VAL; },
+      [](Problem& p) { p.dy[0] = HUGE_VAL; },
+      [](Problem& p) { p.dy[p.dy.size() / 2] = -HUGE_VAL; },
+  };
+  for (const ConvShape& s : shapes()) {
+    if (s.n * s.oc * s.out_h() * s.out_w() * s.c / s.groups > 1'000'000) continue;
+    for (const auto change : changes) {
+      const Problem p(s, change);
+      const auto run = [&]<class T>(const std::string& how) {
+        const auto x = cast<T>(p.x), w = cast<T>(p.w), bias = cast<T>(p.bias), dy = cast<T>(p.dy);
+        const std::string what = how + " " + name(p.s);
+        auto y = nans<T>(p.y.size()), dx = nans<T>(p.x.size()), dw = nans<T>(p.w.size());
+        conv_forward(p.s, x.data(), w.data(), bias.data(), y.data());
+        expect_same_class(y, p.y_bias, what + "forward");
+        conv_backward_data(p.s, dy.data(), w.data(), dx.data());
+        expect_same_class(dx, p.dx, what + "backward data");
+        conv_backward_weights(p.s, x.data(), dy.data(), dw.data(), static_cast<T*>(nullptr));
+        expect_same_class(dw, p.dw, what + "backward weights");
+      };
+      for (const bool autotune : {false, true}) {
+        for (const bool winograd : {false, true}) {
+          set_conv_autotune(autotune);
+          set_conv_winograd(winograd);
+          run.template operator()<float>(autotune ? "tuned" : "by the rule");
+        }
+      }
+      run.template operator()<double>("f64");
+    }
+  }
+}
+
+// Our own kernels one by one, NaN among the numbers as well.
+TEST(BackendConv, OwnKernelsKeepNanInItsWindows) {
+  const Switches keep;
+  set_conv_autotune(false);
+  const ConvShape tiles{1, 64, 20, 20, 64, 3, 3, 1, 1, 1, 1};
+  for (const double v : {HUGE_VAL, double(NAN)}) {
+    static double value;
+    value = v;
+    const Problem p(tiles, [](Problem& q) {
+      q.x[q.x.size() / 3] = value;
+      q.dy[q.dy.size() / 5] = value;
+    });
+    const auto x = cast<float>(p.x), w = cast<float>(p.w), dy = cast<float>(p.dy);
+    auto y = nans<float>(p.y.size()), dx = nans<float>(p.x.size()), dw = nans<float>(p.w.size());
+    for (const bool winograd : {false, true}) {
+      set_conv_winograd(winograd);
+      conv_forward(tiles, x.data(), w.data(), static_cast<const float*>(nullptr), y.data());
+      expect_same_class(y, p.y, "forward");
+      conv_backward_data(tiles, dy.data(), w.data(), dx.data());
+      expect_same_class(dx, p.dx, "backward data");
+      conv_backward_weights(tiles, x.data(), dy.data(), dw.data(), static_cast<float*>(nullptr));
+      expect_same_class(dw, p.dw, "backward weights");
+    }
+  }
+}
 
 TEST(BackendConv, PublicCallsEqualPlainLoops) {
   const Switches keep;

@@ -120,6 +120,84 @@ TEST(CompiledInPlace, MasksAndIndexTensors) {
   expect_same_gradients(f, x34, y34);
 }
 
+/// What a mask picks is updated although nobody knows how many elements that are; elements that it
+/// does not pick have no part in the gradient, infinities neither.
+TEST(CompiledInPlace, UpdatesByMask) {
+  using F = Tensor (*)(const Tensor&, const Tensor&);
+  const std::pair<const char*, F> updates[] = {
+      {"add a number",
+       [](const Tensor& x, const Tensor&) {
+         Tensor y = x.clone();
+         y[x > 0] += 1;
+         return y;
+       }},
+      {"subtract a fraction",
+       [](const Tensor& x, const Tensor&) {
+         Tensor y = x.clone();
+         y[x > 0] -= 0.1;
+         return y;
+       }},
+      {"multiply by a row",
+       [](const Tensor& x, const Tensor& v) {
+         Tensor y = x.clone();
+         y[x.sum({1}) > 0] *= v;
+         return y;
+       }},
+      {"divide by a scalar",
+       [](const Tensor& x, const Tensor& v) {
+         Tensor y = x.clone();
+         y[x > 0] /= v.sum();
+         return y;
+       }},
+      {"assign a row",
+       [](const Tensor& x, const Tensor& v) {
+         Tensor y = x.clone();
+         y[x.sum({1}) > 0] = v;
+         return y;
+       }},
+      {"behind an axis",
+       [](const Tensor& x, const Tensor& v) {
+         Tensor y = x.clone();
+         y(all, v > 0) += 2;
+         return y;
+       }},
+      {"assign the same part",
+       [](const Tensor& x, const Tensor& v) {
+         Tensor y = x.clone();
+         const Tensor m = x > 0;
+         y[m] = (x + v)[m];
+         return y;
+       }},
+      {"add the same part",
+       [](const Tensor& x, const Tensor& v) {
+         Tensor y = x.clone();
+         const Tensor m = x > 0;
+         y[m] += (x + v)[m];
+         return y;
+       }},
+  };
+  const float inf = HUGE_VALF;
+  for (const auto& [what, f] : updates)
+    for (const auto& numbers :
+         {std::vector<float>{1, -2, 3, -4, 0.5f, 6}, {-1, -2, -3, -inf, -4, -6}}) {
+      auto run = [&, f = f](auto&& g) {
+        Tensor x = wrap(std::vector<float>(numbers), {2, 3}), v = tensor({2.f, -1.f, 4.f});
+        x.requires_grad_();
+        v.requires_grad_();
+        const Tensor y = g(x, v);
+        (y * tensor({1.f, 2.f, 3.f})).sum().backward();
+        return std::vector<Tensor>{y, x.grad(), v.grad().defined() ? v.grad() : zeros({3})};
+      };
+      const auto want = run(f);
+      auto compiled = compile(f);
+      const auto got = run(compiled);
+      for (size_t i = 0; i < want.size(); ++i)
+        EXPECT_EQ(got[i].to_vector<float>(), want[i].to_vector<float>()) << what << " " << i;
+    }
+  Tensor whole = ones({3}, i64);
+  EXPECT_THROW(whole[whole > 0] += 0.5, DTypeError);
+}
+
 TEST(CompiledInPlace, ATensorThatTheFunctionMakes) {
   auto f = [](const Tensor& x, const Tensor& y) {
     Tensor table = zeros({4, 4}, f64);

@@ -147,6 +147,36 @@ void expect_same_second(F f, const Tensor& x0, const Tensor& w0) {
     }
 }
 
+/// An empty result of the shape that one has, in eager code as in a graph, and its gradient.
+TEST(ControlFlow, FoldsOverNothing) {
+  const Tensor none = zeros({0, 3}), start = tensor({1.f, 2.f});
+  auto each = [](const Tensor& x) {
+    return map_fn([](const Tensor& e) { return (e * 2).unsqueeze(0).to(f64); }, x);
+  };
+  auto steps = [&](const Tensor& x) {
+    return scan([](const Tensor& acc, const Tensor& e) { return acc + e.sum(); }, x, start);
+  };
+  EXPECT_EQ(each(none).spec(), (Spec{{0, 1, 3}, f64, {}}));
+  EXPECT_EQ(steps(none).spec(), (Spec{{0, 2}, f32, {}}));
+  auto c = compile(each);
+  auto s = compile(steps);
+  EXPECT_EQ(c(none).spec(), each(none).spec());
+  EXPECT_EQ(s(none).spec(), steps(none).spec());
+  const auto sum_up = [](const Tensor& acc, const Tensor& e) { return acc + e.sum(); };
+  EXPECT_TRUE(foldl(sum_up, none, start).is_same(start));
+  EXPECT_TRUE(foldr(sum_up, none, start).is_same(start));
+  Tensor x = zeros({0, 3});
+  x.requires_grad_();
+  each(x).sum().backward();
+  EXPECT_EQ(x.grad().shape(), (Shape{0, 3}));
+  // f is recorded, not run: it draws nothing.
+  manual_seed(5);
+  map_fn([](const Tensor& e) { return e + rand({3}); }, none);
+  const auto drawn = rand({4}).to_vector<float>();
+  manual_seed(5);
+  EXPECT_EQ(rand({4}).to_vector<float>(), drawn);
+}
+
 TEST(ControlFlow, FurtherDerivativesOfALoop) {
   expect_same_second(
       [](const Tensor& x, const Tensor& w) {

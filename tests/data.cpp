@@ -172,6 +172,16 @@ TEST(Sampler, WeightsDecideHowOftenAnIndexComes) {
   EXPECT_THROW(weighted_sampler({1, -1}, 1), ValueError);
 }
 
+/// The last index with a weight stays the last, however the sum is rounded.
+TEST(Sampler, WeightsOfZeroAreNeverDrawn) {
+  const auto s = data::weighted_sampler({0.1, 0.2, 0.7, 0, 0}, 200000);
+  for (int64_t i : s->order(3, 0)) ASSERT_LT(i, 3);
+  EXPECT_THROW(data::weighted_sampler({0, 0}, 1), ValueError);
+  EXPECT_THROW(data::weighted_sampler({}, 1), ValueError);
+  EXPECT_THROW(data::weighted_sampler({1, NAN}, 1), ValueError);
+  EXPECT_THROW(data::weighted_sampler({1e308, 1e308}, 1), ValueError);
+}
+
 TEST(Loader, CutsBatches) {
   DataLoader loader(counting(10), {.batch_size = 4});
   const std::vector<std::vector<int64_t>> all{{0, 10, 20, 30}, {40, 50, 60, 70}, {80, 90}};

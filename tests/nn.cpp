@@ -7,6 +7,7 @@
 
 #include "tandem/autograd/autograd.h"
 #include "tandem/core/factory.h"
+#include "tandem/graph/compile.h"
 #include "tandem/io/npy.h"
 #include "tandem/nn/activation.h"
 #include "tandem/nn/attention.h"
@@ -19,7 +20,9 @@
 #include "tandem/nn/pool.h"
 #include "tandem/nn/rnn.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/batch_norm.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/pool.h"
 #include "tandem/ops/relu.h"
 #include "tandem/ops/sum.h"
 #include "tests/support/compare.h"
@@ -195,6 +198,62 @@ TEST(Layers, Norms) {
   check("layer_norm_nobias", nn::LayerNorm({3, 5}, {.eps = 1e-3, .bias = false}));
   check("layer_norm_plain", nn::LayerNorm(5, {.elementwise_affine = false}));
   check("group_norm", nn::GroupNorm(2, 6));
+}
+
+/// As in PyTorch: no elements give no gradient and leave the running statistics alone.
+TEST(Layers, NormsOverNothing) {
+  const Tensor x = zeros({0, 4, 7, 5});
+  nn::BatchNorm2d batch(4);
+  nn::GroupNorm group(2, 4);
+  nn::LayerNorm layer({5});
+  batch(x).sum().backward();
+  group(x).sum().backward();
+  layer(x).sum().backward();
+  for (const Tensor& p : {batch.weight, batch.bias, group.weight, group.bias, layer.weight})
+    EXPECT_EQ(p.grad().to_vector<float>(), std::vector<float>(size_t(p.numel()), 0)) << p.numel();
+  EXPECT_EQ(batch.running_mean.to_vector<float>(), (std::vector<float>{0, 0, 0, 0}));
+  EXPECT_EQ(batch.running_var.to_vector<float>(), (std::vector<float>{1, 1, 1, 1}));
+  Tensor w = ones({4}), b = ones({4});
+  w.requires_grad_();
+  b.requires_grad_();
+  auto f = compile([](const Tensor& in, const Tensor& weight, const Tensor& bias) {
+    return batch_norm(in, {}, {}, weight, bias, true).sum();
+  });
+  f(zeros({3, 4, 0}), w, b).backward();
+  EXPECT_EQ(w.grad().to_vector<float>(), (std::vector<float>{0, 0, 0, 0}));
+}
+
+/// In evaluation an infinity is one element's own affair.
+TEST(Layers, BatchNormGradientBesideAnInfinity) {
+  nn::BatchNorm1d norm(2);
+  norm.eval();
+  Tensor x = tensor({{1.f, 2.f}, {HUGE_VALF, 3.f}, {NAN, 4.f}});
+  x.requires_grad_();
+  norm(x).sum().backward();
+  for (float g : x.grad().to_vector<float>()) EXPECT_FLOAT_EQ(g, float(1 / std::sqrt(1 + 1e-5)));
+}
+
+/// PyTorch's values; its backward pass writes beyond the picture. No element, no gradient.
+TEST(Layers, PoolingWindowsInThePaddingAlone) {
+  Tensor x = tensor({1.f, 2.f, 3.f, 4.f, 5.f}).reshape({1, 1, 1, 5}).clone();
+  x.requires_grad_();
+  auto pool = [](const Tensor& in) { return max_pool2d_with_indices(in, 2, {1}, 1, 2); };
+  const Tensors y = pool(x);
+  EXPECT_EQ(y[0].to_vector<float>(), std::vector<float>(5, -HUGE_VALF));
+  EXPECT_EQ(y[1].to_vector<int64_t>(), std::vector<int64_t>(5, -1));
+  const Tensor root = y[0].sum(), leaf = x;
+  const Tensor dx = grad({&root, 1}, {&leaf, 1}, {}, {.create_graph = true})[0];
+  EXPECT_EQ(dx.to_vector<float>(), std::vector<float>(5, 0));
+  auto compiled = compile([&](const Tensor& in) { return relu(pool(relu(in))[0]).sum(); });
+  Tensor z = x.detach().clone();
+  z.requires_grad_();
+  compiled(z).backward();
+  EXPECT_EQ(z.grad().to_vector<float>(), std::vector<float>(5, 0));
+  const std::pair<DType, int64_t> least[] = {
+      {i8, -128}, {u8, 0}, {i32, INT32_MIN}, {i64, INT64_MIN}};
+  for (const auto& [d, want] : least)
+    EXPECT_EQ(pool(ones({1, 1, 1, 5}, d))[0].to_vector<int64_t>()[0], want) << name(d);
+  EXPECT_THROW(max_pool2d(ones({1, 1, 5, 5}), 3, 1, 2), ValueError);
 }
 
 TEST(Layers, Recurrent) {

@@ -203,6 +203,29 @@ TEST(FusePatterns, AttentionToNothingStaysNan) {
   }
 }
 
+TEST(FusePatterns, AttentionThatMakesZerosOfNothing) {
+  // As saved models have it.
+  const float none = -std::numeric_limits<float>::infinity();
+  auto g = graph_of({f({3, 4}), f({3, 4}), f({3, 2}), f({3, 3})}, [&](const Tensors& x) -> Tensors {
+    const Tensor scores = matmul(x[0], transpose(x[1], -1, -2)) * 0.5 + x[3];
+    const Tensor hidden = amax(scores, {-1}, true) == none;
+    return {matmul(where(hidden, 0.0, softmax(scores, -1)), x[2])};
+  });
+  const Tensors in{randn({3, 4}), randn({3, 4}), randn({3, 2}),
+                   wrap(std::vector<float>{0, none, 0, none, none, none, none, 0, none}, {3, 3})};
+  const Tensor want = g->run(in)[0];
+  fuse_patterns(*g);
+  eliminate_dead_code(*g);
+  verify(*g);
+  EXPECT_EQ(count(*g, "scaled_dot_product_attention"), 1) << to_string(*g);
+  EXPECT_EQ(g->nodes().size(), 1u) << to_string(*g);
+  const Tensor got = g->run(in)[0];
+  for (int64_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(want.data<float>()[i] == 0, i / 2 == 1) << i;
+    EXPECT_NEAR(got.data<float>()[i], want.data<float>()[i], 1e-6) << i;
+  }
+}
+
 TEST(FusePatterns, AttentionWhoseWeightsAreReadStays) {
   auto g = graph_of({f({5, 4}), f({6, 4}), f({6, 3})}, [](const Tensors& x) -> Tensors {
     const Tensor weights = softmax(matmul(x[0], transpose(x[1], 0, 1)) / 2.0, -1);

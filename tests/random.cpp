@@ -10,12 +10,16 @@
 #include "tandem/autograd/autograd.h"
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/core/factory.h"
+#include "tandem/core/number.h"
 #include "tandem/ops/dropout.h"
+#include "tandem/ops/minmax.h"
 #include "tandem/ops/random.h"
+#include "tests/support/errors.h"
 
 namespace {
 
 using namespace tandem;
+using tandem::testing::error_of;
 
 /// Word `word` of block `block` of a draw.
 uint32_t philox(uint64_t seed, uint64_t offset, uint64_t block, int word) {
@@ -147,6 +151,99 @@ TEST(Random, LikeAnotherTensorAndOverOne) {
   const auto hits = std::count(v.begin(), v.end(), 1.f);
   EXPECT_EQ(hits + std::count(v.begin(), v.end(), 0.f), 40000);
   EXPECT_NEAR(double(hits) / 40000, 0.25, 0.01);
+}
+
+/// Roundings of the last numbers below the end lead to it in f32 from width 1000 on, in f16 always.
+TEST(Random, DrawsNeverReachTheOpenEnd) {
+  manual_seed(0);
+  struct Range {
+    double low, high;
+  };
+  for (DType d : {f32, f64, f16, bf16})
+    for (const Range& r : {Range{0, 1},
+                           {1000, 1001},
+                           {-1, 0},
+                           {-1001, -1000},
+                           {0, 3},
+                           {1000, 1002},
+                           {0.1, 0.3},
+                           {65000, 65100},
+                           {-1e-40, 1e-40}}) {
+      Tensor u = empty({200000}, d);
+      uniform_(u, r.low, r.high);
+      const double low = full({}, r.low, d).item<double>(),
+                   high = full({}, r.high, d).item<double>();
+      EXPECT_GE(amin(u).item<double>(), low) << name(d) << " " << r.low;
+      if (low < high) EXPECT_LT(amax(u).item<double>(), high) << name(d) << " " << r.high;
+      else EXPECT_EQ(amax(u).item<double>(), low);
+    }
+  EXPECT_EQ(uniform_(empty({3}), 2, 2).to_vector<float>(), (std::vector<float>{2, 2, 2}));
+  // Integers that the dtype cannot tell from the end.
+  struct Whole {
+    DType dtype;
+    int64_t low, high;
+  };
+  const int64_t big = int64_t(1) << 25;
+  for (const Whole& w : {Whole{f32, 0, big},
+                         {f32, -big - 1, big + 1},
+                         {f32, big - 1, big + 3},
+                         {f16, -60000, 65505},
+                         {f16, 2047, 2052},
+                         {bf16, 0, 1000},
+                         {bf16, -1000, 7},
+                         {f64, INT64_MIN, INT64_MAX},
+                         {i64, INT64_MIN, INT64_MAX},
+                         {u8, 0, 256},
+                         {i8, -128, 128}}) {
+    const auto v = randint(w.low, w.high, {100000}, w.dtype).to_vector<double>();
+    const auto [least, most] = std::minmax_element(v.begin(), v.end());
+    EXPECT_GE(*least, double(w.low)) << name(w.dtype) << " " << w.low;
+    EXPECT_LT(*most, double(w.high) + (w.dtype == i64)) << name(w.dtype) << " " << w.high;
+  }
+}
+
+TEST(Random, EndsThatADtypeDoesNotHave) {
+  EXPECT_EQ(error_of<ValueError>([] { randint(0, 300, {2}, u8); }),
+            "random_int(shape=[2], dtype=u8, low=0, high=300): 299 is out of the range of u8");
+  EXPECT_THROW(randint(-1, 3, {2}, u8), ValueError);
+  EXPECT_THROW(randint(0, 70000, {2}, f16), ValueError);
+  const int64_t odd = (int64_t(1) << 24) + 1;
+  EXPECT_EQ(
+      error_of<ValueError>([=] { randint(odd, odd + 1, {2}, f32); }),
+      "random_int(shape=[2], dtype=f32, low=16777217, high=16777218): no number of f32 lies in "
+      "the range");
+  for (const auto& [low, high] :
+       {std::pair(0.0, HUGE_VAL), {-3e38, 3e38}, {double(NAN), 1.0}, {0.0, double(NAN)}})
+    EXPECT_THROW(uniform_(empty({2}), low, high), ValueError) << low << " " << high;
+  EXPECT_THROW(uniform_(empty({2}, f16), 0, 70000), ValueError);
+  EXPECT_THROW(normal_(empty({2}), 0, NAN), ValueError);
+}
+
+TEST(Random, WeightsThatSayNothing) {
+  for (bool replacement : {true, false}) {
+    auto draw = [=](std::vector<double> w, Shape shape, int64_t n = 1) {
+      return error_of<Error>(
+          [&] { multinomial(wrap(std::vector<double>(w), shape), n, replacement); });
+    };
+    EXPECT_NE(draw({0, 0}, {2}), "no error");
+    EXPECT_NE(draw({1, -1}, {2}), "no error");
+    EXPECT_NE(draw({1, NAN}, {2}), "no error");
+    EXPECT_NE(draw({1, HUGE_VAL}, {2}), "no error");
+    EXPECT_NE(draw({1, 1, 0, 0}, {2, 2}), "no error");
+    EXPECT_NE(draw({}, {0}), "no error");
+    EXPECT_NE(draw({}, {2, 0}), "no error");
+    EXPECT_EQ(draw({}, {0, 3}), "no error");
+    EXPECT_EQ(draw({1e308, 1e308}, {2}), "no error");
+    EXPECT_EQ(draw({1e-320, 0}, {2}), "no error");
+  }
+  EXPECT_EQ(error_of<ValueError>([] { multinomial(zeros({0}), 4, true); }),
+            "multinomial(num_samples=4, replacement=true): there are no weights to draw from");
+  EXPECT_THROW(bernoulli(tensor({0.5f, NAN})), ValueError);
+  // Sums of large weights, and the last weight, which may be zero.
+  manual_seed(1);
+  const auto c =
+      multinomial(tensor({1e308, 1e308, 0.0, 1e308, 0.0}), 3000, true).to_vector<int64_t>();
+  for (int64_t k : {0, 1, 3}) EXPECT_NEAR(double(std::count(c.begin(), c.end(), k)), 1000, 120);
 }
 
 TEST(Random, DropoutKeepsTheMeanAndItsGradientTheMask) {

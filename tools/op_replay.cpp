@@ -11,6 +11,7 @@
 #include "tandem/op/registry.h"
 #include "tests/support/fields.h"
 #include "tests/support/inputs.h"
+#include "tests/support/specials.h"
 
 namespace {
 
@@ -410,6 +411,39 @@ void dump_op(const OpInfo& info, const std::filesystem::path& folder) {
   save_npz((folder / cat(info.name, ".npz")).string(), arrays);
 }
 
+// --- --dump-specials ---------------------------------------------------------------------------
+
+void dump_specials(const OpInfo& info, const std::filesystem::path& folder) {
+  Json requests = Json::array();
+  Arrays arrays;
+  for (const testing::SpecialCase& c : testing::specials_of(info)) {
+    const std::string prefix = cat(requests.size(), ".");
+    Json r = {{"op", std::string(info.name)},
+              {"id", requests.size()},
+              {"text", cat(info.print(c.op.get()), ", ", c.what)},
+              {"check", int64_t(testing::checksum(info, c.op.get(), c.in))},
+              {"attrs", attributes_json(info, c.op.get())},
+              {"differentiable", info.differentiable}};
+    r["inputs"] = dump_inputs(c.in, prefix, arrays);
+    r["cotangents"] = Json::array();
+    const Tensors out = detail::apply_all(info, c.op.get(), c.in.data(), int(c.in.size()));
+    for (size_t k = 0; k < out.size(); ++k)
+      r["cotangents"].push_back(
+          is_floating(out[k].dtype()) && int(k) < testing::results_of(info)
+              ? described(c.cotangent(info, int(k), out[k].spec()), cat(prefix, "dy", k), arrays)
+              : Json());
+    r["weights"] = Json::array();
+    for (size_t i = 0; i < c.in.size(); ++i)
+      r["weights"].push_back(c.in[i].defined() && is_floating(c.in[i].dtype())
+                                 ? described(c.weight(info, i), cat(prefix, "w", i), arrays)
+                                 : Json());
+    requests.push_back(r);
+  }
+  if (requests.empty()) return;
+  arrays["request.json"] = text_array(requests.dump());
+  save_npz((folder / cat(info.name, ".npz")).string(), arrays);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -419,13 +453,15 @@ int main(int argc, char** argv) {
       "served; 1 a request failed (its answer holds the error); 2 a bad file or "
       "command line.",
       "op_replay"};
-  std::string in, out, folder, only;
+  std::string in, out, folder, edges, only;
   bool list = false;
   app.add_option("IN", in, "requests: .npz with a member request.json, or IN.json beside it");
   app.add_option("OUT", out, "answers: .npz with a member response.json");
   app.add_flag("--list", list, "print all ops as JSON: inputs, attributes, types, defaults");
   app.add_option("--dump-samples", folder, "write every op's good samples to FOLDER/OP.npz");
-  app.add_option("--op", only, "with --dump-samples: this op only");
+  app.add_option("--dump-specials", edges,
+                 "write every op's calls at infinities, NaN, zeros and kinks to FOLDER/OP.npz");
+  app.add_option("--op", only, "with --dump-samples and --dump-specials: this op only");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -440,6 +476,12 @@ int main(int argc, char** argv) {
       std::filesystem::create_directories(folder);
       for (const OpInfo* info : ops())
         if (only.empty() || info->name == only) dump_op(*info, folder);
+      return 0;
+    }
+    if (!edges.empty()) {
+      std::filesystem::create_directories(edges);
+      for (const OpInfo* info : ops())
+        if (only.empty() || info->name == only) dump_specials(*info, edges);
       return 0;
     }
     if (in.empty() || out.empty()) {

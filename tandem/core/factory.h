@@ -5,7 +5,9 @@
 
 namespace tandem {
 
-/// Tensors filled with one value. Errors: as `empty`.
+/// Tensors filled with one value. Errors: as `empty`; ValueError for a number that does not fit the
+/// dtype: one beyond an integer type, an infinity or NaN as an integer, a finite one beyond f32.
+/// (Beyond f16 or bf16 it becomes an infinity. What is not zero is true.)
 TANDEM_API Tensor full(const Shape& shape, Scalar value, DType dtype = f32, Device device = {});
 TANDEM_API Tensor zeros(const Shape& shape, DType dtype = f32, Device device = {});
 TANDEM_API Tensor ones(const Shape& shape, DType dtype = f32, Device device = {});
@@ -42,4 +44,11 @@ Tensor tensor(std::initializer_list<std::initializer_list<T>> rows) {
   }
   return t;
 }
+
+namespace detail {
+/// A C++ number as an ordinary 0-d tensor of `dtype`; other tensors as they are. Errors: ValueError
+/// when the number does not fit; with `halves_round` f16 and bf16 may become infinities.
+TANDEM_API Tensor number_as(std::string_view op, const Tensor& t, DType dtype,
+                            bool halves_round = false);
+}  // namespace detail
 }  // namespace tandem

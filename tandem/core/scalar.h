@@ -2,8 +2,12 @@
 #include <concepts>
 #include <cstdint>
 
+<<<<<<< HEAD
 #include "tandem/core/dtype.h"
 #include "tandem/core/length.h"
+=======
+#include "tandem/core/convert.h"
+>>>>>>> numbers
 
 namespace tandem {
 
@@ -20,6 +24,7 @@ class Scalar {
 
   /// f64, i64 or boolean.
   DType kind() const { return kind_; }
+<<<<<<< HEAD
   /// False for an expression of unknown lengths; then the next two throw LengthError.
   bool is_known() const { return kind_ == f64 ? number_.is_known() : !is_length_; }
   double to_double() const { return kind_ == f64 ? double(number_) : double(to_int()); }
@@ -34,6 +39,10 @@ class Scalar {
     if (kind_ == f64) return number_;
     return is_length_ ? Number(length_) : Number(int_);
   }
+=======
+  double to_double() const { return kind_ == f64 ? double_ : double(int_); }
+  int64_t to_int() const { return kind_ == f64 ? detail::whole_part<int64_t>(double_) : int_; }
+>>>>>>> numbers
 
  private:
   union {

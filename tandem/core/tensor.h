@@ -13,7 +13,7 @@
 #include "tandem/core/dtype.h"
 #include "tandem/core/error.h"
 #include "tandem/core/export.h"
-#include "tandem/core/scalar.h"
+#include "tandem/core/number.h"
 #include "tandem/core/shape.h"
 #include "tandem/core/small_vector.h"
 #include "tandem/core/storage.h"
@@ -165,13 +165,18 @@ class TANDEM_API Tensor {
     return {data<T>(), size_t(numel())};
   }
   /// The only element, converted. Errors: ShapeError unless there is exactly one element;
-  /// GradientError, with the caller's line, when a recorded function has no value yet.
+  /// ValueError when it does not fit a T; GradientError, with the caller's line, when a recorded
+  /// function has no value yet.
   template <class T>
   T item(CallSite where = CallSite::current()) const {
+<<<<<<< HEAD
     const Scalar v = item_scalar(where);
     if constexpr (std::is_floating_point_v<T>)
       return dtype() == u64 ? T(uint64_t(v.to_int())) : T(v.to_double());
     else return T(v.to_int());
+=======
+    return detail::checked_number<T>("item()", item_scalar(where));
+>>>>>>> numbers
   }
   /// u64 from 2^63 on wraps around to negative numbers.
   Scalar item_scalar(CallSite where = CallSite::current()) const;

@@ -52,8 +52,10 @@ class Weighted final : public Sampler {
       require(w >= 0 && std::isfinite(w), "weighted_sampler: weight ", i, " is ", w,
               "; weights must be finite and not negative");
       positive += w > 0;
+      if (w > 0) last_ = int64_t(i);
       ends_.push_back(sum += w);
     }
+    require(std::isfinite(sum), "weighted_sampler: the sum of the weights is ", sum);
     require(n >= 0, "weighted_sampler(num_samples=", n, "): must not be negative");
     require(sum > 0 || n == 0, "weighted_sampler: all weights are zero");
     require(replacement || n <= positive, "weighted_sampler(num_samples=", n,
@@ -66,7 +68,8 @@ class Weighted final : public Sampler {
     if (replacement_) {
       for (int64_t i = 0; i < n_; ++i) {
         const double at = random.uniform() * ends_.back();
-        out.push_back(std::upper_bound(ends_.begin(), ends_.end(), at) - ends_.begin());
+        const auto end = std::upper_bound(ends_.begin(), ends_.end(), at);
+        out.push_back(std::min(int64_t(end - ends_.begin()), last_));
       }
       return out;
     }
@@ -83,7 +86,7 @@ class Weighted final : public Sampler {
 
  private:
   std::vector<double> weights_, ends_;
-  int64_t n_;
+  int64_t n_, last_ = 0;  ///< the last index with a weight: roundings may reach the sum
   bool replacement_;
 };
 

@@ -10,6 +10,7 @@
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
 #include "tandem/ops/cat.h"
 #include "tandem/ops/compare.h"
 #include "tandem/ops/gather.h"
@@ -529,8 +530,20 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
       acc = call(acc, elements.select(0, kind == Fold::right ? n - 1 - i : Length(i)));
       if (keeps) steps.push_back(acc);
     }
-    require(!keeps || n > 0, "scan() and map_fn(): there are no elements");
-    return keeps ? stack(steps, 0) : acc;
+    if (!keeps) return acc;
+    if (n > 0) return stack(steps, 0);
+    // Nothing, of the shape that one result would have: as in a graph, f is only recorded.
+    Spec one = elements.spec();
+    one.shape.erase(0);
+    const auto trial = Graph::make();
+    const Tensor element = trial->input("x", one);
+    {
+      const CaptureScope scope(*trial);
+      const NoGrad off;
+      one = call(start, element).spec();
+    }
+    one.shape.insert(0, 0);
+    return cast(reshape(elements, one.shape), one.dtype);
   }
   // A loop over (i, accumulator, results so far).
   auto element = [&](const Tensor& i) {

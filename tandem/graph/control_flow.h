@@ -114,13 +114,13 @@ Tensor foldr(F&& f, const Tensor& elements, const Tensor& start) {
   detail::RegionOf<std::remove_reference_t<F>> r(f);
   return detail::run_fold(detail::Fold::right, r, elements, start);
 }
-/// All steps of foldl, stacked: [n, ...].
+/// All steps of foldl, stacked: [n, ...]. Of no elements f is recorded once, to know the shape.
 template <class F>
 Tensor scan(F&& f, const Tensor& elements, const Tensor& start) {
   detail::RegionOf<std::remove_reference_t<F>> r(f);
   return detail::run_fold(detail::Fold::scan, r, elements, start);
 }
-/// f(x[0]), ..., f(x[n-1]), stacked: [n, ...].
+/// f(x[0]), ..., f(x[n-1]), stacked: [n, ...]; of no elements as scan.
 template <class F>
 Tensor map_fn(F&& f, const Tensor& elements) {
   detail::RegionOf<std::remove_reference_t<F>> r(f);

@@ -5,13 +5,16 @@
 #include "tandem/graph/rewrite.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/attention.h"
+#include "tandem/ops/compare.h"
 #include "tandem/ops/cross_entropy.h"
 #include "tandem/ops/div.h"
 #include "tandem/ops/matmul.h"
+#include "tandem/ops/minmax.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/nll_loss.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/softmax.h"
+#include "tandem/ops/where.h"
 
 namespace tandem::graph {
 namespace {
@@ -33,6 +36,9 @@ class Makers {
   const Node* only(ValueId id) const {
     const Node* n = maker<O>(id);
     return n && uses_.only_reader(id) >= 0 ? n : nullptr;
+  }
+  bool read_by_two(ValueId id) const {
+    return uses_.readers[size_t(id)].size() == 2 && !uses_.kept[size_t(id)];
   }
   const Uses& uses() const { return uses_; }
 
@@ -59,11 +65,27 @@ double number(const Graph& g, ValueId id) {
              : NAN;
 }
 
+/// The softmax whose rows become zero where all scores are -infinity; null when the value is none.
+const Node* guarded_softmax(const Graph& g, const Makers& makers, ValueId id) {
+  const Node* guard = makers.only<Where>(id);
+  const Node* weights = guard ? makers.only<Softmax>(guard->inputs[2]) : nullptr;
+  const Node* none = weights ? makers.only<Eq>(guard->inputs[0]) : nullptr;
+  const Node* most = none ? makers.only<Amax>(none->inputs[0]) : nullptr;
+  if (!most || number(g, guard->inputs[1]) != 0 || number(g, none->inputs[1]) != -HUGE_VAL ||
+      most->inputs[0] != weights->inputs[0])
+    return nullptr;
+  const Amax& m = *as<Amax>(*most);
+  return m.keepdim && m.axes.size() == 1 && last_axis(g, weights->inputs[0], m.axes[0]) ? weights
+                                                                                        : nullptr;
+}
+
 /// softmax(q k^T scale + mask) v whose inner values nobody else reads. Rows whose keys are all
-/// hidden stay NaN, which softmax makes them.
+/// hidden stay NaN, which softmax makes them, unless they are made zero.
 bool match_attention(Graph& g, const Makers& makers, Node& n) {
   if (!as<Matmul>(n) || n.inputs.size() != 2) return false;
-  const Node* weights = makers.only<Softmax>(n.inputs[0]);
+  const Node* weights = guarded_softmax(g, makers, n.inputs[0]);
+  const bool nan_rows = !weights;
+  if (!weights) weights = makers.only<Softmax>(n.inputs[0]);
   const ValueId v = n.inputs[1];
   if (!weights || !last_axis(g, n.inputs[0], as<Softmax>(*weights)->axis)) return false;
   const Shape scores_shape = g.value(n.inputs[0]).spec.shape;
@@ -71,7 +93,12 @@ bool match_attention(Graph& g, const Makers& makers, Node& n) {
   if (dtype != f32 || scores_shape.size() < 2 || g.value(v).spec.shape.size() < 2) return false;
   ValueId scores = weights->inputs[0], mask = -1;
   double scale = 1;
-  if (const Node* sum = makers.only<Add>(scores)) {
+  // Guarded scores have two readers.
+  const Node* sum = makers.only<Add>(scores);
+  if (!nan_rows && !makers.read_by_two(scores)) return false;
+  if (!nan_rows) sum = makers.maker<Add>(scores);
+  if (!nan_rows && !sum) return false;
+  if (sum) {
     const bool first = makers.only<Matmul>(sum->inputs[0]) || makers.only<Mul>(sum->inputs[0]) ||
                        makers.only<Div>(sum->inputs[0]);
     scores = sum->inputs[first ? 0 : 1];
@@ -101,7 +128,7 @@ bool match_attention(Graph& g, const Makers& makers, Node& n) {
   const ValueId k = turned->inputs[0];
   const Node before = n;
   const ValueId lse = g.add_value({});
-  turn_into(n, ScaledDotProductAttention{.scale = scale, .nan_rows = true}, {q, k, v, mask});
+  turn_into(n, ScaledDotProductAttention{.scale = scale, .nan_rows = nan_rows}, {q, k, v, mask});
   n.outputs.push_back(lse);
   try {
     const std::vector<Spec> specs = infer(g, n);

@@ -7,6 +7,14 @@
 #include "tandem/ops/sum.h"
 
 namespace tandem::graph {
+namespace {
+
+/// Whether every window holds an element: with dilation one may lie in the padding alone.
+bool has_full_windows(const MaxPool2d& op) {
+  return std::all_of(op.dilation.begin(), op.dilation.end(), [](int64_t d) { return d == 1; });
+}
+
+}  // namespace
 
 void sink_relu(Graph& g) {
   const Uses uses(g);
@@ -21,7 +29,8 @@ void sink_relu(Graph& g) {
     std::vector<int> masks;  // relu_grad nodes
     bool good = !uses.kept[size_t(y)];
     for (int r : uses.readers[size_t(y)]) {
-      if (as<MaxPool2d>(nodes[size_t(r)]) && pool < 0) pool = r;
+      const MaxPool2d* p = as<MaxPool2d>(nodes[size_t(r)]);
+      if (p && has_full_windows(*p) && pool < 0) pool = r;
       else if (as<ReluGrad>(nodes[size_t(r)])) masks.push_back(r);
       else good = false;
     }
@@ -72,6 +81,9 @@ void sum_before_unpooling(Graph& g) {
     const Sum* s = as<Sum>(n);
     const int from = s ? made[size_t(n.inputs[0])] : -1;
     if (from < 0 || !as<MaxPool2dGrad>(nodes[size_t(from)])) continue;
+    const int by = made[size_t(nodes[size_t(from)].inputs[1])];
+    const MaxPool2d* pool = by < 0 ? nullptr : as<MaxPool2d>(nodes[size_t(by)]);
+    if (!pool || !has_full_windows(*pool)) continue;
     const int axes = g.value(n.inputs[0]).spec.shape.size();
     auto sums_over = [&](int64_t axis) {
       return s->axes.empty() || std::any_of(s->axes.begin(), s->axes.end(),

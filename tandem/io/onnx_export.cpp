@@ -78,6 +78,8 @@ class AttributeReader final : public FieldVisitor {
   const OnnxExporter& exporter_;
 };
 
+constexpr int64_t opset = 17;
+
 bool is_number(const Value& v) {
   return v.tensor.defined() && v.tensor.impl()->has(TensorImpl::wrapped_number);
 }
@@ -359,6 +361,23 @@ bool OnnxExporter::recurrent(std::string op, Names in, Attributes attributes, in
   return true;
 }
 
+bool OnnxExporter::record_as_function(const std::string& x, std::vector<onnx::Node> body) {
+  AttributeReader reader;
+  node_->info->visit(node_->op.get(), reader);
+  const std::string name(node_->info->name);
+  auto known = [&](const onnx::Function& f) { return f.name == name; };
+  if (std::none_of(model_.functions.begin(), model_.functions.end(), known)) {
+    onnx::Function f{.name = name, .domain = "tandem", .inputs = {"x"}, .outputs = {"y"}};
+    for (const Attribute& a : reader.list) f.attributes.push_back(a.name);
+    f.nodes = std::move(body);
+    f.operator_sets = {{"", opset}};
+    model_.functions.push_back(std::move(f));
+  }
+  result(name, {x}, std::move(reader.list));
+  model_.graph.nodes.back().domain = "tandem";
+  return tandem_ = true;
+}
+
 void OnnxExporter::write_tandem(const graph::Node& n) {
   AttributeReader reader(*this);
   n.info->visit(n.op.get(), reader);
@@ -406,7 +425,7 @@ onnx::ValueInfo OnnxExporter::info(const std::string& name, const Spec& spec) co
 
 onnx::Model OnnxExporter::write() {
   graph::Graph& g = *graph_;
-  model_.operator_sets = {{"", 17}};
+  model_.operator_sets = {{"", opset}};
   model_.producer_name = "tandem";
   model_.graph.name = "tandem";
   for (ValueId id : g.inputs())

@@ -93,12 +93,41 @@ bool adaptive_avg_pool(E& e, const AdaptiveAvgPool2d&) {
 std::string or_filled(E& e, int i, double value, int64_t n, DType d) {
   return e.has(i) ? e.in(i, d) : e.filled(value, n, d);
 }
+/// (x - mean) / sqrt(variance + eps) * weight + bias; "" is none.
+std::string normalized(E& e, const std::string& centered, const std::string& variance, double eps,
+                       const std::string& weight, const std::string& bias) {
+  const std::string deviation =
+      e.emit("Sqrt", {e.emit("Add", {variance, e.scalar(eps, e.out().dtype)})});
+  std::string y = e.emit("Div", {centered, deviation});
+  if (!weight.empty()) y = e.emit("Mul", {y, weight});
+  return bias.empty() ? y : e.emit("Add", {y, bias});
+}
+/// Over the axes, which stay with length 1.
+std::string mean_over(E& e, const std::string& x, const Ints& axes) {
+  return e.emit("ReduceMean", {x}, {Attribute::of("axes", axes), Attribute::of("keepdims", 1)});
+}
+/// Normalised by its own mean and variance over the axes.
+std::string normalized_by_itself(E& e, const std::string& x, const Ints& axes, double eps,
+                                 const std::string& weight, const std::string& bias) {
+  const std::string centered = e.emit("Sub", {x, mean_over(e, x, axes)});
+  const std::string variance = mean_over(e, e.emit("Mul", {centered, centered}), axes);
+  return normalized(e, centered, variance, eps, weight, bias);
+}
 bool batch_norm_(E& e, const BatchNorm& op) {
   const DType d = e.out().dtype;
   if (op.training || e.used(1) || e.used(2) || !e.has(3) || !e.has(4) || !is_floating(d) ||
       e.rank(0) < 2)
     return false;
   const int64_t channels = e.spec(0).shape[1];
+  if (!is_exact(op.eps, d)) {
+    Shape column{channels};
+    for (int i = 2; i < e.rank(0); ++i) column.push_back(1);
+    std::string in[5];
+    for (int i = 1; i < 5; ++i)
+      if (e.has(i)) in[i] = e.reshape(e.in(i, d), column);
+    const std::string centered = e.emit("Sub", {e.in(0), in[3]});
+    return e.result("Identity", {normalized(e, centered, in[4], op.eps, in[1], in[2])});
+  }
   return e.result("BatchNormalization",
                   {e.in(0), or_filled(e, 1, 1, channels, d), or_filled(e, 2, 0, channels, d),
                    e.in(3, d), e.in(4, d)},
@@ -107,14 +136,19 @@ bool batch_norm_(E& e, const BatchNorm& op) {
 bool layer_norm_(E& e, const LayerNorm& op) {
   const DType d = e.out().dtype;
   if (!is_floating(d)) return false;
-  std::string weight = e.has(1) ? e.in(1, d) : "";
+  std::string weight = e.has(1) ? e.in(1, d) : "", bias = e.has(2) ? e.in(2, d) : "";
+  if (!is_exact(op.eps, d)) {
+    Ints axes;
+    for (int i = 0; i < op.normalized_shape.size(); ++i) axes.push_back(-1 - i);
+    return e.result("Identity", {normalized_by_itself(e, e.in(0), axes, op.eps, weight, bias)});
+  }
   if (weight.empty()) {
     int64_t n = 1;
     for (int64_t length : op.normalized_shape) n *= length;
     weight = e.filled(1, n, d);
     if (op.normalized_shape.size() > 1) weight = e.reshape(weight, op.normalized_shape);
   }
-  return e.result("LayerNormalization", {e.in(0), weight, e.has(2) ? e.in(2, d) : ""},
+  return e.result("LayerNormalization", {e.in(0), weight, bias},
                   {Attribute::of("axis", -int64_t(op.normalized_shape.size())),
                    Attribute::of("epsilon", float(op.eps))});
 }
@@ -124,9 +158,11 @@ bool group_norm_(E& e, const GroupNorm& op) {
   if (!is_floating(d) || s.size() < 3 || must_equal(s.numel(), 0)) return false;
   const std::string groups = e.emit("Reshape", {e.in(0), e.ints({0, op.num_groups, -1})});
   const std::string flat =
-      e.emit("InstanceNormalization",
-             {groups, e.filled(1, op.num_groups, d), e.filled(0, op.num_groups, d)},
-             {Attribute::of("epsilon", float(op.eps))});
+      is_exact(op.eps, d)
+          ? e.emit("InstanceNormalization",
+                   {groups, e.filled(1, op.num_groups, d), e.filled(0, op.num_groups, d)},
+                   {Attribute::of("epsilon", float(op.eps))})
+          : normalized_by_itself(e, groups, {-1}, op.eps, "", "");
   const Names back{flat, e.shape(s)};
   if (!e.has(1) && !e.has(2)) return e.result("Reshape", back);
   std::string y = e.emit("Reshape", back);
@@ -170,7 +206,16 @@ bool attention(E& e, const ScaledDotProductAttention& op) {
     scores = e.emit("Where", {seen, scores, e.scalar(-std::numeric_limits<double>::infinity(), d)});
   std::string weights = e.emit("Softmax", {scores}, {Attribute::of("axis", -1)});
   // A query that may look nowhere gets zeros, where the softmax is not a number.
-  if (!seen.empty() && !op.is_causal) weights = e.emit("Where", {seen, weights, e.scalar(0, d)});
+  // A whole mask says which; otherwise scores of -infinity alone do.
+  if (!seen.empty() && !op.is_causal && !op.nan_rows) {
+    weights = e.emit("Where", {seen, weights, e.scalar(0, d)});
+  } else if ((e.has(3) || op.is_causal) && !op.nan_rows) {
+    const std::string most = e.emit(
+        "ReduceMax", {scores}, {Attribute::of("axes", Ints{-1}), Attribute::of("keepdims", 1)});
+    const std::string none =
+        e.emit("Equal", {most, e.scalar(-std::numeric_limits<double>::infinity(), d)});
+    weights = e.emit("Where", {none, e.scalar(0, d), weights});
+  }
   return e.result("MatMul", {weights, e.in(2, d)});
 }
 

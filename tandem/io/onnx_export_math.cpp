@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tandem/core/factory.h"
 #include "tandem/io/detail/onnx_export.h"
 #include "tandem/ops/abs.h"
 #include "tandem/ops/add.h"
@@ -154,21 +155,60 @@ bool square_(E& e, const Square&) {
 bool rsqrt_(E& e, const Rsqrt&) {
   return e.result("Reciprocal", {e.emit("Sqrt", {e.in(0, e.out().dtype)})});
 }
-bool log1p_(E& e, const Log1p&) {
-  const DType d = e.out().dtype;
-  return e.result("Log", {e.emit("Add", {e.in(0, d), e.scalar(1, d)})});
+/// A function's node with one result.
+onnx::Node made(std::string y, std::string op, Names in) {
+  return {.op_type = std::move(op), .inputs = std::move(in), .outputs = {std::move(y)}};
 }
+/// A number of the type that `x` has.
+void add_number(std::vector<onnx::Node>& body, const std::string& name, double value) {
+  body.push_back(made(name + "_f32", "Constant", {}));
+  body.back().attributes.push_back(Attribute::of("value", full({}, value, f32)));
+  body.push_back(made(name, "CastLike", {name + "_f32", "x"}));
+}
+/// log(u) x / (u - 1) with u = 1 + x: the roundings of u cancel (Kahan; HP-15C handbook, 1982). x
+/// itself where u is 1, and log(u) where u is too large to tell from u - 1.
+bool log1p_(E& e, const Log1p&) {
+  std::vector<onnx::Node> body;
+  add_number(body, "one", 1);
+  for (auto& n :
+       {made("u", "Add", {"x", "one"}), made("d", "Sub", {"u", "one"}), made("log", "Log", {"u"}),
+        made("small", "Equal", {"u", "one"}), made("large", "Equal", {"u", "d"}),
+        made("by", "Where", {"small", "one", "d"}), made("share", "Div", {"x", "by"}),
+        made("right", "Mul", {"log", "share"}), made("most", "Where", {"large", "log", "right"}),
+        made("y", "Where", {"small", "x", "most"})})
+    body.push_back(n);
+  return e.record_as_function(e.in(0, e.out().dtype), std::move(body));
+}
+/// (u - 1) x / log(u) with u = e^x, for the same reason; u - 1 itself where it is -1 or u.
 bool expm1_(E& e, const Expm1&) {
-  const DType d = e.out().dtype;
-  return e.result("Sub", {e.emit("Exp", {e.in(0, d)}), e.scalar(1, d)});
+  std::vector<onnx::Node> body;
+  add_number(body, "one", 1);
+  add_number(body, "least", -1);
+  for (auto& n :
+       {made("u", "Exp", {"x"}), made("d", "Sub", {"u", "one"}),
+        made("small", "Equal", {"u", "one"}), made("large", "Equal", {"u", "d"}),
+        made("low", "Equal", {"d", "least"}), made("far", "Or", {"large", "low"}),
+        made("plain", "Or", {"small", "far"}), made("log", "Log", {"u"}),
+        made("by", "Where", {"plain", "one", "log"}), made("share", "Div", {"x", "by"}),
+        made("right", "Mul", {"d", "share"}), made("most", "Where", {"far", "d", "right"}),
+        made("y", "Where", {"small", "x", "most"})})
+    body.push_back(n);
+  return e.record_as_function(e.in(0, e.out().dtype), std::move(body));
 }
 bool round_(E& e, const Round& op) {
   return op.decimals == 0 && is_floating(e.out().dtype) && e.result("Round", {e.in(0)});
 }
 bool elu_(E& e, const Elu& op) {
-  return e.result("Elu", {e.in(0, e.out().dtype)}, {Attribute::of("alpha", float(op.alpha))});
+  const DType d = e.out().dtype;
+  const std::string x = e.in(0, d);
+  if (is_exact(op.alpha, d)) return e.result("Elu", {x}, {Attribute::of("alpha", float(op.alpha))});
+  const std::string below = e.emit("Mul", {e.emit("Elu", {x}), e.scalar(op.alpha, d)});
+  return e.result("Where", {e.emit("Greater", {x, e.scalar(0, d)}), x, below});
 }
 bool leaky_relu_(E& e, const LeakyRelu& op) {
+  const DType d = e.out().dtype;
+  if (!is_exact(op.negative_slope, d))
+    return e.result("PRelu", {e.in(0, d), e.scalar(op.negative_slope, d)});
   return e.result("LeakyRelu", {e.in(0, e.out().dtype)},
                   {Attribute::of("alpha", float(op.negative_slope))});
 }
@@ -180,22 +220,28 @@ bool softplus_(E& e, const Softplus& op) {
   return e.result("Div", {e.emit("Softplus", {e.emit("Mul", {e.in(0, d), beta})}), beta});
 }
 bool silu_(E& e, const Silu&) {
-  const std::string x = e.in(0, e.out().dtype);
-  return e.result("Mul", {x, e.emit("Sigmoid", {x})});
+  return e.record_as_function(e.in(0, e.out().dtype),
+                              {made("gate", "Sigmoid", {"x"}), made("y", "Mul", {"x", "gate"})});
 }
 bool gelu_(E& e, const Gelu& op) {
   const DType d = e.out().dtype;
   const std::string x = e.in(0, d);
-  std::string inner;
-  if (op.approximate == "none") {
-    inner = e.emit("Erf", {e.emit("Div", {x, e.scalar(std::sqrt(2.0), d)})});
-  } else {
+  if (op.approximate == "tanh") {
+    // (1 + tanh(z)) / 2 = sigmoid(2 z), which does not cancel for negative z.
     const std::string cube = e.emit("Mul", {e.emit("Mul", {x, x}), x});
     const std::string sum = e.emit("Add", {x, e.emit("Mul", {cube, e.scalar(0.044715, d)})});
-    inner = e.emit("Tanh", {e.emit("Mul", {sum, e.scalar(std::sqrt(2 / M_PI), d)})});
+    const std::string z = e.emit("Mul", {sum, e.scalar(2 * std::sqrt(2 / M_PI), d)});
+    return e.result("Mul", {x, e.emit("Sigmoid", {z})});
   }
-  const std::string gate = e.emit("Add", {inner, e.scalar(1, d)});
-  return e.result("Mul", {e.emit("Mul", {x, gate}), e.scalar(0.5, d)});
+  std::vector<onnx::Node> body;
+  add_number(body, "root", std::sqrt(2.0));
+  add_number(body, "one", 1);
+  add_number(body, "half", 0.5);
+  for (auto& n : {made("scaled", "Div", {"x", "root"}), made("erf", "Erf", {"scaled"}),
+                  made("gate", "Add", {"erf", "one"}), made("twice", "Mul", {"x", "gate"}),
+                  made("y", "Mul", {"twice", "half"})})
+    body.push_back(n);
+  return e.record_as_function(x, std::move(body));
 }
 
 // --- Products -------------------------------------------------------------------------------
@@ -216,7 +262,7 @@ bool linear_(E& e, const Linear&) {
 }
 bool addmm_(E& e, const Addmm& op) {
   const DType d = e.out().dtype;
-  if (!is_floating(d)) return false;
+  if (!is_floating(d) || !is_exact(op.alpha, d) || !is_exact(op.beta, d)) return false;
   return e.result("Gemm", {e.in(1, d), e.in(2, d), e.in(0, d)},
                   {Attribute::of("alpha", float(op.alpha)), Attribute::of("beta", float(op.beta))});
 }
@@ -277,16 +323,34 @@ bool variance(E& e, const O& op) {
   if (!is_floating(d) || s.empty()) return false;
   Length n = 1;
   const std::vector<int64_t> axes = every_axis(op.axes, s.size());
+<<<<<<< HEAD
   for (int64_t a : axes) n *= s[int(a < 0 ? a + s.size() : a)];
   const std::string x = e.in(0, d);
+=======
+  for (int64_t a : axes) {
+    const int64_t length = s[int(a < 0 ? a + s.size() : a)];
+    if (e.open(length)) return false;
+    n *= double(length);
+  }
+  if (n <= op.correction) return false;
+  // In f64, as the record: squares neither overflow nor lose what the mean lost.
+  const std::string x = e.in(0, f64);
+>>>>>>> numbers
   const std::string mean =
       e.emit("ReduceMean", {x}, {Attribute::of("axes", axes), Attribute::of("keepdims", 1)});
   const std::string sum =
       e.emit("ReduceSumSquare", {e.emit("Sub", {x, mean})}, reduction(e, op.axes, op.keepdim));
+<<<<<<< HEAD
   const Number divisor = max(n, int64_t(std::ceil(op.correction))) - op.correction;
   const Names quotient{sum, e.scalar(divisor, d)};
   if constexpr (std::is_same_v<O, Var>) return e.result("Div", quotient);
   else return e.result("Sqrt", {e.emit("Div", quotient)});
+=======
+  std::string y = e.emit("Div", {sum, e.scalar(n - op.correction, f64)});
+  if constexpr (std::is_same_v<O, Std>) y = e.emit("Sqrt", {y});
+  if (d == f64) return e.result("Identity", {y});
+  return e.result("Cast", {y}, {Attribute::of("to", int32_t(onnx::to_element_type(d)))});
+>>>>>>> numbers
 }
 bool cumsum_(E& e, const Cumsum& op) {
   const DType d = e.out().dtype;

@@ -303,8 +303,11 @@ Tensors OnnxImporter::run_function(const onnx::Function& f) {
 }
 
 Tensors OnnxImporter::run_node() {
+  const bool own = node_->domain == "tandem";
+  // A record that a file has a function for is nearer to what was saved than the function.
+  if (own && find_op(node_->op_type)) return run_record();
   if (const onnx::Function* f = find_function(model_, *node_)) return run_function(*f);
-  if (node_->domain == "tandem") return run_record();
+  if (own) return run_record();
   const auto it = onnx_imports().find(node_->op_type);
   if (!own_domain(node_->domain) || it == onnx_imports().end())
     throw NotImplemented(cat("load_graph(): operator ", where(), " of operator set ", opset(),

@@ -186,6 +186,9 @@ Tensors gemm(I& n) {
       (!c.defined() || (c.dim() == 1 && c.size(0) == b.size(0))))
     return {linear(a, b, c)};
   if (tb) b = transpose(b, 0, 1);
+  // Matrices times a factor of 0 are not read.
+  if (c.defined() && (alpha != 1 || beta != 1) && is_floating(a.dtype()))
+    return {addmm(c, a, b, beta, alpha)};
   Tensor y = matmul(a, b);
   if (alpha != 1) y = y * alpha;
   if (c.defined()) y = y + (beta == 1 ? c : c * beta);

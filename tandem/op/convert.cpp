@@ -1,12 +1,17 @@
+<<<<<<< HEAD
 #include <cmath>
 #include <tuple>
 
+=======
+#include "tandem/core/convert.h"
+>>>>>>> numbers
 #include "tandem/op/copy.h"
 #include "tandem/op/simd.h"
 
 namespace tandem::detail {
 namespace {
 
+<<<<<<< HEAD
 /// As x86 converts without AVX-512: what does not fit wraps around, or is 0 above 2^64.
 template <class From>
 TANDEM_FN uint64_t to_u64(From v) {
@@ -29,6 +34,8 @@ TANDEM_FN To convert(From v) {
   else return To(v);
 }
 
+=======
+>>>>>>> numbers
 template <class From, class To>
 void gather(const void* from, int64_t stride, void* to, int64_t n) {
   const From* __restrict x = static_cast<const From*>(from);

@@ -172,11 +172,18 @@ using FoldColumnsFn = void (*)(const void* op, const void* x, int64_t n, void* a
 using FoldEndsFn = void (*)(const void* op, void* acc, int64_t n, int64_t count, bool begin);
 struct ReduceKernel {
   struct Of {
-    FoldRowFn row;
+    FoldRowFn row, sequence;  ///< over lanes; one after another
     FoldColumnsFn columns;
+<<<<<<< HEAD
     FoldEndsFn ends;  ///< begin: fills with the identity; else: finish()
     FoldRowFn merge;  ///< merges `n` folds into one
   } f32, f64, i64, u64;
+=======
+    FoldEndsFn ends;              ///< begin: fills with the identity; else: finish()
+    FoldRowFn merge;              ///< merges `n` folds into one
+    FoldColumnsFn merge_columns;  ///< `n` folds into `n` others
+  } f32, f64, i64;
+>>>>>>> numbers
 };
 TANDEM_API void reduce_launch(const ReduceKernel& k, const void* op, const Shape& axes, Inputs in,
                               Tensor& out);
@@ -186,11 +193,13 @@ concept ReduceOp = requires {
   O::template fold_identity<float>();
 };
 
+/// The lanes of `fold_row`, in bytes.
+inline constexpr int fold_lanes_bytes = 128;
 // Partial sums over many lanes keep the rounding error near that of pairwise summation and let
 // the compiler vectorise without reassociating.
 template <class O, class T>
 void fold_row(const void*, const void* x, int64_t n, void* acc) {
-  constexpr int lanes = 128 / sizeof(T);
+  constexpr int lanes = fold_lanes_bytes / sizeof(T);
   const T* p = static_cast<const T*>(x);
   T* result = static_cast<T*>(acc);
   simd([=] {
@@ -205,6 +214,13 @@ void fold_row(const void*, const void* x, int64_t n, void* acc) {
       for (int l = 0; l < w; ++l) part[l] = O::fold_merge(part[l], part[l + w]);
     *result = O::fold_merge(*result, part[0]);
   });
+}
+template <class O, class T>
+void fold_sequence(const void*, const void* x, int64_t n, void* acc) {
+  const T* p = static_cast<const T*>(x);
+  T a = *static_cast<T*>(acc);
+  for (int64_t i = 0; i < n; ++i) a = O::fold_step(a, p[i]);
+  *static_cast<T*>(acc) = a;
 }
 template <class O, class T>
 void fold_columns(const void*, const void* x, int64_t n, void* acc) {
@@ -229,8 +245,18 @@ void fold_merge(const void*, const void* x, int64_t n, void* acc) {
   for (int64_t i = 0; i < n; ++i) a = O::fold_merge(a, p[i]);
 }
 template <class O, class T>
-inline constexpr ReduceKernel::Of reduce_table_of{fold_row<O, T>, fold_columns<O, T>,
-                                                  fold_ends<O, T>, fold_merge<O, T>};
+void fold_merge_columns(const void*, const void* x, int64_t n, void* acc) {
+  const T* p = static_cast<const T*>(x);
+  T* a = static_cast<T*>(acc);
+  simd([=] {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) a[i] = O::fold_merge(a[i], p[i]);
+  });
+}
+template <class O, class T>
+inline constexpr ReduceKernel::Of reduce_table_of{fold_row<O, T>,     fold_sequence<O, T>,
+                                                  fold_columns<O, T>, fold_ends<O, T>,
+                                                  fold_merge<O, T>,   fold_merge_columns<O, T>};
 template <class O>
 inline constexpr ReduceKernel reduce_table{reduce_table_of<O, float>, reduce_table_of<O, double>,
                                            reduce_table_of<O, int64_t>,

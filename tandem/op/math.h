@@ -141,6 +141,28 @@ TANDEM_FN float sin_quarter(Angle a, int32_t ahead) {
 /// The float versions of sin and cos are right below this; above, reduce the argument otherwise.
 inline constexpr float trig_limit = 0x1p20f;
 
+// Sums and products of integers wrap around, as in PyTorch and NumPy.
+template <class A>
+TANDEM_FN A add(A x, A y) {
+  if constexpr (std::is_integral_v<A>) return A(uint64_t(x) + uint64_t(y));
+  else return x + y;
+}
+template <class A>
+TANDEM_FN A sub(A x, A y) {
+  if constexpr (std::is_integral_v<A>) return A(uint64_t(x) - uint64_t(y));
+  else return x - y;
+}
+template <class A>
+TANDEM_FN A mul(A x, A y) {
+  if constexpr (std::is_integral_v<A>) return A(uint64_t(x) * uint64_t(y));
+  else return x * y;
+}
+template <class A>
+TANDEM_FN A neg(A x) {
+  if constexpr (std::is_integral_v<A>) return A(uint64_t(0) - uint64_t(x));
+  else return -x;
+}
+
 template <class A>
 TANDEM_FN A abs(A x) {
   using std::abs;

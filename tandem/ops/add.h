@@ -14,7 +14,7 @@ struct Add {
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    return x + y;
+    return math::add(x, y);
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;
@@ -31,7 +31,7 @@ struct Sub {
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    return x - y;
+    return math::sub(x, y);
   }
 
   Spec infer(Specs in) const;

@@ -237,7 +237,7 @@ void forward(const ScaledDotProductAttention& op, Inputs in, Outputs out) {
         // 0 times infinity is NaN.
         const T inverse = total[i] == 0 && !(op.nan_rows && z.s > 0) ? T(0) : 1 / total[i];
         for (int64_t j = 0; j < z.ev; ++j) row[j] *= inverse;
-        lse[b * z.l + q0 + i] = top[i] == T(-infinity) ? top[i] : top[i] + std::log(total[i]);
+        lse[b * z.l + q0 + i] = top[i] + std::log(total[i]);
       }
     }
   });
@@ -269,15 +269,20 @@ TANDEM_FN void absorb(RowState<T>& r, const T* p, const T* dp, int64_t rows, int
   }
 }
 
-/// Turns scores into weights P and dP into the gradient of the scores, P (dP - delta).
+/// Turns scores into weights P and dP into the gradient of the scores, P (dP - delta). Row i sees
+/// `first` + i keys and no more than `cols`; those behind have no part in it, not even where the
+/// row is not a number.
 template <class T>
-TANDEM_FN void weigh(const RowState<T>& r, T* p, T* dp, int64_t rows, int64_t cols, int64_t ld) {
+TANDEM_FN void weigh(const RowState<T>& r, T* p, T* dp, int64_t rows, int64_t cols, int64_t first,
+                     int64_t ld) {
   const CpuTeam team;
   for (int64_t i = 0; i < rows; ++i) {
     const T base = r.top[i] == T(-infinity) ? T(0) : r.top[i];
     const T inverse = r.total[i] == 0 ? T(0) : 1 / r.total[i], delta = r.delta[i];
     T *s = p + i * ld, *d = dp + i * ld;
-    team.each(cols, [=](int64_t j) {
+    const int64_t seen = std::clamp<int64_t>(first + i, 0, cols);
+    for (int64_t j = seen; j < cols; ++j) s[j] = d[j] = 0;
+    team.each(seen, [=](int64_t j) {
       const T w = math::exp(s[j] - base) * inverse;
       s[j] = w;
       d[j] = w * (d[j] - delta);
@@ -334,7 +339,8 @@ void backward(const ScaledDotProductAttentionGrad& op, Inputs in, Outputs out) {
         for (int64_t k0 = 0; k0 < visible; k0 += width) {
           const int64_t cols = std::min(width, visible - k0);
           if (visible > width) tiles(k0, cols);  // a single tile is still there
-          simd([&] { weigh(state, p, dp, rows, cols, width); });
+          const int64_t first = op.is_causal ? q0 + 1 - k0 : cols;
+          simd([&] { weigh(state, p, dp, rows, cols, first, width); });
           product<T>(false, false, rows, z.e, cols, scale, dp, width, k[b] + k0 * k.ld, k.ld, T(1),
                      dq + q0 * z.e, z.e);
           product<T>(true, false, cols, z.e, rows, scale, dp, width, qb, q.ld, T(1), dk + k0 * z.e,

@@ -1,5 +1,6 @@
 #include "tandem/ops/batch_norm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "tandem/backend/cpu/threads.h"
@@ -150,7 +151,8 @@ struct Epilogue {
 template <class T, class E>
 void forward(const BatchNorm& op, Inputs in, Outputs out, E epilogue) {
   const Layout l(in[0].shape());
-  const double count = double(l.n * l.inner);
+  // Without elements the statistics are zeros, so that the parameters' gradients are, too.
+  const double count = double(std::max<int64_t>(1, l.n * l.inner));
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
   const Tensor y_kept = out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
   const Parameter<T> w(in, 1, 1), b(in, 2, 0), rm(in, 3, 0), rv(in, 4, 1);
@@ -203,7 +205,7 @@ struct Incoming {
 template <class T, bool relu>
 void backward(const BatchNormGrad& op, Inputs in, Outputs out, const Tensor& relu_y = {}) {
   const Layout l(in[0].shape());
-  const double count = double(l.n * l.inner);
+  const double count = double(std::max<int64_t>(1, l.n * l.inner));
   const Tensor x_kept = detail::as_contiguous(in[0], dtype_of<T>);
   const Tensor g_kept = detail::as_contiguous(in[1], dtype_of<T>);
   const Tensor d_kept = out[0].dtype() == dtype_of<T> ? out[0] : empty(out[0].shape(), dtype_of<T>);
@@ -236,9 +238,11 @@ void backward(const BatchNormGrad& op, Inputs in, Outputs out, const Tensor& rel
         constant[k] = T((double(dmean[at]) - own * sum_dy[k]) / count);
       }
       const T *a = of_dy, *b = of_x, *d = constant;
-      each_element(l, begin, end, [=](int64_t k, int64_t i) {
-        dx[i] = a[k] * g(i) + (b[k] * (x[i] - c[k]) + d[k]);
-      });
+      if (op.training)
+        each_element(l, begin, end, [=](int64_t k, int64_t i) {
+          dx[i] = a[k] * g(i) + (b[k] * (x[i] - c[k]) + d[k]);
+        });
+      else each_element(l, begin, end, [=](int64_t k, int64_t i) { dx[i] = a[k] * g(i); });
     });
   });
   if (!d_kept.is_same(out[0])) detail::copy_data(out[0], d_kept);

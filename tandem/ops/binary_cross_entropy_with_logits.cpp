@@ -54,7 +54,8 @@ Tensors BinaryCrossEntropyWithLogits::vjp(const Saved& s, const Tensor& dy) cons
   if (s.needs(0))
     dx[0] = apply(BinaryCrossEntropyWithLogitsGrad{.scale = scale}, {weighted, x, target, p});
   if (s.needs(1))
-    dx[1] = weighted * scale * (pos_weight.defined() ? (p - 1) * softplus_of_minus(x) - x : neg(x));
+    dx[1] = weighted * scale *
+            (pos_weight.defined() ? p * softplus_of_minus(x) - softplus_of_minus(neg(x)) : neg(x));
   if (s.needs(2))
     dx[2] = dy * scale * ((1 - target) * x + ((p - 1) * target + 1) * softplus_of_minus(x));
   if (s.needs(3)) dx[3] = weighted * scale * target * softplus_of_minus(x);
@@ -94,8 +95,14 @@ Samples<BinaryCrossEntropyWithLogits> BinaryCrossEntropyWithLogits::samples() {
 Tensors BinaryCrossEntropyWithLogitsGrad::vjp(const Saved& s, const Tensor& ddx) const {
   const Tensor &dy = s.in(0), &x = s.in(1), &target = s.in(2), &p = s.in(3);
   const Tensor y = sigmoid(x), g = ddx * scale;
-  const Tensor by_target = (p - 1) * target + 1;
   Tensors dx(4);
+  if (p.impl()->has(TensorImpl::wrapped_number)) {  // 1: there is no pos_weight
+    if (s.needs(0)) dx[0] = g * (y - target);
+    if (s.needs(1)) dx[1] = g * dy * sigmoid_grad(Tensor(1.0), y);
+    if (s.needs(2)) dx[2] = neg(g * dy);
+    return dx;
+  }
+  const Tensor by_target = (p - 1) * target + 1;
   if (s.needs(0)) dx[0] = g * (y * by_target - p * target);
   if (s.needs(1)) dx[1] = g * dy * by_target * sigmoid_grad(Tensor(1.0), y);
   if (s.needs(2)) dx[2] = g * dy * (y * (p - 1) - p);

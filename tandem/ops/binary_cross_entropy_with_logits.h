@@ -22,7 +22,8 @@ struct BinaryCrossEntropyWithLogits {
   TANDEM_FN A point(A x, A target, A weight, A pos_weight) const {
     const A minus = x < A(0) ? -x : A(0);  // max(-x, 0)
     const A log_term = math::log1p(math::exp(-math::abs(x))) + minus;
-    const A by_target = (pos_weight - A(1)) * target + A(1);
+    using lanes::select, math::detail::select;
+    const A by_target = select(pos_weight == A(1), A(1), (pos_weight - A(1)) * target + A(1));
     return weight * ((A(1) - target) * x + by_target * log_term);
   }
 
@@ -45,7 +46,8 @@ struct BinaryCrossEntropyWithLogitsGrad {
 
   template <class A>
   TANDEM_FN A point(A dy, A x, A target, A pos_weight) const {
-    const A by_target = (pos_weight - A(1)) * target + A(1);
+    using lanes::select, math::detail::select;
+    const A by_target = select(pos_weight == A(1), A(1), (pos_weight - A(1)) * target + A(1));
     return dy * A(scale) * (math::sigmoid(x) * by_target - pos_weight * target);
   }
 

@@ -115,8 +115,8 @@ ConvShape conv_shape(const O& op, const Shape& x, const Shape& w, int axes) {
           v(op.dilation), op.groups};
 }
 
-/// Sums run in f64 for f64 and integers, else in f32.
-DType compute_type(DType d) { return d == f64 || is_integral(d) ? f64 : f32; }
+/// Sums run in f64 for f64, in i64 for integers, where they wrap around, else in f32.
+DType compute_type(DType d) { return is_integral(d) ? i64 : d == f64 ? f64 : f32; }
 
 /// Calls f<T>(result, done) with memory of the compute type and moves the result to `out`.
 template <class F>
@@ -126,15 +126,10 @@ void compute_into(const Tensor& out, const cpu::RowsDone& done, F&& f) {
   const Tensor to = moves ? empty(out.shape(), d) : out;
   const cpu::RowsDone inner = moves ? cpu::RowsDone{} : done;
   if (d == f64) f.template operator()<double>(to.data<double>(), inner);
+  else if (d == i64) f.template operator()<int64_t>(to.data<int64_t>(), inner);
   else f.template operator()<float>(to.data<float>(), inner);
   if (!moves) return;
-  if (is_integral(out.dtype())) {
-    const Tensor whole = empty(out.shape(), i64);  // from here small integers wrap around
-    detail::copy_data(whole, to);
-    detail::copy_data(out, whole);
-  } else {
-    detail::copy_data(out, to);
-  }
+  detail::copy_data(out, to);
   detail::finish_rows(out, done);
 }
 
@@ -433,7 +428,7 @@ void ConvTranspose2d::cpu(Inputs in, Outputs out) const {
     const int64_t plane = s.h * s.w;
     for (int64_t p = 0; p < s.n * s.c; ++p) {
       const T add = b.data<T>()[p % s.c];
-      for (int64_t i = 0; i < plane; ++i) y[p * plane + i] += add;
+      for (int64_t i = 0; i < plane; ++i) y[p * plane + i] = math::add(y[p * plane + i], add);
     }
   });
 }

@@ -147,7 +147,7 @@ struct CrossEntropyRows {
       return;
     }
     const T own = (1 - smoothing) * (w ? w[t] : T(1)), e = even;
-    const T scale = g * (own + e * weight_total);
+    const T scale = g * (smoothing == 0 ? own : own + e * weight_total);
     if (smoothing == 0) team.each(n, [=](int64_t c) { dx[c] *= scale; });
     else if (w) team.each(n, [=](int64_t c) { dx[c] = scale * dx[c] - g * e * w[c]; });
     else team.each(n, [=](int64_t c) { dx[c] = scale * dx[c] - g * e; });

@@ -23,7 +23,8 @@ void run(const T* x, T* y, const detail::AxisSplit& s) {
                         for (int64_t j = 0; j < s.n; ++j) {
                           const int64_t at = (o * s.n + j) * s.inner;
                           for (int64_t i = 0; i < s.inner; ++i)
-                            y[at + i] = T(sums[size_t(i)] += A(x[at + i]));
+                            y[at + i] =
+                                T(sums[size_t(i)] = math::add(sums[size_t(i)], A(x[at + i])));
                         }
                       }
                     });

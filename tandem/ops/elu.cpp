@@ -29,7 +29,7 @@ Samples<Elu> Elu::samples() {
 
 Tensors EluGrad::vjp(const Saved& s, const Tensor& ddy) const {
   return {s.needs(0) ? elu_grad(ddy, s.in(1), alpha) : Tensor(),
-          s.needs(1) ? ddy * where(s.in(1) <= 0, s.in(0) * exp(clamp(s.in(1), {}, 0)) * alpha, 0)
+          s.needs(1) ? ddy * where(s.in(1) >= 0, 0, s.in(0) * exp(clamp(s.in(1), {}, 0)) * alpha)
                      : Tensor()};
 }
 

@@ -125,7 +125,7 @@ void EmbeddingGrad::cpu(Inputs in, Outputs out) const {
           if (at[i] < first || at[i] >= last || at[i] == skip) continue;
           const T* p = from + i * width;
           T* y = to + at[i] * width;
-          for (int64_t k = 0; k < width; ++k) y[k] = T(y[k] + p[k]);
+          for (int64_t k = 0; k < width; ++k) y[k] = math::add(y[k], p[k]);
         }
       });
     }

@@ -67,9 +67,7 @@ void copy_mapped(const Maps& maps, const Tensor& in, Tensor& out, Scalar fill) {
   const std::vector<Run> runs = runs_of(maps.back());
   const int64_t width = out.shape().back();
   visit(x.dtype(), [&]<class T>() {
-    T value;
-    if constexpr (std::is_integral_v<T>) value = T(fill.to_int());
-    else value = T(fill.to_double());
+    const T value = detail::checked_number<T>("pad()", fill);
     const T* from = static_cast<const T*>(x.raw_data());
     T* to = static_cast<T*>(out.raw_data());
     cpu::parallel_for(
@@ -92,8 +90,10 @@ void copy_mapped(const Maps& maps, const Tensor& in, Tensor& out, Scalar fill) {
 
 /// The opposite: out = 0; out[maps[0][i], maps[1][j], ...] += dy[i, j, ...].
 void add_mapped(const Maps& maps, const Tensor& in, Tensor& out) {
-  std::memset(out.raw_data(), 0, size_t(out.numel() * itemsize(out.dtype())));
-  if (in.numel() == 0) return;
+  if (in.numel() == 0) {
+    std::memset(out.raw_data(), 0, size_t(out.numel() * itemsize(out.dtype())));
+    return;
+  }
   const Tensor dy = detail::as_contiguous(in);
   if (dy.dim() == 0) return detail::copy_data(out, dy);
   const std::vector<Run> runs = runs_of(maps.back());
@@ -102,9 +102,10 @@ void add_mapped(const Maps& maps, const Tensor& in, Tensor& out) {
   const bool apart = dy.dim() > 1 && maps[0].size() == size_t(out.shape()[0]) &&
                      runs_of(maps[0]).size() == 1 && maps[0][0] == 0;
   const int64_t images = apart ? int64_t(maps[0].size()) : 1, each = rows / images;
-  visit(out.dtype(), [&]<class T>() {
+  detail::accumulate(out, [&]<class T, class S>(const Tensor& sums) {
     const T* from = static_cast<const T*>(dy.raw_data());
-    T* to = static_cast<T*>(out.raw_data());
+    S* to = static_cast<S*>(sums.raw_data());
+    std::memset(sums.raw_data(), 0, size_t(sums.numel()) * sizeof(S));
     cpu::parallel_for(images, std::max<int64_t>(1, 32768 / (each * width)),
                       [&](int64_t begin, int64_t end) {
                         each_mapped_row(maps, out.shape(), begin * each, end * each,
@@ -113,8 +114,8 @@ void add_mapped(const Maps& maps, const Tensor& in, Tensor& out) {
                                           const T* p = from + row * width;
                                           for (const Run& r : runs)
                                             for (int64_t k = 0; r.from >= 0 && k < r.n; ++k) {
-                                              T& y = to[base + r.from + k];
-                                              y = detail::plus(y, p[r.to + k]);
+                                              S& y = to[base + r.from + k];
+                                              y = detail::plus(y, S(p[r.to + k]));
                                             }
                                         });
                       });
@@ -343,8 +344,7 @@ Maps pad_maps(const Shape& pad, const std::string& mode, const Shape& shape) {
 Spec Pad::infer(Specs in) const { return {padded(*this, in[0].shape), in[0].dtype, in[0].device}; }
 
 void Pad::cpu(Inputs in, Outputs out) const {
-  const Scalar fill = is_floating(in[0].dtype()) ? Scalar(value) : Scalar(int64_t(value));
-  copy_mapped(pad_maps(pad, mode, in[0].shape()), in[0], out[0], fill);
+  copy_mapped(pad_maps(pad, mode, in[0].shape()), in[0], out[0], value);
 }
 
 Tensors Pad::vjp(const Saved& s, const Tensor& dy) const {

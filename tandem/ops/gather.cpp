@@ -85,14 +85,14 @@ void each_place(const O& op, const Shape& x_shape, const Tensor& index, const Sh
   });
 }
 
-/// y = x, then y[place] = combine(y[place], src) at every place.
-template <class O, class T, class F>
-void scatter_into(const O& op, Inputs in, Tensor& out, const F& combine) {
+/// y = x, then y[place] = combine(y[place], src) at every place; elements of type T, in `out` as S.
+template <class O, class T, class S, class F>
+void scatter_into(const O& op, Inputs in, const Tensor& out, const F& combine) {
   detail::copy_data(out, in[0]);
   const Tensor index = detail::as_contiguous(in[1], i64);
-  const Tensor src = detail::as_contiguous(in[2], out.dtype());
+  const Tensor src = detail::as_contiguous(in[2], in[0].dtype());
   const T* s = static_cast<const T*>(src.raw_data());
-  T* y = static_cast<T*>(out.raw_data());
+  S* y = static_cast<S*>(out.raw_data());
   // Rows of different places never meet when the indexed axis is the row itself.
   const bool apart = op.axis == -1 || op.axis == std::max(out.dim(), 1) - 1;
   each_place(op, out.shape(), index, src.strides(), apart,
@@ -178,7 +178,7 @@ Samples<Gather> Gather::samples() {
 Spec Scatter::infer(Specs in) const { return infer_scatter(*this, in); }
 void Scatter::cpu(Inputs in, Outputs out) const {
   detail::visit_bytes(itemsize(out[0].dtype()), [&]<class U>() {
-    scatter_into<Scatter, U>(*this, in, out[0], [](U, U src) { return src; });
+    scatter_into<Scatter, U, U>(*this, in, out[0], [](U, U src) { return src; });
   });
 }
 Tensors Scatter::vjp(const Saved& s, const Tensor& dy) const {
@@ -196,8 +196,10 @@ Samples<Scatter> Scatter::samples() {
 
 Spec ScatterAdd::infer(Specs in) const { return infer_scatter(*this, in); }
 void ScatterAdd::cpu(Inputs in, Outputs out) const {
-  visit(out[0].dtype(),
-        [&]<class T>() { scatter_into<ScatterAdd, T>(*this, in, out[0], detail::plus<T>); });
+  detail::accumulate(out[0], [&]<class T, class S>(const Tensor& sums) {
+    scatter_into<ScatterAdd, T, S>(*this, in, sums,
+                                   [](S sum, T src) { return detail::plus(sum, S(src)); });
+  });
 }
 Tensors ScatterAdd::vjp(const Saved& s, const Tensor& dy) const {
   return {dy, Tensor(), s.needs(2) ? src_gradient(s, gather(dy, axis, s.in(1))) : Tensor()};
@@ -292,31 +294,27 @@ Spec IndexAdd::infer(Specs in) const {
 }
 
 void IndexAdd::cpu(Inputs in, Outputs out) const {
-  detail::copy_data(out[0], in[0]);
   const int a = check_axis(*this, axis, out[0].shape());
   const detail::AxisSplit s(out[0].shape(), a);
   const Tensor list = checked_list(*this, in[1], s.n, a, out[0].shape());
   const Tensor src = detail::as_contiguous(in[2]);
   const int64_t* places = list.data<int64_t>();
   const int64_t n = list.numel();
-  visit(out[0].dtype(), [&]<class T>() {
+  detail::accumulate(out[0], [&]<class T, class S>(const Tensor& sums) {
+    detail::copy_data(sums, in[0]);
     const T* from = static_cast<const T*>(src.raw_data());
-    T* to = static_cast<T*>(out[0].raw_data());
+    S* to = static_cast<S*>(sums.raw_data());
     const bool scaled = alpha != 1;
-    auto scale = [this](T v) {
-      if constexpr (std::is_class_v<T>) return T(float(v) * float(alpha));
-      else if constexpr (std::is_floating_point_v<T>) return T(v * T(alpha));
-      else return T(int64_t(v) * int64_t(alpha));
-    };
+    auto scale = [factor = detail::convert<S>(alpha)](T v) { return S(math::mul(S(v), factor)); };
     // Columns are apart from each other, so that repeated indices need no care across threads.
     auto add = [&](int64_t o, int64_t first, int64_t last) {
       for (int64_t i = 0; i < n; ++i) {
         const T* p = from + (o * n + i) * s.inner;
-        T* y = to + (o * s.n + places[i]) * s.inner;
+        S* y = to + (o * s.n + places[i]) * s.inner;
         if (scaled)
           for (int64_t k = first; k < last; ++k) y[k] = detail::plus(y[k], scale(p[k]));
         else
-          for (int64_t k = first; k < last; ++k) y[k] = detail::plus(y[k], p[k]);
+          for (int64_t k = first; k < last; ++k) y[k] = detail::plus(y[k], S(p[k]));
       }
     };
     if (s.outer == 1 && s.inner >= 64)

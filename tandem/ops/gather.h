@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/factory.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -92,10 +93,11 @@ inline Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
   return apply(Gather{.axis = axis}, {x, index});
 }
 inline Tensor scatter(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& src) {
-  return apply(Scatter{.axis = axis}, {x, index, src});
+  return apply(Scatter{.axis = axis}, {x, index, detail::number_as("scatter()", src, x.dtype())});
 }
 inline Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& src) {
-  return apply(ScatterAdd{.axis = axis}, {x, index, src});
+  return apply(ScatterAdd{.axis = axis},
+               {x, index, detail::number_as("scatter_add()", src, x.dtype())});
 }
 inline Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
   return apply(IndexSelect{.axis = axis}, {x, index});

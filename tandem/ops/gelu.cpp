@@ -125,14 +125,15 @@ Spec gelu_infer(const O& op, Specs in) {
 }
 
 /// gelu''(x). Exact: (2 - x^2) pdf(x). With u = tanh(p(x)) in place of erf:
-/// (1 - u^2) (p' + x (p'' / 2 - u p'^2)).
+/// (1 - u^2) (p' + x (p'' / 2 - u p'^2)), whose first factor is 0 where p'^2 overflows.
 Tensor second_derivative(const Tensor& x, bool exact) {
   const Tensor xx = square(x);
   if (exact) return (2 - xx) * exp(xx * -0.5) * density_at_0;
   const Tensor u = tanh((x + xx * x * cubic) * sqrt_2_over_pi);
   const Tensor p1 = (xx * (3 * cubic) + 1) * sqrt_2_over_pi;
   const Tensor p2 = x * (6 * cubic * sqrt_2_over_pi);
-  return (1 - square(u)) * (p1 + x * (p2 * 0.5 - u * square(p1)));
+  const Tensor slope = (1 - square(u)) * p1;
+  return slope + x * ((1 - square(u)) * p2 * 0.5 - u * slope * p1);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
+#include "tandem/ops/where.h"
 
 namespace tandem {
 namespace {
@@ -137,18 +138,30 @@ void Indexed::check_written() const {
                       "is lost; give all indices at once, x(rows, 0) = 1");
 }
 
+<<<<<<< HEAD
 /// One mask and one value: no need to look where the mask holds.
 bool Indexed::fill_masked(const Tensor& value) {
   if (!detail::must_equal(value.numel(), 1)) return false;
   int first = -1;
+=======
+/// The number of the only place, when that is a mask; -1 otherwise.
+int Indexed::mask_place() const {
+  int only = -1;
+>>>>>>> numbers
   for (size_t k = 0; k < places_.size(); ++k) {
     if (!places_[k].defined()) continue;
-    if (first >= 0 || places_[k].dtype() != boolean) return false;
-    first = int(k);
+    if (only >= 0 || places_[k].dtype() != boolean) return -1;
+    only = int(k);
   }
-  const Tensor& mask = places_[size_t(first)];
+  return only;
+}
+
+/// The mask so that it broadcasts against view_.
+Tensor Indexed::wide_mask(int place) const {
+  const Tensor& mask = places_[size_t(place)];
   Shape wide = mask.shape();
   for (int i = 0; i < wide.size(); ++i)
+<<<<<<< HEAD
     require<IndexError>(detail::may_equal(wide[i], view_.shape()[first + i]),
                         "index: a mask of shape ", mask.shape(), " does not fit axes from ", first,
                         " on of shape ", view_.shape());
@@ -156,16 +169,85 @@ bool Indexed::fill_masked(const Tensor& value) {
   Tensor one = value.dim() == 0 ? value : tandem::reshape(value, {});
   if (!one.impl()->has(TensorImpl::wrapped_number)) one = cast(one, view_.dtype());
   apply_inplace(MaskedFill{}, {view_, tandem::reshape(mask, wide), one});
+=======
+    require<IndexError>(wide[i] == view_.shape()[place + i], "index: a mask of shape ",
+                        mask.shape(), " does not fit axes from ", place, " on of shape ",
+                        view_.shape());
+  while (place + wide.size() < view_.dim()) wide.push_back(1);
+  return tandem::reshape(mask, wide);
+}
+
+/// One mask and one value: no need to look where the mask holds.
+bool Indexed::fill_masked(const Tensor& value) {
+  const int place = value.numel() == 1 ? mask_place() : -1;
+  if (place < 0) return false;
+  const Tensor one = value.dim() == 0 ? value : tandem::reshape(value, {});
+  const Tensor same = cast(detail::number_as("index", one, view_.dtype()), view_.dtype());
+  apply_inplace(MaskedFill{}, {view_, wide_mask(place), same});
+>>>>>>> numbers
   return true;
+}
+
+/// The mask of a write that can be recorded although nobody knows how many elements it picks: the
+/// value has at most the axes behind the mask. Undefined for other writes.
+Tensor Indexed::recorded_mask(const Tensor& value) const {
+  const int place = mask_place();
+  if (place < 0) return {};
+  const Tensor& mask = places_[size_t(place)];
+  if (!(detail::modes & Modes::capture) && !mask.is_symbolic() && !view_.is_symbolic()) return {};
+  return value.dim() <= view_.dim() - place - mask.dim() ? wide_mask(place) : Tensor();
+}
+
+/// The same where the value is what this very mask picks of a tensor of the same shape.
+Tensor Indexed::recorded_mask(const Indexed& value) const {
+  const int place = mask_place();
+  if (place < 0 || value.mask_place() != place || !(value.view_.shape() == view_.shape()) ||
+      !value.places_[size_t(place)].is_same(places_[size_t(place)]))
+    return {};
+  return recorded_mask(Tensor(0));
+}
+
+Indexed& Indexed::write_masked(const Tensor& mask, const Tensor& value) {
+  view_.copy_(where(mask, cast(value, view_.dtype()), view_));
+  return *this;
+}
+
+/// The elements that the mask does not pick are not computed with, so that none of them can spoil a
+/// gradient.
+Indexed& Indexed::update_masked(const Tensor& mask, const Tensor& value, Binary f) {
+  const bool number = value.impl()->has(TensorImpl::wrapped_number);
+  auto one = [](DType d) { return d == boolean ? Tensor(true) : Tensor(1); };
+  const Tensor result = f(where(mask, view_, one(view_.dtype())),
+                          number ? value : where(mask, value, one(value.dtype())));
+  check_dtype(result);
+  return write_masked(mask, result);
+}
+
+Indexed& Indexed::update(const Tensor& value, Binary f) {
+  check_written();
+  if (const Tensor mask = recorded_mask(value); mask.defined())
+    return update_masked(mask, value, f);
+  const Tensor result = f(tensor(), value);
+  check_dtype(result);
+  return *this = result;
+}
+
+void Indexed::check_dtype(const Tensor& result) const {
+  const DType from = result.dtype(), to = view_.dtype();
+  require<DTypeError>(
+      !(is_floating(from) && !is_floating(to)) && !(from != boolean && to == boolean),
+      "index: the result of type ", from, " cannot be written over ", to);
 }
 
 Indexed& Indexed::operator=(const Tensor& value) {
   check_written();
   if (!picked_) {
-    view_.copy_(without_leading_ones(value, view_.dim()));
+    const Tensor same = detail::number_as("index", value, view_.dtype(), true);
+    view_.copy_(without_leading_ones(same, view_.dim()));
     return *this;
   }
   if (fill_masked(value)) return *this;
+  if (const Tensor mask = recorded_mask(value); mask.defined()) return write_masked(mask, value);
   // The picked part has as many axes as what it replaces leaves, and those of the index tensors.
   int dim = view_.dim(), most = 0;
   for (const Tensor& t : places_) {
@@ -173,7 +255,8 @@ Indexed& Indexed::operator=(const Tensor& value) {
     dim -= t.dtype() == boolean ? t.dim() : 1;
     most = std::max(most, t.dtype() == boolean ? 1 : t.dim());
   }
-  Tensor v = without_leading_ones(cast(value, view_.dtype()), dim + most);
+  const Tensor same = cast(detail::number_as("index", value, view_.dtype()), view_.dtype());
+  Tensor v = without_leading_ones(same, dim + most);
   if (const auto [axes, from] = moved(); axes && v.dim() > 0) {
     while (v.dim() < dim + most) v = unsqueeze(v, 0);
     v = with_axes_moved(v, axes, from, 0);
@@ -182,29 +265,65 @@ Indexed& Indexed::operator=(const Tensor& value) {
   return *this;
 }
 
+Indexed& Indexed::operator=(const Indexed& value) {
+  if (const Tensor mask = recorded_mask(value); mask.defined()) {
+    check_written();
+    return write_masked(mask, value.view_);
+  }
+  return *this = value.tensor();
+}
+
+namespace {
+Tensor quotient(const Tensor& x, const Tensor& y) { return x / y; }
+}  // namespace
+
 Indexed& Indexed::operator+=(const Tensor& value) {
-  if (picked_) return *this = tensor() + value;
+  if (picked_) return update(value, add);
   check_written();
   view_ += value;
   return *this;
 }
 Indexed& Indexed::operator-=(const Tensor& value) {
-  if (picked_) return *this = tensor() - value;
+  if (picked_) return update(value, sub);
   check_written();
   view_ -= value;
   return *this;
 }
 Indexed& Indexed::operator*=(const Tensor& value) {
-  if (picked_) return *this = tensor() * value;
+  if (picked_) return update(value, mul);
   check_written();
   view_ *= value;
   return *this;
 }
 Indexed& Indexed::operator/=(const Tensor& value) {
-  if (picked_) return *this = tensor() / value;
+  if (picked_) return update(value, quotient);
   check_written();
   view_ /= value;
   return *this;
+}
+Indexed& Indexed::operator+=(const Indexed& value) {
+  const Tensor mask = recorded_mask(value);
+  if (!mask.defined()) return *this += value.tensor();
+  check_written();
+  return update_masked(mask, value.view_, add);
+}
+Indexed& Indexed::operator-=(const Indexed& value) {
+  const Tensor mask = recorded_mask(value);
+  if (!mask.defined()) return *this -= value.tensor();
+  check_written();
+  return update_masked(mask, value.view_, sub);
+}
+Indexed& Indexed::operator*=(const Indexed& value) {
+  const Tensor mask = recorded_mask(value);
+  if (!mask.defined()) return *this *= value.tensor();
+  check_written();
+  return update_masked(mask, value.view_, mul);
+}
+Indexed& Indexed::operator/=(const Indexed& value) {
+  const Tensor mask = recorded_mask(value);
+  if (!mask.defined()) return *this /= value.tensor();
+  check_written();
+  return update_masked(mask, value.view_, quotient);
 }
 
 Indexed Tensor::operator[](const Index& index) const { return Indexed(*this, {&index, 1}); }

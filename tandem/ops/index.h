@@ -87,12 +87,18 @@ class TANDEM_API Indexed {
   /// `value` is cast to the tensor's dtype and broadcast to the part. IndexError for a part of what
   /// an index tensor or a mask picked, x[rows][0] = 1: that is a copy, and the write would be lost.
   Indexed& operator=(const Tensor& value);
-  Indexed& operator=(const Indexed& value) { return *this = value.tensor(); }
-  // As in Python, a place that an index tensor names twice is changed once.
+  Indexed& operator=(const Indexed& value);
+  // As in Python, a place that an index tensor names twice is changed once. In a graph, where
+  // nobody can say how many elements a mask picks, the value is a number, has the axes behind the
+  // mask, or is another tensor's part by the same mask.
   Indexed& operator+=(const Tensor& value);
   Indexed& operator-=(const Tensor& value);
   Indexed& operator*=(const Tensor& value);
   Indexed& operator/=(const Tensor& value);
+  Indexed& operator+=(const Indexed& value);
+  Indexed& operator-=(const Indexed& value);
+  Indexed& operator*=(const Indexed& value);
+  Indexed& operator/=(const Indexed& value);
 
   // The part as a tensor, for what is asked most.
   Indexed operator[](const Index& index) const { return part({&index, 1}); }
@@ -125,7 +131,17 @@ class TANDEM_API Indexed {
   explicit operator bool() const { return bool(tensor()); }
 
  private:
+  using Binary = Tensor (*)(const Tensor&, const Tensor&);
+
   bool fill_masked(const Tensor& value);
+  int mask_place() const;
+  Tensor wide_mask(int place) const;
+  Tensor recorded_mask(const Tensor& value) const;
+  Tensor recorded_mask(const Indexed& value) const;
+  Indexed& write_masked(const Tensor& mask, const Tensor& value);
+  Indexed& update_masked(const Tensor& mask, const Tensor& value, Binary f);
+  Indexed& update(const Tensor& value, Binary f);
+  void check_dtype(const Tensor& result) const;
   std::pair<int, int> moved() const;
   Indexed part(std::span<const Index> list) const;
   void check_written() const;

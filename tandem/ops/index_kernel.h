@@ -35,11 +35,27 @@ void visit_bytes(int64_t item, F&& f) {
   else f.template operator()<uint8_t>();
 }
 
-/// a + b as the type itself; booleans: or.
+/// a + b as the type itself; integers wrap around; booleans: or.
 template <class T>
-inline T plus(T a, T b) {
-  if constexpr (std::is_class_v<T>) return T(float(a) + float(b));
+[[gnu::always_inline]] inline T plus(T a, T b) {
+  if constexpr (std::is_same_v<T, bool>) return a | b;
+  else if constexpr (std::is_integral_v<T>) return T(uint64_t(a) + uint64_t(b));
   else return T(a + b);
+}
+
+/// Calls f.template operator()<T, S>(sums) for elements of type T, whose sums are of type S. Halves
+/// have too few digits to add up many of them: their sums are kept in f32 and rounded at the end.
+template <class F>
+void accumulate(const Tensor& out, F&& f) {
+  visit(out.dtype(), [&]<class T>() {
+    if constexpr (std::is_class_v<T>) {
+      const Tensor sums = empty(out.shape(), f32);
+      f.template operator()<T, float>(sums);
+      copy_data(out, sums);
+    } else {
+      f.template operator()<T, T>(out);
+    }
+  });
 }
 
 /// Geometry of x[outer, n, inner] around `axis`; a 0-d tensor is [1, 1, 1].

@@ -192,25 +192,32 @@ Spec IndexPut::infer(Specs in) const {
 }
 
 void IndexPut::cpu(Inputs in, Outputs out) const {
-  detail::copy_data(out[0], in[0]);
   const Shape& shape = out[0].shape();
   const Plan p = make_plan(*this, shape, Specs(in.data(), int(in.size())), 2);
   const Shape want = p.shape();
-  if (want.numel() == 0) return;
+  if (want.numel() == 0) return detail::copy_data(out[0], in[0]);
   const Walk walk(*this, p, shape, in.subspan(2));
   const Tensor narrow = detail::as_contiguous(in[1], out[0].dtype());
   const Tensor values = detail::as_contiguous(
       detail::alias(narrow, want, broadcast_strides(narrow.shape(), narrow.strides(), want), 0));
   const int64_t run = walk.run;
-  visit(out[0].dtype(), [&]<class T>() {
-    const T* from = static_cast<const T*>(values.raw_data());
-    T* to = static_cast<T*>(out[0].raw_data());
-    // Places may repeat: one thread, so that the last value stays and sums have one order.
-    walk.each(0, walk.rows(), [&](int64_t at, int64_t i) {
-      if (accumulate)
-        for (int64_t k = 0; k < run; ++k) to[at + k] = detail::plus(to[at + k], from[i + k]);
-      else std::copy_n(from + i, run, to + at);
+  // Places may repeat: one thread, so that the last value stays and sums have one order.
+  if (accumulate) {
+    detail::accumulate(out[0], [&]<class T, class S>(const Tensor& sums) {
+      detail::copy_data(sums, in[0]);
+      const T* from = static_cast<const T*>(values.raw_data());
+      S* to = static_cast<S*>(sums.raw_data());
+      walk.each(0, walk.rows(), [&](int64_t at, int64_t i) {
+        for (int64_t k = 0; k < run; ++k) to[at + k] = detail::plus(to[at + k], S(from[i + k]));
+      });
     });
+    return;
+  }
+  detail::copy_data(out[0], in[0]);
+  detail::visit_bytes(itemsize(out[0].dtype()), [&]<class U>() {
+    const U* from = static_cast<const U*>(values.raw_data());
+    U* to = static_cast<U*>(out[0].raw_data());
+    walk.each(0, walk.rows(), [&](int64_t at, int64_t i) { std::copy_n(from + i, run, to + at); });
   });
 }
 
@@ -305,7 +312,7 @@ namespace {
 Tensors put_inputs(const Tensor& x, Inputs indices, const Tensor& values, IndexPut& op) {
   const Tensors places = resolve("index_put", x, indices, op.axes);
   require<IndexError>(!places.empty(), "index_put(): at least one index tensor is needed");
-  Tensors in{x, values};
+  Tensors in{x, detail::number_as("index_put()", values, x.dtype())};
   for (const Tensor& t : places) in.push_back(t);
   return in;
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/factory.h"
 #include "tandem/op/op.h"
 #include "tandem/op/point_op.h"
 
@@ -22,8 +23,9 @@ struct MaskedFill {
   static Samples<MaskedFill> samples();
 };
 
+/// Errors: ValueError for a C++ number that does not fit the dtype of x.
 inline Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& value) {
-  return apply(MaskedFill{}, {x, mask, value});
+  return apply(MaskedFill{}, {x, mask, detail::number_as("masked_fill()", value, x.dtype())});
 }
 
 }  // namespace tandem

@@ -15,7 +15,7 @@ struct Mul {
 
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-    return x * y;
+    return math::mul(x, y);
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;

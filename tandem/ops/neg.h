@@ -14,7 +14,7 @@ struct Neg {
 
   template <class A>
   TANDEM_FN A point(A x) const {
-    return -x;
+    return math::neg(x);
   }
 
   Spec infer(Specs in) const;

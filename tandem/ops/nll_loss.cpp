@@ -48,15 +48,12 @@ void NllLoss::cpu(Inputs in, Outputs out) const {
       double loss = 0;
       if (t[i] >= 0)
         loss = -w[t[i]] * double(p[(i / l.inner * l.classes + t[i]) * l.inner + i % l.inner]);
-      if (r == Reduction::none) y[i] = T(float(loss));
-      if constexpr (std::is_same_v<T, double>)
-        if (r == Reduction::none) y[i] = loss;
+      if (r == Reduction::none) y[i] = convert<T>(loss);
       total += loss;
     }
     if (r == Reduction::none) return;
     if (r == Reduction::mean) total /= sum_of_weights(w, t, l.rows());
-    if constexpr (std::is_same_v<T, double>) y[0] = total;
-    else y[0] = T(float(total));
+    y[0] = convert<T>(total);
   });
 }
 
@@ -136,8 +133,7 @@ void NllLossGrad::cpu(Inputs in, Outputs out) const {
       if (t[i] < 0) continue;
       const double v = -w[t[i]] * g[r == Reduction::none ? i : 0] / count;
       T& to = dx[(i / l.inner * l.classes + t[i]) * l.inner + i % l.inner];
-      if constexpr (std::is_same_v<T, double>) to = v;
-      else to = T(float(v));
+      to = convert<T>(v);
     }
   });
 }

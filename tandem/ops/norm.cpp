@@ -48,6 +48,13 @@ template <class T>
 struct Moments {
   T mean, rstd;
 };
+/// In double: for rows whose squares are too large for floats, and those that are not finite.
+[[gnu::noinline]] Moments<float> wide_moments(const float* x, int64_t n, double eps) {
+  double mean = 0, squares = 0;
+  for (int64_t i = 0; i < n; ++i) mean += double(x[i]) / double(n);
+  for (int64_t i = 0; i < n; ++i) squares += (double(x[i]) - mean) * (double(x[i]) - mean);
+  return {float(mean), float(1 / std::sqrt(squares / double(n) + eps))};
+}
 /// Two passes over a row that lies in cache: exact for means far from zero.
 template <class T>
 TANDEM_FN Moments<T> moments(const T* x, int64_t n, double eps) {
@@ -58,6 +65,9 @@ TANDEM_FN Moments<T> moments(const T* x, int64_t n, double eps) {
                               return d * d;
                             }) /
                 T(n);
+  if constexpr (sizeof(T) == 4)
+    if (!(var - var == 0)) [[unlikely]]
+      return wide_moments(x, n, eps);
   return {mean, T(1 / std::sqrt(double(var) + eps))};
 }
 

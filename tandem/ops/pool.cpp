@@ -1,11 +1,15 @@
 #include "tandem/ops/pool.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "tandem/backend/cpu/pool.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/kernel.h"
+#include "tandem/ops/clamp.h"
+#include "tandem/ops/compare.h"
 #include "tandem/ops/gather.h"
+#include "tandem/ops/masked_fill.h"
 #include "tandem/ops/reshape.h"
 
 namespace tandem {
@@ -88,18 +92,27 @@ cpu::PoolShape pool_shape(const O& op, const Shape& x, const Shape& y) {
   return p;
 }
 
-/// Integers are exact below 2^53 in f64.
-DType compute_type(DType d) { return d == f32 || d == f16 || d == bf16 ? f32 : f64; }
-
-/// Calls f<T>(input, result) with row-major memory of the compute type.
-template <class F>
-void compute(const Tensor& in, const Tensor& out, F&& f) {
-  const DType d = compute_type(in.dtype());
+/// Calls f<T>(input, result) with row-major memory of T, and brings the result into its own type.
+template <class T, class F>
+void compute_as(const Tensor& in, const Tensor& out, F&& f) {
+  const DType d = dtype_of<T>;
   const Tensor x = detail::as_contiguous(in, d);
   const Tensor y = out.dtype() == d ? out : empty(out.shape(), d);
-  if (d == f64) f.template operator()<double>(x.data<double>(), y.data<double>());
-  else f.template operator()<float>(x.data<float>(), y.data<float>());
+  f.template operator()<T>(x.data<T>(), y.data<T>());
   if (!y.is_same(out)) detail::copy_data(out, y);
+}
+
+/// T is the compute type; gradients are never of integers.
+template <class F>
+void compute(const Tensor& in, const Tensor& out, F&& f) {
+  if (in.dtype() == f64) compute_as<double>(in, out, f);
+  else if (is_floating(in.dtype())) compute_as<float>(in, out, f);
+  else compute_as<int64_t>(in, out, f);
+}
+template <class F>
+void compute_gradient(const Tensor& in, const Tensor& out, F&& f) {
+  if (in.dtype() == f64) compute_as<double>(in, out, f);
+  else compute_as<float>(in, out, f);
 }
 
 Shape plane_size(const Shape& s) { return {s[s.size() - 2], s[s.size() - 1]}; }
@@ -108,6 +121,7 @@ Shape plane_size(const Shape& s) { return {s[s.size() - 2], s[s.size() - 1]}; }
 template <class O>
 Spec grad_spec(const O& op, Specs in) {
   check_planes(op, "dy", in[0]);
+  check<DTypeError>(is_floating(in[0].dtype), op, "dy is ", in[0].dtype, ", it must be floating");
   check_pair(op, "size", op.size, 1);
   Spec out = in[0];
   for (int i = 0; i < 2; ++i) out.shape[out.shape.size() - 2 + i] = along(op.size, i);
@@ -125,8 +139,15 @@ std::array<Spec, 2> MaxPool2d::infer(Specs in) const {
 void MaxPool2d::cpu(Inputs in, Outputs out) const {
   if (out[0].numel() == 0) return;
   const cpu::PoolShape s = pool_shape(*this, in[0].shape(), out[0].shape());
-  compute(in[0], out[0],
-          [&]<class T>(const T* x, T* y) { cpu::max_pool2d<T>(s, x, y, out[1].data<int64_t>()); });
+  int64_t* const indices = out[1].data<int64_t>();
+  compute(in[0], out[0], [&]<class T>(const T* x, T* y) { cpu::max_pool2d<T>(s, x, y, indices); });
+  if (is_floating(in[0].dtype())) return;
+  // The least i64 of a window without elements is not the least number of a smaller type.
+  visit(out[0].dtype(), [&]<class T>() {
+    T* to = static_cast<T*>(out[0].raw_data());
+    for (int64_t i = 0; i < out[0].numel(); ++i)
+      if (indices[i] < 0) to[i] = std::numeric_limits<T>::lowest();
+  });
 }
 
 Tensors MaxPool2d::vjp(const Saved& s, const Tensors& dy) const {
@@ -180,20 +201,23 @@ void MaxPool2dGrad::cpu(Inputs in, Outputs out) const {
   const int64_t plane = x[n - 2] * x[n - 1];
   cpu::PoolShape s{out[0].numel() / plane, x[n - 2], x[n - 1], y[n - 2], y[n - 1], 1, 1};
   int64_t bad = -1;
-  compute(in[0], out[0],
-          [&]<class T>(const T* dy, T* dx) { bad = cpu::max_pool2d_backward<T>(s, dy, at, dx); });
+  compute_gradient(in[0], out[0], [&]<class T>(const T* dy, T* dx) {
+    bad = cpu::max_pool2d_backward<T>(s, dy, at, dx);
+  });
   check<IndexError>(bad < 0, *this, "index ", at[std::max<int64_t>(bad, 0)],
                     " is out of range [0, ", plane - 1, "]");
 }
 
 Tensors MaxPool2dGrad::vjp(const Saved& s, const Tensor& g) const {
   const Tensor& at = s.in(1);
-  const Tensor picked = gather(flatten(g, -2, -1), -1, flatten(at, -2, -1));
-  return {reshape(picked, at.shape()), {}};
+  const Tensor inside = clamp(at, 0);
+  const Tensor picked = gather(flatten(g, -2, -1), -1, flatten(inside, -2, -1));
+  return {masked_fill(reshape(picked, at.shape()), at < 0, 0.0), {}};
 }
 
 Samples<MaxPool2dGrad> MaxPool2dGrad::samples() {
   return {.ok = {{{.size = {4, 5}}, {{{2, 3, 2, 2}}, sample::index({2, 3, 2, 2}, 20)}},
+                 {{.size = {1, 3}}, {{{1, 2, 2}}, sample::listed({1, 2, 2}, {-1, 2, 0, -1}, i64)}},
                  {{.size = {4}}, {{{3, 2, 2}}, sample::index({3, 2, 2}, 16)}}},
           .errors = {{{.size = {2}},
                       {{{1, 1, 1, 1}}, sample::listed({1, 1, 1, 1}, {4}, i64)},
@@ -256,7 +280,7 @@ Spec AvgPool2dGrad::infer(Specs in) const {
 void AvgPool2dGrad::cpu(Inputs in, Outputs out) const {
   if (out[0].numel() == 0) return;
   const cpu::PoolShape s = pool_shape(*this, out[0].shape(), in[0].shape());
-  compute(in[0], out[0], [&]<class T>(const T* dy, T* dx) {
+  compute_gradient(in[0], out[0], [&]<class T>(const T* dy, T* dx) {
     cpu::avg_pool2d_backward<T>(s, count_include_pad, divisor_override.value_or(0), dy, dx);
   });
 }
@@ -332,7 +356,7 @@ void AdaptiveAvgPool2dGrad::cpu(Inputs in, Outputs out) const {
   if (out[0].numel() == 0) return;
   const Shape y = plane_size(in[0].shape()), x = plane_size(out[0].shape());
   const int64_t planes = out[0].numel() / x.numel();
-  compute(in[0], out[0], [&]<class T>(const T* dy, T* dx) {
+  compute_gradient(in[0], out[0], [&]<class T>(const T* dy, T* dx) {
     cpu::adaptive_avg_pool2d_backward<T>(planes, x[0], x[1], y[0], y[1], dy, dx);
   });
 }

@@ -4,7 +4,9 @@
 
 namespace tandem {
 
-/// The largest value of each window, and its place h * width + w in the plane.
+/// The largest value of each window, and its place h * width + w in the plane. A window that lies
+/// in the padding alone, which dilation allows, gives -infinity (integers: the least one) and the
+/// place -1, to which no gradient goes.
 struct MaxPool2d {
   static constexpr std::string_view name = "max_pool2d";
   static constexpr std::string_view inputs = "x";
@@ -25,7 +27,7 @@ struct MaxPool2d {
   static Samples<MaxPool2d> samples();
 };
 
-/// Adds each dy to the place that `indices` names, in planes of `size`.
+/// Adds each dy to the place that `indices` names, in planes of `size`; to none for -1.
 struct MaxPool2dGrad {
   static constexpr std::string_view name = "max_pool2d_grad";
   static constexpr std::string_view inputs = "dy, indices";

@@ -92,7 +92,7 @@ Tensor pow(const Tensor& x, const Tensor& y) {
       if (p == 0.5) return sqrt(x);
       if (p == -0.5) return rsqrt(x);
       if (p == -1) return reciprocal(x);
-      if (p == -2) return reciprocal(square(x));
+      if (p == -2) return square(reciprocal(x));  // its gradient at 0 is an infinity
     } else {
       require(!is_integral(y.dtype()) || p >= 0, "pow(): the integer tensor has no power ", p,
               "; convert it to a floating type");

@@ -46,7 +46,7 @@ struct Square {
 
   template <class A>
   TANDEM_FN A point(A x) const {
-    return x * x;
+    return math::mul(x, x);
   }
 
   Spec infer(Specs in) const;

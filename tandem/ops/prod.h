@@ -23,11 +23,11 @@ struct Prod {
   }
   template <class A>
   TANDEM_FN static A fold_step(A acc, A x) {
-    return acc * x;
+    return math::mul(acc, x);
   }
   template <class A>
   TANDEM_FN static A fold_merge(A a, A b) {
-    return a * b;
+    return math::mul(a, b);
   }
   template <class A>
   TANDEM_FN A fold_finish(A acc, int64_t) const {

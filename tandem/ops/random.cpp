@@ -1,7 +1,9 @@
 #include "tandem/ops/random.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tandem/core/factory.h"
@@ -25,6 +27,52 @@ InputSpec key_sample(double seed = 42, double offset = 3) {
 /// Random bits that a number below one of this dtype can hold.
 int mantissa_bits(DType d) { return d == f16 ? 11 : d == bf16 ? 8 : 24; }
 
+/// The next smaller T.
+template <class T>
+T below(T x) {
+  if constexpr (std::is_class_v<T>) {
+    if ((x.bits & 0x7fffu) == 0) x.bits = 0x8001;
+    else x.bits = uint16_t(x.bits & 0x8000u ? x.bits + 1 : x.bits - 1);
+    return x;
+  } else {
+    return std::nextafter(x, -std::numeric_limits<T>::infinity());
+  }
+}
+
+/// The largest number of the dtype that lies in [low, high), as numbers of that dtype; low where
+/// there is none.
+double last_below(DType dtype, double low, double high) {
+  return visit(dtype, [&]<class T>() {
+    if constexpr (std::is_integral_v<T>) return high;
+    else return std::max(double(T(low)), double(below(T(high))));
+  });
+}
+
+/// The integer of at most `digits` binary digits next to n: towards zero, or away from it.
+int64_t held(int64_t n, int digits, bool away) {
+  const uint64_t size = n < 0 ? 0 - uint64_t(n) : uint64_t(n);
+  const int extra = std::max(0, int(std::bit_width(size)) - digits);
+  const uint64_t step = uint64_t(1) << extra, cut = (size + (away ? step - 1 : 0)) / step * step;
+  return int64_t(n < 0 ? 0 - cut : cut);
+}
+
+/// The first and the last integer of [low, high) that the dtype holds.
+template <class O>
+std::pair<int64_t, int64_t> range_of(const O& op, DType dtype, int64_t low, int64_t high) {
+  int64_t first = low, last = high - 1;
+  for (int64_t end : {first, last})
+    check(
+        visit(dtype, [&]<class T>() { return detail::fits<T>(end); }) && (dtype != u8 || end >= 0),
+        op, end, " is out of the range of ", dtype);
+  if (is_floating(dtype)) {
+    const int digits = dtype == f64 ? 53 : mantissa_bits(dtype);
+    first = held(first, digits, first > 0);
+    last = held(last, digits, last < 0);
+    check(first <= last, op, "no number of ", dtype, " lies in the range");
+  }
+  return {first, last};
+}
+
 /// word * n / 2^64: uniform below n (Lemire 2019, without the rejection of a 2^-64 n share).
 uint64_t below(uint64_t word, uint64_t n) {
   return uint64_t((static_cast<unsigned __int128>(word) * n) >> 64);
@@ -36,19 +84,23 @@ Spec RandomUniform::infer(Specs in) const {
   detail::check_key(*this, in[0]);
   check<DTypeError>(is_floating(dtype), *this, "dtype must be floating");
   check(low <= high, *this, "low must not be above high");
+  for (double end : {low, high, high - low})
+    check(visit(dtype, [&]<class T>() { return detail::fits<T>(end); }) && std::isfinite(end),
+          *this, "the ends and their distance must be finite numbers of ", dtype);
   return {shape, dtype, in[0].device};
 }
 
 void RandomUniform::cpu(Inputs in, Outputs out) const {
   const cpu::RandomKey key = detail::read_key(in[0]);
+  const double top = last_below(dtype, low, high);
   if (dtype == f64) {
     detail::fill_random<double>(out[0], [&](int64_t i, int64_t n, double* y) {
-      cpu::random_uniform(key, i, n, low, high, y);
+      cpu::random_uniform(key, i, n, low, high, top, y);
     });
   } else {
     const int bits = mantissa_bits(dtype);
     detail::fill_random<float>(out[0], [&](int64_t i, int64_t n, float* y) {
-      cpu::random_uniform(key, i, n, float(low), float(high), bits, y);
+      cpu::random_uniform(key, i, n, float(low), float(high), float(top), bits, y);
     });
   }
 }
@@ -109,18 +161,26 @@ Samples<RandomNormal> RandomNormal::samples() {
 Spec RandomInt::infer(Specs in) const {
   detail::check_key(*this, in[0]);
   check<DTypeError>(dtype != boolean, *this, "dtype must not be bool");
+<<<<<<< HEAD
   check(detail::may_be_less(low, high), *this, "low must be below high");
+=======
+  check(low < high, *this, "low must be below high");
+  range_of(*this, dtype, low, high);
+>>>>>>> numbers
   return {shape, dtype, in[0].device};
 }
 
 void RandomInt::cpu(Inputs in, Outputs out) const {
   const cpu::RandomKey key = detail::read_key(in[0]);
   const uint64_t n = uint64_t(high) - uint64_t(low);
-  detail::fill_random<int64_t>(out[0], [&](int64_t i, int64_t m, int64_t* y) {
-    uint64_t* words = reinterpret_cast<uint64_t*>(y);
-    cpu::random_words64(key, i, m, words);
-    for (int64_t k = 0; k < m; ++k) y[k] = int64_t(uint64_t(low) + below(words[k], n));
-  });
+  const auto [first, last] = range_of(*this, dtype, low, high);
+  detail::fill_random<int64_t>(
+      out[0], [&, first = first, last = last](int64_t i, int64_t m, int64_t* y) {
+        uint64_t* words = reinterpret_cast<uint64_t*>(y);
+        cpu::random_words64(key, i, m, words);
+        for (int64_t k = 0; k < m; ++k)
+          y[k] = std::clamp(int64_t(uint64_t(low) + below(words[k], n)), first, last);
+      });
 }
 
 Samples<RandomInt> RandomInt::samples() {
@@ -209,7 +269,12 @@ Spec Multinomial::infer(Specs in) const {
 void Multinomial::cpu(Inputs in, Outputs out) const {
   const cpu::RandomKey key = detail::read_key(in[1]);
   const Tensor p = detail::as_contiguous(in[0], f64);
+<<<<<<< HEAD
   const int64_t n = p.shape().back(), rows = n ? int64_t(p.numel()) / n : 0;
+=======
+  const int64_t n = p.shape().back(), rows = n ? p.numel() / n : 0;
+  check(n > 0 || out[0].numel() == 0, *this, "there are no weights to draw from");
+>>>>>>> numbers
   // A row takes a whole number of groups of words.
   const int64_t used = ((replacement ? num_samples : n) + 63) / 64 * 64;
   cpu::parallel_for(rows, std::max<int64_t>(1, 4096 / (n + used)), [&](int64_t begin, int64_t end) {
@@ -218,14 +283,17 @@ void Multinomial::cpu(Inputs in, Outputs out) const {
     for (int64_t r = begin; r < end; ++r) {
       const double* w = p.data<double>() + r * n;
       int64_t* y = out[0].data<int64_t>() + r * num_samples;
-      cpu::random_uniform(key, r * used, used, 0., 1., u.data());
+      cpu::random_uniform(key, r * used, used, 0., 1., 1., u.data());
+      // No sum of finite weights is to be infinite.
+      const double unit = n && *std::max_element(w, w + n) > 1e200 ? 0x1p-64 : 1;
       double total = 0;
-      int64_t positive = 0;
+      int64_t positive = 0, last = 0;
       for (int64_t i = 0; i < n; ++i) {
         check(w[i] >= 0 && std::isfinite(w[i]), *this, "weight ", w[i], " at row ", r, ", column ",
               i, " is not a number of zero or more");
-        total += w[i];
+        total += w[i] * unit;
         positive += w[i] > 0;
+        if (w[i] > 0) last = i;
         work[size_t(i)] = replacement ? total : -std::log1p(-u[size_t(i)]) / w[i];
         order[size_t(i)] = i;
       }
@@ -234,7 +302,7 @@ void Multinomial::cpu(Inputs in, Outputs out) const {
       if (replacement) {
         for (int64_t k = 0; k < num_samples; ++k) {
           const auto at = std::upper_bound(work.begin(), work.end(), u[size_t(k)] * total);
-          y[k] = std::min(int64_t(at - work.begin()), n - 1);
+          y[k] = std::min(int64_t(at - work.begin()), last);
         }
       } else {
         auto sooner = [&](int64_t a, int64_t b) {

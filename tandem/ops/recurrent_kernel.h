@@ -42,7 +42,7 @@ struct ReluCell : TanhCell<T> {
   TANDEM_FN static void backward(int64_t n, const T* dh, T*, const T* keep, const T*, const T*,
                                  const T*, T* dgx, T*, T* dh_prev) {
     for (int64_t i = 0; i < n; ++i) {
-      dgx[i] = keep[i] > T(0) ? dh[i] : T(0);
+      dgx[i] = keep[i] <= T(0) ? T(0) : dh[i];  // as relu_grad: NaN lets it through
       dh_prev[i] = T(0);
     }
   }

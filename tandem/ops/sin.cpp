@@ -1,5 +1,7 @@
 #include "tandem/ops/sin.h"
 
+#include <algorithm>
+
 #include "tandem/op/kernel.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/neg.h"
@@ -12,7 +14,8 @@ TANDEM_OP(Cos)
 
 namespace {
 
-/// The vectorised kernel, but the C library's function for runs with an angle beyond its range.
+/// The vectorised kernel, but the C library's function for the angles beyond its range. What an
+/// element becomes does not depend on its neighbours.
 template <class O, float (*library)(float)>
 void angle_kernel(const void* op, const void* const* in, void* out, int64_t n) {
   const float* x = static_cast<const float*>(in[0]);
@@ -25,7 +28,16 @@ void angle_kernel(const void* op, const void* const* in, void* out, int64_t n) {
     far = any != 0;
   });
   if (!far) return detail::point_kernel<O, float>(op, in, out, n);
-  for (int64_t i = 0; i < n; ++i) y[i] = library(x[i]);
+  constexpr int64_t tile = 256;
+  float kept[tile];  // y may be the memory of x
+  const void* const from[] = {kept};
+  for (int64_t at = 0; at < n; at += tile) {
+    const int64_t m = std::min(tile, n - at);
+    std::copy_n(x + at, m, kept);
+    detail::point_kernel<O, float>(op, from, y + at, m);
+    for (int64_t i = 0; i < m; ++i)
+      if (math::abs(kept[i]) > math::trig_limit) y[at + i] = library(kept[i]);
+  }
 }
 
 template <class O, float (*library)(float)>

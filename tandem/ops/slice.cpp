@@ -251,20 +251,20 @@ Spec UnfoldGrad::infer(Specs in) const {
 void UnfoldGrad::cpu(Inputs in, Outputs out) const {
   const Unfold forward{.axis = axis, .size = size, .step = step};
   const View v = forward.geometry(shape, contiguous_strides(shape));
-  std::memset(out[0].raw_data(), 0, size_t(out[0].numel() * itemsize(out[0].dtype())));
-  if (in[0].numel() == 0) return;
-  const Tensor windows = detail::alias(out[0], v.shape, v.strides, v.offset);
-  const Tensor* both[] = {&windows, &in[0]};
-  const detail::LoopNest nest(v.shape, both);
-  visit(out[0].dtype(), [&]<class T>() {
-    T* to = static_cast<T*>(windows.raw_data());
+  detail::accumulate(out[0], [&]<class T, class S>(const Tensor& sums) {
+    std::memset(sums.raw_data(), 0, size_t(sums.numel()) * sizeof(S));
+    if (in[0].numel() == 0) return;
+    const Tensor windows = detail::alias(sums, v.shape, v.strides, v.offset);
+    const Tensor* both[] = {&windows, &in[0]};
+    const detail::LoopNest nest(v.shape, both);
+    S* to = static_cast<S*>(windows.raw_data());
     const T* from = static_cast<const T*>(in[0].raw_data());
     for (int64_t row = 0; row < nest.outer(); ++row) {  // windows overlap: one thread
       int64_t at[2];
       nest.offsets(row, at);
       for (int64_t i = 0; i < nest.inner(); ++i) {
-        T& y = to[at[0] + i * nest.inner_stride(0)];
-        y = detail::plus(y, from[at[1] + i * nest.inner_stride(1)]);
+        S& y = to[at[0] + i * nest.inner_stride(0)];
+        y = detail::plus(y, S(from[at[1] + i * nest.inner_stride(1)]));
       }
     }
   });

@@ -48,7 +48,8 @@ struct SmoothL1LossGrad {
   TANDEM_FN A point(A dy, A x, A target) const {
     const A d = x - target;
     const A sign = A(d > A(0)) - A(d < A(0));
-    const A slope = math::abs(d) >= A(beta) ? sign : d / A(beta);  // NaN stays NaN
+    // NaN stays NaN; without a beta it is l1_loss, where NaN has no sign.
+    const A slope = (math::abs(d) >= A(beta)) | (A(beta) == A(0)) ? sign : d / A(beta);
     return dy * (slope * A(scale));
   }
 

@@ -21,11 +21,11 @@ struct Sum {
   }
   template <class A>
   TANDEM_FN static A fold_step(A acc, A x) {
-    return acc + x;
+    return math::add(acc, x);
   }
   template <class A>
   TANDEM_FN static A fold_merge(A a, A b) {
-    return a + b;
+    return math::add(a, b);
   }
   template <class A>
   TANDEM_FN A fold_finish(A acc, int64_t) const {

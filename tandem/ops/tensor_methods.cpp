@@ -101,10 +101,12 @@ Tensor& Tensor::operator/=(const Tensor& o) {
   return *this;
 }
 Tensor& Tensor::copy_(const Tensor& src) {
-  apply_inplace(CopyInto{}, {*this, src});
+  apply_inplace(CopyInto{}, {*this, detail::number_as("copy_()", src, dtype(), true)});
   return *this;
 }
-Tensor& Tensor::fill_(Scalar value) { return copy_(Tensor(value)); }
+Tensor& Tensor::fill_(Scalar value) {
+  return copy_(detail::number_as("fill_()", Tensor(value), dtype(), true));
+}
 Tensor& Tensor::zero_() { return fill_(0); }
 
 }  // namespace tandem

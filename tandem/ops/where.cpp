@@ -1,5 +1,6 @@
 #include "tandem/ops/where.h"
 
+#include "tandem/core/factory.h"
 #include "tandem/op/kernel.h"
 
 namespace tandem {
@@ -33,6 +34,19 @@ Samples<Where> Where::samples() {
       .errors = {
           {{}, {{{3}}, {{3}}, {{3}}}, "where(): condition must be boolean, got f64"},
           {{}, {mask({3}), {{4}}, {{3}}}, "where(): shapes [3] and [4] and [3] do not broadcast"}}};
+}
+
+Tensor where(const Tensor& condition, const Tensor& x, const Tensor& y) {
+  // A number takes the other operand's type where it is of its kind: it is filled in.
+  auto filled = [](const Tensor& number, const Tensor& other) {
+    const bool wrapped = number.impl()->has(TensorImpl::wrapped_number) &&
+                         !other.impl()->has(TensorImpl::wrapped_number);
+    const DType d = other.dtype();
+    return wrapped && is_integral(number.dtype()) && is_integral(d)
+               ? detail::number_as("where()", number, d)
+               : number;
+  };
+  return apply(Where{}, {condition, filled(x, y), filled(y, x)});
 }
 
 }  // namespace tandem

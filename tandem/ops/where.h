@@ -24,8 +24,7 @@ struct Where {
   static Samples<Where> samples();
 };
 
-inline Tensor where(const Tensor& condition, const Tensor& x, const Tensor& y) {
-  return apply(Where{}, {condition, x, y});
-}
+/// Errors: ValueError for a whole C++ number that the other operand's type does not hold.
+TANDEM_API Tensor where(const Tensor& condition, const Tensor& x, const Tensor& y);
 
 }  // namespace tandem

@@ -4,6 +4,7 @@
 
 #include "tandem/ops/abs.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
 #include "tandem/ops/clamp.h"
 #include "tandem/ops/div.h"
 #include "tandem/ops/minimum.h"
@@ -23,6 +24,10 @@ std::vector<Tensor> gradients(const Parameters& parameters) {
   return out;
 }
 
+bool is_half(const Tensor& t) { return t.dtype() == f16 || t.dtype() == bf16; }
+/// f16 and bf16 have neither the range of squares nor the digits of sums.
+Tensor widened(const Tensor& t) { return is_half(t) ? cast(t, f32) : t; }
+
 }  // namespace
 
 Tensor clip_grad_norm_(const Parameters& parameters, double max_norm, double norm_type,
@@ -31,7 +36,8 @@ Tensor clip_grad_norm_(const Parameters& parameters, double max_norm, double nor
   const NoGrad guard;
   const std::vector<Tensor> list = gradients(parameters);
   Tensor total;
-  for (const Tensor& g : list) {
+  for (const Tensor& gradient : list) {
+    const Tensor g = widened(gradient);
     Tensor part;
     if (std::isinf(norm_type)) part = amax(abs(g));
     else if (norm_type == 2) part = sum(square(g));
@@ -49,7 +55,10 @@ Tensor clip_grad_norm_(const Parameters& parameters, double max_norm, double nor
             "): the norm of the gradients is ", norm);
   }
   const Tensor scale = clamp(max_norm / (total + 1e-6), {}, 1.0);
-  for (Tensor g : list) g *= scale;
+  for (Tensor g : list) {
+    if (is_half(g)) g.copy_(widened(g) * scale);
+    else g *= scale;
+  }
   return total;
 }
 

@@ -11,4 +11,6 @@ if [ ! -x "$tool" ]; then
   echo "golden: skipped: the tools are not built ($tool)"
   exit 77
 fi
-exec "$python" "$(dirname "${BASH_SOURCE[0]}")/make_goldens.py" "$tool" --check
+here="$(dirname "${BASH_SOURCE[0]}")"
+"$python" "$here/make_goldens.py" "$tool" --check
+exec "$python" "$here/make_specials.py" "$tool" --check

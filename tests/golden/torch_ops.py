@@ -111,6 +111,15 @@ def strided_scatter(x, src, strides, offset):
     return x.reshape(-1).index_put((places,), src).reshape(x.shape)
 
 
+def div(x, y, rounding_mode):
+    mode = None if rounding_mode == "none" else rounding_mode
+    if mode == "trunc" and not (x.is_floating_point() or y.is_floating_point()):
+        # The least integer by -1 ends the process; what the other modes give.
+        return torch.where(y == -1, -x, torch.div(x, torch.where(y == -1, 1, y),
+                                                  rounding_mode=mode))
+    return torch.div(x, y, rounding_mode=mode)
+
+
 def whole(v):
     return int(v) if v is not None and v == int(v) else v
 
@@ -262,7 +271,9 @@ def max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode):
 def max_pool2d_grad(dy, indices, size):
     size = both(size)
     flat = torch.zeros(*dy.shape[:-2], size[0] * size[1], dtype=dy.dtype)
-    return flat.scatter_add(-1, indices.flatten(-2), dy.flatten(-2)).unflatten(-1, size)
+    inside = torch.where(indices < 0, 0, dy)  # -1: the window lies in the padding alone
+    return flat.scatter_add(-1, indices.clamp(min=0).flatten(-2),
+                            inside.flatten(-2)).unflatten(-1, size)
 
 
 def avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
@@ -479,8 +490,7 @@ CALLS = {
     "sort": lambda x, axis, descending, stable: torch.sort(x, dim=axis, descending=descending,
                                                            stable=stable),
     "topk": lambda x, k, axis, largest, sorted: torch.topk(x, k, axis, largest, sorted),
-    "div": lambda x, y, rounding_mode: torch.div(
-        x, y, rounding_mode=None if rounding_mode == "none" else rounding_mode),
+    "div": div,
     "relu_grad": lambda dy, y: aten.threshold_backward(dy, y, 0),
     "sigmoid_grad": aten.sigmoid_backward,
     "tanh_grad": aten.tanh_backward,

@@ -11,7 +11,6 @@ struct Excuse {
 
 constexpr std::string_view draws =
     "PyTorch draws other numbers from a seed; the generator is held against published vectors";
-constexpr std::string_view integers = "integer convolutions are i64 only";
 constexpr std::string_view inner =
     "takes what the forward pass kept, which a sample cannot draw consistently; the gradients of "
     "the forward record run it";
@@ -35,9 +34,6 @@ constexpr Excuse excuses[] = {
     {"rnn_grad", "golden", -1, inner},
     {"lstm_grad", "golden", -1, inner},
     {"gru_grad", "golden", -1, inner},
-    {"conv1d", "integers", -1, integers},
-    {"conv2d", "integers", -1, integers},
-    {"conv_transpose2d", "integers", -1, integers},
     {"rnn", "integers", -1, "a recurrent layer is floating; PyTorch's relu layer takes integers"},
     {"round", "integers", -1, "decimals of an integer are refused; PyTorch gives it back"},
     {"copy_into", "dtypes", -1, "an assignment keeps the dtype of what it writes to, by design"},

@@ -10,7 +10,9 @@
 #include "tandem/backend/cpu/conv_direct.h"
 #include "tandem/backend/cpu/conv_im2col.h"
 #include "tandem/backend/cpu/conv_onednn.h"
+#include "tandem/backend/cpu/conv_repair.h"
 #include "tandem/backend/cpu/conv_winograd.h"
+#include "tandem/backend/cpu/invalid_flag.h"
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/core/autotune.h"
 
@@ -128,10 +130,58 @@ void finish(const ConvShape& s, ConvPass pass, const RowsDone& done) {
   else finish_rows(s.n * s.c * s.h, s.w, done);
 }
 
-void run(const Key& key, Plan& plan, const ConvOperands& operands, const RowsDone& done) {
-  if (plan.onednn) plan.onednn->run(operands);
-  else if (run_own(key, plan.algorithm, operands, done)) return;
-  finish(key.shape, key.pass, done);
+int64_t input_size(const ConvShape& s) { return s.n * s.c * s.h * s.w; }
+int64_t output_size(const ConvShape& s) {
+  return s.n * s.oc * std::max<int64_t>(0, s.out_h()) * std::max<int64_t>(0, s.out_w());
+}
+int64_t weight_size(const ConvShape& s) { return s.oc * (s.c / s.groups) * s.kh * s.kw; }
+
+// Whether zeros around an image can meet an infinity or NaN of the filters `w`. One of the two
+// looks, at the filters or at every element of the result, costs next to nothing.
+template <class T>
+bool may_need_repair(const ConvShape& s, const T* w) {
+  constexpr int64_t many_taps = 64;
+  return s.c / s.groups * s.kh * s.kw >= many_taps || !all_finite(w, weight_size(s));
+}
+template <class T>
+void repair_own_weights(const ConvShape& s, const T* x, const T* dy, T* dw) {
+  if (weight_size(s) <= output_size(s) || !all_finite(dy, output_size(s)))
+    repair_weights(s, x, dy, dw);
+}
+
+// What oneDNN mixes shows in the processor's flags, unless it is quiet NaN. Looking at them is a
+// parallel region, too much for small work.
+void run_onednn(const Key& key, Plan& plan, const ConvOperands& o, const RowsDone& done) {
+  constexpr double enough = 4e6;
+  plan.onednn->run(o);
+  const bool mixes = plan.algorithm == Algorithm::onednn_winograd;
+  const bool invalid = (mixes || macs(key.shape) > enough) && take_invalid_flags();
+  if (key.pass == ConvPass::backward_weights) {
+    if (invalid) repair_weights(key.shape, o.a, o.b, o.out);
+    return;
+  }
+  if (!invalid) return finish(key.shape, key.pass, done);
+  const ConvRepair<float> repair(key.shape, key.pass, o.a, o.b, o.bias, o.out, done);
+  finish(key.shape, key.pass, repair.rows());
+}
+
+void run(const Key& key, Plan& plan, const ConvOperands& o, const RowsDone& done) {
+  const ConvShape& s = key.shape;
+  if (plan.onednn) return run_onednn(key, plan, o, done);
+  const bool mixes = plan.algorithm == Algorithm::winograd;
+  if (key.pass == ConvPass::backward_weights) {
+    run_own(key, plan.algorithm, o, done);
+    if (mixes || s.pad_h > 0 || s.pad_w > 0) repair_own_weights(s, o.a, o.b, o.out);
+    return;
+  }
+  const bool data = key.pass == ConvPass::backward_data;
+  const bool padded = data ? plan.algorithm != Algorithm::im2col : s.pad_h > 0 || s.pad_w > 0;
+  if (mixes || (padded && may_need_repair(s, o.b))) {
+    const ConvRepair<float> repair(s, key.pass, o.a, o.b, o.bias, o.out, done);
+    if (!run_own(key, plan.algorithm, o, repair.rows())) finish(s, key.pass, repair.rows());
+  } else if (!run_own(key, plan.algorithm, o, done)) {
+    finish(s, key.pass, done);
+  }
 }
 
 double seconds(const Key& key, Plan& plan, const ConvOperands& operands) {
@@ -198,12 +248,6 @@ void execute(ConvPass pass, const ConvShape& shape, bool bias, const ConvOperand
   run(key, mine.emplace(key, std::move(plan)).first->second, operands, done);
 }
 
-int64_t input_size(const ConvShape& s) { return s.n * s.c * s.h * s.w; }
-int64_t output_size(const ConvShape& s) {
-  return s.n * s.oc * std::max<int64_t>(0, s.out_h()) * std::max<int64_t>(0, s.out_w());
-}
-int64_t weight_size(const ConvShape& s) { return s.oc * (s.c / s.groups) * s.kh * s.kw; }
-
 // Nothing to multiply: y is the bias, gradients are zero. True when that was all.
 template <class T>
 bool empty_forward(const ConvShape& s, const T* bias, T* y) {
@@ -234,6 +278,16 @@ void conv_forward(const ConvShape& shape, const float* x, const float* w, const 
 
 void conv_forward(const ConvShape& shape, const double* x, const double* w, const double* bias,
                   double* y, const RowsDone& done) {
+  if (empty_forward(shape, bias, y)) return finish(shape, ConvPass::forward, done);
+  im2col::forward(shape, x, w, bias, y);
+  if (!(shape.pad_h > 0 || shape.pad_w > 0) || !may_need_repair(shape, w))
+    return finish(shape, ConvPass::forward, done);
+  const ConvRepair<double> repair(shape, ConvPass::forward, x, w, bias, y, done);
+  finish(shape, ConvPass::forward, repair.rows());
+}
+
+void conv_forward(const ConvShape& shape, const int64_t* x, const int64_t* w, const int64_t* bias,
+                  int64_t* y, const RowsDone& done) {
   if (!empty_forward(shape, bias, y)) im2col::forward(shape, x, w, bias, y);
   finish(shape, ConvPass::forward, done);
 }
@@ -251,6 +305,12 @@ void conv_backward_data(const ConvShape& shape, const double* dy, const double* 
   finish(shape, ConvPass::backward_data, done);
 }
 
+void conv_backward_data(const ConvShape& shape, const int64_t* dy, const int64_t* w, int64_t* dx,
+                        const RowsDone& done) {
+  if (!empty_backward(shape, input_size(shape), dx)) im2col::backward_data(shape, dy, w, dx);
+  finish(shape, ConvPass::backward_data, done);
+}
+
 void conv_backward_weights(const ConvShape& shape, const float* x, const float* dy, float* dw,
                            float* db) {
   if (empty_backward(shape, weight_size(shape), dw)) {
@@ -263,6 +323,13 @@ void conv_backward_weights(const ConvShape& shape, const float* x, const float* 
 void conv_backward_weights(const ConvShape& shape, const double* x, const double* dy, double* dw,
                            double* db) {
   if (db != nullptr) im2col::bias_gradient(shape, dy, db);
+  if (empty_backward(shape, weight_size(shape), dw)) return;
+  im2col::backward_weights(shape, x, dy, dw);
+  if (shape.pad_h > 0 || shape.pad_w > 0) repair_own_weights(shape, x, dy, dw);
+}
+
+void conv_backward_weights(const ConvShape& shape, const int64_t* x, const int64_t* dy, int64_t* dw,
+                           int64_t*) {
   if (!empty_backward(shape, weight_size(shape), dw)) im2col::backward_weights(shape, x, dy, dw);
 }
 

@@ -1,6 +1,7 @@
 #include "tandem/backend/cpu/conv_im2col.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "tandem/backend/cpu/gemm.h"
 #include "tandem/backend/cpu/scratch.h"
@@ -51,6 +52,15 @@ struct Range {
 };
 
 template <class T>
+T plus(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  } else {
+    return a + b;
+  }
+}
+
+template <class T>
 void fold(const ConvShape& s, int64_t channels, const T* cols, int64_t row, int64_t rows, T* x) {
   const int64_t out_w = s.out_w();
   for (int64_t c = 0; c < channels; ++c) {
@@ -62,7 +72,9 @@ void fold(const ConvShape& s, int64_t channels, const T* cols, int64_t row, int6
         if (ih < 0 || ih >= s.h) continue;
         T* dst = x + (c * s.h + ih) * s.w + shift;
         const T* src = cols + r * out_w;
-        for (int64_t q = range.begin; q < range.end; ++q) dst[q * s.stride_w] += src[q];
+        for (int64_t q = range.begin; q < range.end; ++q) {
+          dst[q * s.stride_w] = plus(dst[q * s.stride_w], src[q]);
+        }
       }
     }
   }
@@ -205,10 +217,12 @@ void bias_gradient(const ConvShape& s, const T* dy, T* db) {
   template void unfold<T>(const ConvShape&, int64_t, const T*, int64_t, int64_t, T*); \
   template void forward<T>(const ConvShape&, const T*, const T*, const T*, T*);       \
   template void backward_data<T>(const ConvShape&, const T*, const T*, T*);           \
-  template void backward_weights<T>(const ConvShape&, const T*, const T*, T*);        \
-  template void bias_gradient<T>(const ConvShape&, const T*, T*);
+  template void backward_weights<T>(const ConvShape&, const T*, const T*, T*);
 TANDEM_IM2COL(float)
 TANDEM_IM2COL(double)
+TANDEM_IM2COL(int64_t)
 #undef TANDEM_IM2COL
+template void bias_gradient<float>(const ConvShape&, const float*, float*);
+template void bias_gradient<double>(const ConvShape&, const double*, double*);
 
 }  // namespace tandem::cpu::im2col

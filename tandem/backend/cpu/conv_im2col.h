@@ -1,4 +1,4 @@
-// Convolutions as matrix products over unfolded windows: any shape, f32 and f64.
+// Convolutions as matrix products over unfolded windows: any shape, f32, f64 and i64, which wraps.
 #pragma once
 
 #include "tandem/backend/cpu/conv.h"

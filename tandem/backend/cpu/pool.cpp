@@ -20,6 +20,13 @@ using Index = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
 
 constexpr int64_t vector_lanes = 16;
 
+/// What every element of a window is larger than, or equal to.
+template <class T>
+constexpr T least() {
+  using L = std::numeric_limits<T>;
+  return L::has_infinity ? -L::infinity() : L::lowest();
+}
+
 // A row of the input, cut into S parts: with as many as windows step columns, one element of every
 // window is one run of memory. What lies outside of the input is -inf: no window takes it.
 template <int S, class T>
@@ -103,11 +110,13 @@ MaxKernels<T> max_kernels_for() {
 // The usual windows have kernels. Where windows do not overlap, a cut would be used only once.
 template <class T>
 MaxKernels<T> max_kernels(const PoolShape& s) {
-  if (s.dil_h != 1 || s.dil_w != 1 || s.h * s.w >= std::numeric_limits<int32_t>::max()) return {};
-  if (s.kh == 2 && s.kw == 2 && s.stride_w == 2) return max_kernels_for<2, 2, 2, 1, T>();
-  if (s.kh == 3 && s.kw == 3 && s.stride_w == 2) return max_kernels_for<3, 3, 2, 2, T>();
-  if (s.kh == 3 && s.kw == 3 && s.stride_w == 1) return max_kernels_for<3, 3, 1, 1, T>();
-  return {};
+  if constexpr (std::is_integral_v<T>) return {};
+  else if (s.dil_h != 1 || s.dil_w != 1 || s.h * s.w >= std::numeric_limits<int32_t>::max())
+    return {};
+  else if (s.kh == 2 && s.kw == 2 && s.stride_w == 2) return max_kernels_for<2, 2, 2, 1, T>();
+  else if (s.kh == 3 && s.kw == 3 && s.stride_w == 2) return max_kernels_for<3, 3, 2, 2, T>();
+  else if (s.kh == 3 && s.kw == 3 && s.stride_w == 1) return max_kernels_for<3, 3, 1, 1, T>();
+  else return {};
 }
 
 template <class T>
@@ -117,8 +126,8 @@ void max_window(const PoolShape& s, const T* plane, int64_t oh, int64_t ow, T* y
   const int64_t w1 = std::min(w0 + (s.kw - 1) * s.dil_w + 1, s.w);
   while (h0 < 0) h0 += s.dil_h;
   while (w0 < 0) w0 += s.dil_w;
-  T most = -std::numeric_limits<T>::infinity();
-  int64_t at = h0 * s.w + w0;
+  T most = least<T>();
+  int64_t at = h0 < h1 && w0 < w1 ? h0 * s.w + w0 : -1;
   for (int64_t i = h0; i < h1; i += s.dil_h) {
     for (int64_t j = w0; j < w1; j += s.dil_w) {
       const T v = plane[i * s.w + j];
@@ -246,7 +255,7 @@ struct Average {
   int64_t out_w() const { return static_cast<int64_t>(cols.begin.size()); }
 };
 
-// 1 / divisor of every output.
+// 1 / divisor of every output; the divisor itself of integers, whose quotients lose their fraction.
 template <class T>
 std::vector<T> scales_of(const Average& a) {
   std::vector<T> scales;
@@ -254,15 +263,24 @@ std::vector<T> scales_of(const Average& a) {
   for (const int64_t down : a.rows.length) {
     for (const int64_t across : a.cols.length) {
       const int64_t by = a.divisor != 0 ? a.divisor : down * across;
-      scales.push_back(static_cast<T>(1.0 / static_cast<double>(by)));
+      if constexpr (std::is_integral_v<T>) scales.push_back(by);
+      else scales.push_back(static_cast<T>(1.0 / static_cast<double>(by)));
     }
   }
   return scales;
 }
 
+inline int64_t quotient(int64_t sum, int64_t by) {
+  return by == -1 ? static_cast<int64_t>(0 - static_cast<uint64_t>(sum)) : sum / by;
+}
+template <class T>
+TANDEM_ALWAYS_INLINE T plus(T a, T b) {
+  if constexpr (std::is_integral_v<T>) return static_cast<T>(uint64_t(a) + uint64_t(b));
+  else return a + b;
+}
 template <class T>
 TANDEM_ALWAYS_INLINE void add_to(int64_t n, const T* __restrict from, T* __restrict to) {
-  for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+  for (int64_t i = 0; i < n; ++i) to[i] = plus(to[i], from[i]);
 }
 
 template <class T>
@@ -306,11 +324,12 @@ void average(const Average& a, const T* x, T* y) {
         for (int64_t j = 0; j < out_w; ++j) {
           const auto col = static_cast<size_t>(j);
           T sum{0};
-          for (int64_t q = a.cols.begin[col]; q < a.cols.end[col]; ++q) sum += sums[q];
+          for (int64_t q = a.cols.begin[col]; q < a.cols.end[col]; ++q) sum = plus(sum, sums[q]);
           // An empty window gives 0, even where its divisor is 0.
           const bool empty =
               a.cols.begin[col] == a.cols.end[col] || a.rows.begin[row] == a.rows.end[row];
-          out[j] = empty ? T{0} : sum * scale[j];
+          if constexpr (std::is_integral_v<T>) out[j] = empty ? 0 : quotient(sum, scale[j]);
+          else out[j] = empty ? T{0} : sum * scale[j];
         }
       }
     }
@@ -390,6 +409,7 @@ int64_t max_pool2d_backward(const PoolShape& s, const T* dy, const int64_t* indi
       std::fill_n(plane, in, T{0});
       for (int64_t i = p * out; i < (p + 1) * out; ++i) {
         if (static_cast<uint64_t>(indices[i]) >= static_cast<uint64_t>(in)) {
+          if (indices[i] == -1) continue;
           bad.store(i, std::memory_order_relaxed);
           return;
         }
@@ -437,5 +457,12 @@ void adaptive_avg_pool2d_backward(int64_t planes, int64_t h, int64_t w, int64_t 
 TANDEM_POOL(float)
 TANDEM_POOL(double)
 #undef TANDEM_POOL
+#define TANDEM_INTEGER_POOL(T)                                                                 \
+  template TANDEM_API void max_pool2d<T>(const PoolShape&, const T*, T*, int64_t*);            \
+  template TANDEM_API void avg_pool2d<T>(const PoolShape&, bool, int64_t, const T*, T*);       \
+  template TANDEM_API void adaptive_avg_pool2d<T>(int64_t, int64_t, int64_t, int64_t, int64_t, \
+                                                  const T*, T*);
+TANDEM_INTEGER_POOL(int64_t)
+#undef TANDEM_INTEGER_POOL
 
 }  // namespace tandem::cpu

@@ -1,5 +1,5 @@
-// 2-d pooling on raw pointers, f32 and f64. Tensors are `planes` (batch times channels) contiguous
-// planes: x[planes, h, w], y[planes, out_h, out_w].
+// 2-d pooling on raw pointers, f32 and f64; of i64 the pooling itself, not its gradients. Tensors
+// are `planes` (batch times channels) contiguous planes: x[planes, h, w], y[planes, out_h, out_w].
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,13 @@ struct PoolShape {
 
 /// y = the largest value of each window, indices = its position h * W + w in the plane (the first
 /// among equals). NaN counts as the largest; the last NaN of a window is the one reported, as in
-/// PyTorch. `indices` may be null.
+/// PyTorch. A window that lies in the padding alone gives the least T and the position -1.
+/// `indices` may be null.
 template <class T>
 TANDEM_API void max_pool2d(const PoolShape& shape, const T* x, T* y, int64_t* indices);
 
-/// dx[indices] += dy, dx zero elsewhere. Returns where an index outside [0, h w) lies, -1 if none
-/// does; with one, dx is not complete.
+/// dx[indices] += dy, dx zero elsewhere; the index -1 is none. Returns where another index outside
+/// [0, h w) lies, -1 if none does; with one, dx is not complete.
 template <class T>
 TANDEM_API int64_t max_pool2d_backward(const PoolShape& shape, const T* dy, const int64_t* indices,
                                        T* dx);

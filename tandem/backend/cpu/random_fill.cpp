@@ -157,20 +157,23 @@ void random_words64(RandomKey key, int64_t first, int64_t n, uint64_t* out) {
   });
 }
 
-void random_uniform(RandomKey key, int64_t first, int64_t n, float low, float high, int bits,
-                    float* out) {
+void random_uniform(RandomKey key, int64_t first, int64_t n, float low, float high, float top,
+                    int bits, float* out) {
   const float scale = std::ldexp(1.f, -bits), width = high - low;
   const int shift = 32 - bits;
   simd([=] {
     each_group<64>(key, first, n, [=](const uint32_t* w, int64_t i) {
 #pragma omp simd
-      for (int l = 0; l < random_group; ++l)
-        out[i + l] = float(int32_t(w[l] >> shift)) * scale * width + low;
+      for (int l = 0; l < random_group; ++l) {
+        const float y = float(int32_t(w[l] >> shift)) * scale * width + low;
+        out[i + l] = y < top ? y : top;
+      }
     });
   });
 }
 
-void random_uniform(RandomKey key, int64_t first, int64_t n, double low, double high, double* out) {
+void random_uniform(RandomKey key, int64_t first, int64_t n, double low, double high, double top,
+                    double* out) {
   const double width = high - low;
   simd([=] {
     each_group<32>(key, first, n, [=](const uint32_t* w, int64_t i) {
@@ -178,7 +181,8 @@ void random_uniform(RandomKey key, int64_t first, int64_t n, double low, double 
 #pragma omp simd
         for (int l = 0; l < lanes; ++l) {
           const uint64_t u = pair(w[2 * h * lanes + l], w[(2 * h + 1) * lanes + l]) >> 11;
-          out[i + h * lanes + l] = double(int64_t(u)) * 0x1p-53 * width + low;
+          const double y = double(int64_t(u)) * 0x1p-53 * width + low;
+          out[i + h * lanes + l] = y < top ? y : top;
         }
     });
   });

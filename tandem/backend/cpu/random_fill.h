@@ -17,11 +17,12 @@ inline constexpr int64_t random_group = 64;
 void random_words(RandomKey key, int64_t first, int64_t n, uint32_t* out);
 
 // Elements first..first+n of a draw (`first` a multiple of 64); the memory holds whole groups.
-/// [low, high) with `bits` random bits (at most 24).
-void random_uniform(RandomKey key, int64_t first, int64_t n, float low, float high, int bits,
-                    float* out);
-/// [low, high) with 53 random bits.
-void random_uniform(RandomKey key, int64_t first, int64_t n, double low, double high, double* out);
+/// [low, high) with `bits` random bits (at most 24). What roundings lead beyond `top` becomes it.
+void random_uniform(RandomKey key, int64_t first, int64_t n, float low, float high, float top,
+                    int bits, float* out);
+/// The same with 53 random bits.
+void random_uniform(RandomKey key, int64_t first, int64_t n, double low, double high, double top,
+                    double* out);
 /// Normal numbers by Box and Muller's method.
 void random_normal(RandomKey key, int64_t first, int64_t n, float mean, float std, float* out);
 void random_normal(RandomKey key, int64_t first, int64_t n, double mean, double std, double* out);

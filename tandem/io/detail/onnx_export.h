@@ -42,6 +42,11 @@ void add_shape_rules(OnnxRules& rules);
 void add_layer_rules(OnnxRules& rules);
 void add_loss_rules(OnnxRules& rules);
 
+/// Whether an attribute of an operator on that type, which ONNX holds as f32, has all its digits.
+inline bool is_exact(double attribute, DType dtype) {
+  return dtype != f64 || double(float(attribute)) == attribute;
+}
+
 /// Writes a graph. Rules see the node that is being written: its inputs by number, its specs, and
 /// the operators emitted so far by the names of their results.
 class OnnxExporter {
@@ -74,6 +79,10 @@ class OnnxExporter {
   }
   /// Likewise its first `n` outputs.
   bool results(std::string op, Names in, int n, Attributes attributes = {});
+  /// The record under its own name, for this library, and what it means as a function of ONNX's
+  /// operators from `x` to `y`, for others: where its formula in those operators is less exact than
+  /// the record is, or has another gradient.
+  bool record_as_function(const std::string& x, std::vector<onnx::Node> body);
   /// A recurrent operator: its results without ONNX's axis of directions are the node's outputs.
   bool recurrent(std::string op, Names in, Attributes attributes, int states);
   std::string cast(const std::string& name, DType from, DType to);
