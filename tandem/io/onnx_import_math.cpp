@@ -96,6 +96,7 @@ Tensors negate(I& n) { return {-n.in(0)}; }
 Tensors tangent(I& n) { return {sin(n.in(0)) / cos(n.in(0))}; }
 Tensors sinh_(I& n) { return {(exp(n.in(0)) - exp(-n.in(0))) * 0.5}; }
 Tensors cosh_(I& n) { return {(exp(n.in(0)) + exp(-n.in(0))) * 0.5}; }
+Tensors ceil_(I& n) { return {is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.in(0)}; }
 Tensors round_(I& n) { return {round(n.in(0))}; }
 Tensors is_inf(I& n) {
   const Tensor x = n.in(0);
@@ -105,11 +106,16 @@ Tensors is_inf(I& n) {
   return {logical_and(isinf(x), up ? x > 0.0 : x < 0.0)};
 }
 
+}  // namespace
+
 DType dtype_of(I& n, int64_t type) {
   const auto d = onnx::to_dtype(onnx::ElementType(type));
   if (!d) n.unsupported("elements of ", onnx::name(onnx::ElementType(type)));
   return *d;
 }
+
+namespace {
+
 Tensors cast_(I& n) { return {cast(n.in(0), dtype_of(n, n.integer("to", 0)))}; }
 Tensors cast_like(I& n) { return {cast(n.in(0), n.in(1).dtype())}; }
 Tensors where_(I& n) { return {where(n.in(0), n.in(1), n.in(2))}; }
@@ -251,8 +257,7 @@ Tensor sub_(const Tensor& x, const Tensor& y) { return x - y; }
 
 void add_math_imports(OnnxImports& t) {
   t.insert({{"Abs", unary<abs>},
-            {"Ceil",
-             [](I& n) { return Tensors{is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.in(0)}; }},
+            {"Ceil", ceil_},
             {"Cos", unary<cos>},
             {"Erf", unary<erf>},
             {"Exp", unary<exp>},

@@ -28,13 +28,14 @@ namespace {
 using I = OnnxImporter;
 using Ints = std::vector<int64_t>;
 
+}  // namespace
+
 Shape shape_of(I& n, const Ints& list) {
   n.need(list.size() <= size_t(max_dims), list.size(), " axes, more than ", max_dims);
   Shape s;
   for (int64_t v : list) s.push_back(v);
   return s;
 }
-/// From the front; the rank is that of input 0 unless given.
 int axis_of(I& n, int64_t axis, int rank) {
   n.need(axis >= -rank && axis < rank, "axis ", axis, " is out of range for ", rank, " axes");
   return int(axis < 0 ? axis + rank : axis);
@@ -43,6 +44,8 @@ Tensor numbers(Ints v) {
   const int64_t n = int64_t(v.size());
   return wrap(std::move(v), {n});
 }
+
+namespace {
 
 Tensors identity(I& n) { return {n.in(0)}; }
 Tensors dropout_(I& n) {
@@ -250,100 +253,6 @@ Tensors pad_(I& n) {
   return {y};
 }
 
-/// Negative places count from the end.
-Tensor places(const Tensor& index, int64_t length) {
-  if (!index.is_symbolic()) {
-    const Ints list = cast(index, i64).to_vector<int64_t>();
-    if (std::none_of(list.begin(), list.end(), [](int64_t v) { return v < 0; })) return index;
-  }
-  const Tensor i = cast(index, i64);
-  return where(i < 0, i + length, i);
-}
-Tensors gather_(I& n) {
-  const Tensor x = n.in(0), index = n.in(1);
-  const int axis = axis_of(n, n.integer("axis", 0), x.dim());
-  if (index.dim() == 0 && !index.is_symbolic()) return {select(x, axis, index.item<int64_t>())};
-  Shape shape;
-  for (int i = 0; i < axis; ++i) shape.push_back(x.size(i));
-  n.need(x.dim() - 1 + index.dim() <= max_dims, "its result has too many axes");
-  for (int64_t d : index.shape()) shape.push_back(d);
-  for (int i = axis + 1; i < x.dim(); ++i) shape.push_back(x.size(i));
-  const Tensor flat = reshape(places(index, x.size(axis)), {index.numel()});
-  return {reshape(index_select(x, axis, flat), shape)};
-}
-Tensors gather_elements(I& n) {
-  const Tensor x = n.in(0);
-  const int axis = axis_of(n, n.integer("axis", 0), x.dim());
-  return {gather(x, axis, places(n.in(1), x.size(axis)))};
-}
-Tensors scatter_elements(I& n) {
-  const Tensor x = n.in(0);
-  const int axis = axis_of(n, n.integer("axis", 0), x.dim());
-  const Tensor index = places(n.in(1), x.size(axis));
-  const std::string how = n.text("reduction", "none");
-  if (how == "none") return {scatter(x, axis, index, n.in(2))};
-  if (how == "add") return {scatter_add(x, axis, index, n.in(2))};
-  n.unsupported("reduction ", how);
-}
-/// The columns of a list of places [..., k], each for an axis of x from `first` on.
-Tensors columns(I& n, const Tensor& x, const Tensor& index, int first = 0) {
-  const int64_t k = index.dim() ? index.size(-1) : 0;
-  n.need(index.dim() > 0 && k > 0 && k <= x.dim(), "indices of shape ", index.shape(),
-         " for data of shape ", x.shape());
-  Tensors all;
-  for (int64_t i = 0; i < k; ++i)
-    all.push_back(places(select(index, -1, i), x.size(first + int(i))));
-  return all;
-}
-Shape leading(int64_t k) {
-  Shape axes;
-  for (int64_t i = 0; i < k; ++i) axes.push_back(i);
-  return axes;
-}
-Tensors gather_nd(I& n) {
-  const Tensor x = n.in(0), index = n.in(1);
-  const int64_t batch = n.integer("batch_dims", 0);
-  n.need(batch >= 0 && batch < index.dim() && batch + index.size(-1) <= x.dim(),
-         "batch_dims=", batch, " and indices of shape ", index.shape(), " for data of shape ",
-         x.shape());
-  Tensors in{x};
-  for (int i = 0; i < int(batch); ++i)
-    in.push_back(reshape(arange(x.size(i)), along_axis(index.dim() - 1, i, x.size(i))));
-  for (const Tensor& c : columns(n, x, index, int(batch))) in.push_back(c);
-  return {apply(IndexRead{.axes = leading(int64_t(in.size()) - 1)}, {in.data(), in.size()})};
-}
-Tensors scatter_nd(I& n) {
-  const std::string how = n.text("reduction", "none");
-  if (how != "none" && how != "add") n.unsupported("reduction ", how);
-  const Tensor x = n.in(0);
-  Tensors in{x, n.in(2)};
-  for (const Tensor& c : columns(n, x, n.in(1))) in.push_back(c);
-  return {apply(IndexPut{.axes = leading(int64_t(in.size()) - 2), .accumulate = how == "add"},
-                {in.data(), in.size()})};
-}
-Tensors one_hot_(I& n) {
-  const Tensor index = n.in(0), values = n.in(2);
-  const int64_t depth = int64_t(n.number(1));
-  n.need(depth >= 0 && depth < (1 << 30), "depth ", depth);
-  const int rank = index.dim() + 1;
-  const int axis = axis_of(n, n.integer("axis", -1), rank);
-  Shape line;
-  for (int i = axis + 1; i < rank; ++i) line.push_back(1);
-  line.insert(0, depth);
-  const Tensor classes = reshape(arange(depth), line);
-  const Tensor hit = unsqueeze(places(cast(index, i64), depth), axis) == classes;
-  return {where(hit, select(values, 0, 1), select(values, 0, 0))};
-}
-Tensors trilu(I& n) {
-  const int64_t k = n.has(1) ? int64_t(n.number(1)) : 0;
-  return {n.integer("upper", 1) ? triu(n.in(0), k) : tril(n.in(0), k)};
-}
-Tensors top_k(I& n) {
-  const int64_t k = n.opset() < 10 ? n.integer("k", 1) : int64_t(n.number(1));
-  const ValuesAndIndices r = topk(n.in(0), k, n.integer("axis", -1), n.integer("largest", 1) != 0,
-                                  n.integer("sorted", 1) != 0);
-  return {r.values, r.indices};
-}
 Tensors eye_like(I& n) {
   const Tensor x = n.in(0);
   n.need(x.dim() == 2, "takes a matrix");
@@ -413,22 +322,17 @@ void add_shape_imports(OnnxImports& t) {
             {"Expand", expand_},
             {"Tile", tile_},
             {"Pad", pad_}});
-  t.insert({{"Gather", gather_},
-            {"GatherElements", gather_elements},
-            {"GatherND", gather_nd},
-            {"Scatter", scatter_elements},
-            {"ScatterElements", scatter_elements},
-            {"ScatterND", scatter_nd},
-            {"OneHot", one_hot_},
-            {"Trilu", trilu},
-            {"TopK", top_k},
-            {"EyeLike", eye_like},
+  t.insert({{"EyeLike", eye_like},
             {"DepthToSpace", depth_to_space},
             {"SpaceToDepth", space_to_depth},
             {"RandomNormal", random_<RandomNormal, false>},
             {"RandomNormalLike", random_<RandomNormal, true>},
             {"RandomUniform", random_<RandomUniform, false>},
             {"RandomUniformLike", random_<RandomUniform, true>}});
+  for (const char* name :
+       {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Split",
+        "Slice", "Expand", "Tile", "Shape", "Size", "DepthToSpace", "SpaceToDepth"})
+    t.at(name).moves = true;
 }
 
 }  // namespace tandem::detail
