@@ -123,10 +123,17 @@ const OnnxImports& onnx_imports() {
     add_shape_imports(table);
     add_index_imports(table);
     add_layer_imports(table);
+    add_pool_imports(table);
+    add_attention_imports(table);
+    add_vision_imports(table);
+    add_signal_imports(table);
+    add_set_imports(table);
+    add_sequence_imports(table);
     add_recurrent_imports(table);
     add_control_imports(table);
     add_einsum_imports(table);
     add_quantized_imports(table);
+    add_cast_imports(table);
     return table;
   }();
   return all;

@@ -8,7 +8,9 @@
 #include "tandem/ops/compare.h"
 #include "tandem/ops/gather.h"
 #include "tandem/ops/index_put.h"
+#include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/scatter_reduce.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/sort.h"
 #include "tandem/ops/tril.h"
@@ -50,6 +52,11 @@ Tensors gather_elements(I& n) {
   const int axis = axis_of(n, n.integer("axis", 0), x.dim());
   return {gather(x, axis, places(n.in(1), x.size(axis)))};
 }
+std::string reduction_of(I& n, const std::string& how) {
+  if (how == "mul") return "prod";
+  n.need(how == "max" || how == "min", "reduction ", how);
+  return how == "max" ? "amax" : "amin";
+}
 Tensors scatter_elements(I& n) {
   const Tensor x = n.in(0);
   const int axis = axis_of(n, n.integer("axis", 0), x.dim());
@@ -57,7 +64,7 @@ Tensors scatter_elements(I& n) {
   const std::string how = n.text("reduction", "none");
   if (how == "none") return {scatter(x, axis, index, n.in(2))};
   if (how == "add") return {scatter_add(x, axis, index, n.in(2))};
-  n.unsupported("reduction ", how);
+  return {scatter_reduce(x, axis, index, n.in(2), reduction_of(n, how))};
 }
 /// The columns of a list of places [..., k], each for an axis of x from `first` on.
 Tensors columns(I& n, const Tensor& x, const Tensor& index, int first = 0) {
@@ -88,16 +95,30 @@ Tensors gather_nd(I& n) {
 }
 Tensors scatter_nd(I& n) {
   const std::string how = n.text("reduction", "none");
-  if (how != "none" && how != "add") n.unsupported("reduction ", how);
   const Tensor x = n.in(0);
+  const Tensors list = columns(n, x, n.in(1));
+  if (how != "none" && how != "add") {  // rows of a matrix, each at one place
+    Tensor at = list[0];
+    int64_t rows = x.size(0);
+    for (size_t i = 1; i < list.size(); ++i) {
+      at = at * x.size(int(i)) + list[i];
+      rows *= x.size(int(i));
+    }
+    const int64_t width = rows ? x.numel() / rows : 0, count = at.numel();
+    at = contiguous(expand(reshape(at, {count, 1}), {count, width}));
+    n.need(n.in(2).numel() == count * width, "updates of shape ", n.in(2).shape());
+    return {reshape(scatter_reduce(reshape(x, {rows, width}), 0, at,
+                                   reshape(n.in(2), {count, width}), reduction_of(n, how)),
+                    x.shape())};
+  }
   Tensors in{x, n.in(2)};
-  for (const Tensor& c : columns(n, x, n.in(1))) in.push_back(c);
+  for (const Tensor& c : list) in.push_back(c);
   return {apply(IndexPut{.axes = leading(int64_t(in.size()) - 2), .accumulate = how == "add"},
                 {in.data(), in.size()})};
 }
 Tensors one_hot_(I& n) {
   const Tensor index = n.in(0), values = n.in(2);
-  const int64_t depth = int64_t(n.number(1));
+  const int64_t depth = n.whole_number(1);
   n.need(depth >= 0 && depth < (1 << 30), "depth ", depth);
   const int rank = index.dim() + 1;
   const int axis = axis_of(n, n.integer("axis", -1), rank);
@@ -112,8 +133,22 @@ Tensors trilu(I& n) {
   const int64_t k = n.has(1) ? int64_t(n.number(1)) : 0;
   return {n.integer("upper", 1) ? triu(n.in(0), k) : tril(n.in(0), k)};
 }
+/// Each sequence of the batch backwards, as far as it goes.
+Tensors reverse_sequence(I& n) {
+  const Tensor x = n.in(0);
+  const int64_t time = n.integer("time_axis", 0), batch = n.integer("batch_axis", 1);
+  n.need(x.dim() >= 2 && time != batch && (time == 0 || time == 1) && (batch == 0 || batch == 1),
+         "time_axis=", time, " and batch_axis=", batch, " of shape ", x.shape());
+  const int t = int(time), b = int(batch);
+  const Tensor lengths = reshape(cast(n.in(1), i64), along_axis(2, b, x.size(b)));
+  const Tensor step = reshape(arange(x.size(t)), along_axis(2, t, x.size(t)));
+  const Tensor from = where(step < lengths, lengths - 1 - step, step);
+  Shape one = from.shape();
+  for (int i = 2; i < x.dim(); ++i) one.push_back(1);
+  return {gather(x, t, contiguous(expand(reshape(from, one), x.shape())))};
+}
 Tensors top_k(I& n) {
-  const int64_t k = n.opset() < 10 ? n.integer("k", 1) : int64_t(n.number(1));
+  const int64_t k = n.opset() < 10 ? n.integer("k", 1) : n.whole_number(1);
   const ValuesAndIndices r = topk(n.in(0), k, n.integer("axis", -1), n.integer("largest", 1) != 0,
                                   n.integer("sorted", 1) != 0);
   return {r.values, r.indices};
@@ -130,7 +165,8 @@ void add_index_imports(OnnxImports& t) {
             {"ScatterND", scatter_nd},
             {"OneHot", one_hot_},
             {"Trilu", trilu},
-            {"TopK", top_k}});
+            {"TopK", top_k},
+            {"ReverseSequence", reverse_sequence}});
   for (const char* name : {"Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"})
     t.at(name).moves = true;
 }

@@ -5,10 +5,11 @@
 #include "tandem/io/detail/onnx_import.h"
 #include "tandem/ops/abs.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/bitwise.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/clamp.h"
 #include "tandem/ops/compare.h"
-#include "tandem/ops/cumsum.h"
+#include "tandem/ops/det.h"
 #include "tandem/ops/div.h"
 #include "tandem/ops/elu.h"
 #include "tandem/ops/erf.h"
@@ -39,10 +40,12 @@
 #include "tandem/ops/sigmoid.h"
 #include "tandem/ops/silu.h"
 #include "tandem/ops/sin.h"
+#include "tandem/ops/sinh.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/softplus.h"
 #include "tandem/ops/sqrt.h"
 #include "tandem/ops/sum.h"
+#include "tandem/ops/tan.h"
 #include "tandem/ops/tanh.h"
 #include "tandem/ops/where.h"
 
@@ -93,9 +96,31 @@ Tensors modulo(I& n) {
 }
 Tensors power(I& n) { return {cast(pow(n.in(0), second(n)), n.in(0).dtype())}; }
 Tensors negate(I& n) { return {-n.in(0)}; }
-Tensors tangent(I& n) { return {sin(n.in(0)) / cos(n.in(0))}; }
-Tensors sinh_(I& n) { return {(exp(n.in(0)) - exp(-n.in(0))) * 0.5}; }
-Tensors cosh_(I& n) { return {(exp(n.in(0)) + exp(-n.in(0))) * 0.5}; }
+/// 1 at the first largest element along an axis, 0 elsewhere.
+Tensors hardmax(I& n) {
+  const Tensor x = n.in(0);
+  int64_t axis = n.integer("axis", n.opset() < 13 ? 1 : -1);
+  n.need(axis >= -x.dim() && axis < std::max(x.dim(), 1), "axis ", axis, " is out of range");
+  if (axis < 0) axis += x.dim();
+  Tensor rows = x;  // older operator sets flatten to a matrix first
+  if (n.opset() < 13 && axis < x.dim() - 1) {
+    int64_t columns = 1;
+    for (int i = int(axis); i < x.dim(); ++i) columns *= x.size(i);
+    rows = reshape(x, {columns ? x.numel() / columns : 0, columns});
+    axis = 1;
+  }
+  const int at = int(axis);
+  const Tensor line = reshape(arange(rows.size(at)), along_axis(rows.dim(), at, rows.size(at)));
+  const Tensor hit = argmax(rows, axis, true) == line;
+  return {reshape(cast(hit, x.dtype()), x.shape())};
+}
+/// Both inputs' bits moved; the dtype is unsigned.
+Tensors bit_shift(I& n) {
+  const std::string way = n.text("direction", "");
+  n.need(way == "LEFT" || way == "RIGHT", "direction ", way);
+  return {way == "LEFT" ? bitwise_left_shift(n.in(0), n.in(1))
+                        : bitwise_right_shift(n.in(0), n.in(1))};
+}
 Tensors ceil_(I& n) { return {is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.in(0)}; }
 Tensors round_(I& n) { return {round(n.in(0))}; }
 Tensors is_inf(I& n) {
@@ -116,8 +141,6 @@ DType dtype_of(I& n, int64_t type) {
 
 namespace {
 
-Tensors cast_(I& n) { return {cast(n.in(0), dtype_of(n, n.integer("to", 0)))}; }
-Tensors cast_like(I& n) { return {cast(n.in(0), n.in(1).dtype())}; }
 Tensors where_(I& n) { return {where(n.in(0), n.in(1), n.in(2))}; }
 Tensors clip(I& n) {
   const Tensor x = n.in(0);
@@ -240,16 +263,6 @@ Tensors arg(I& n) {
   const Tensor back = f(flip(x, {axis}), axis, keep);
   return {(x.size(int(axis)) - 1) - back};
 }
-Tensors cumsum_(I& n) {
-  Tensor x = n.in(0);
-  const int64_t axis = int64_t(n.number(1));
-  const bool reverse = n.integer("reverse", 0);
-  if (reverse) x = flip(x, {axis});
-  Tensor y = cast(cumsum(x, axis), x.dtype());
-  if (n.integer("exclusive", 0)) y = y - x;
-  return {reverse ? flip(y, {axis}) : y};
-}
-
 Tensor add_(const Tensor& x, const Tensor& y) { return x + y; }
 Tensor sub_(const Tensor& x, const Tensor& y) { return x - y; }
 
@@ -273,9 +286,18 @@ void add_math_imports(OnnxImports& t) {
             {"Sqrt", unary<sqrt>},
             {"Tanh", unary<tanh>},
             {"Neg", negate},
-            {"Tan", tangent},
-            {"Sinh", sinh_},
-            {"Cosh", cosh_},
+            {"Tan", unary<tan>},
+            {"Asin", unary<asin>},
+            {"Acos", unary<acos>},
+            {"Atan", unary<atan>},
+            {"Sinh", unary<sinh>},
+            {"Cosh", unary<cosh>},
+            {"Asinh", unary<asinh>},
+            {"Acosh", unary<acosh>},
+            {"Atanh", unary<atanh>},
+            {"BitwiseNot", unary<bitwise_not>},
+            {"Det", unary<det>},
+            {"Hardmax", hardmax},
             {"Round", round_},
             {"IsInf", is_inf}});
   t.insert({{"Add", binary<add_>},
@@ -291,13 +313,15 @@ void add_math_imports(OnnxImports& t) {
             {"And", binary<logical_and>},
             {"Or", binary<logical_or>},
             {"Xor", binary<logical_xor>},
+            {"BitwiseAnd", binary<bitwise_and>},
+            {"BitwiseOr", binary<bitwise_or>},
+            {"BitwiseXor", binary<bitwise_xor>},
+            {"BitShift", bit_shift},
             {"Equal", binary<eq>},
             {"Less", binary<lt>},
             {"LessOrEqual", binary<le>},
             {"Greater", binary<gt>},
             {"GreaterOrEqual", binary<ge>},
-            {"Cast", cast_},
-            {"CastLike", cast_like},
             {"Where", where_},
             {"Clip", clip}});
   t.insert({{"Elu", elu_},
@@ -327,8 +351,7 @@ void add_math_imports(OnnxImports& t) {
             {"ReduceLogSum", reduce_of<log, log_sum>},
             {"ReduceLogSumExp", reduce_of<same, logsumexp>},
             {"ArgMax", arg<argmax>},
-            {"ArgMin", arg<argmin>},
-            {"CumSum", cumsum_}});
+            {"ArgMin", arg<argmin>}});
 }
 
 }  // namespace tandem::detail

@@ -28,6 +28,8 @@ namespace {
 using I = OnnxImporter;
 using Ints = std::vector<int64_t>;
 
+constexpr double most_elements = 1 << 23;  // of what is made from nothing but numbers
+
 }  // namespace
 
 Shape shape_of(I& n, const Ints& list) {
@@ -35,6 +37,10 @@ Shape shape_of(I& n, const Ints& list) {
   Shape s;
   for (int64_t v : list) s.push_back(v);
   return s;
+}
+Shape lengths_of(I& n, const Ints& list) {
+  for (int64_t v : list) n.need(v >= 0, "a length of ", v);
+  return shape_of(n, list);
 }
 int axis_of(I& n, int64_t axis, int rank) {
   n.need(axis >= -rank && axis < rank, "axis ", axis, " is out of range for ", rank, " axes");
@@ -47,7 +53,7 @@ Tensor numbers(Ints v) {
 
 namespace {
 
-Tensors identity(I& n) { return {n.in(0)}; }
+GraphValues identity(I& n) { return {n.any_in(0)}; }
 Tensors dropout_(I& n) {
   const Tensor x = n.in(0);
   if (n.has(2) && n.number(2) != 0 && (!n.has(1) || n.number(1) != 0))
@@ -55,20 +61,25 @@ Tensors dropout_(I& n) {
   return {x, n.node().outputs.size() > 1 ? ones(x.shape(), boolean) : Tensor()};
 }
 
-Tensors constant(I& n) {
+GraphValues constant(I& n) {
   if (const auto* a = n.attribute("value"); a && a->type == onnx::Attribute::Type::tensor)
-    return {a->tensors.at(0).value()};
-  if (n.attribute("value_float")) return {full({}, n.real("value_float", 0), f32)};
-  if (n.attribute("value_int")) return {full({}, n.integer("value_int", 0), i64)};
+    return {value_of(a->tensors.at(0))};
+  if (n.attribute("value_float")) return {Tensor(full({}, n.real("value_float", 0), f32))};
+  if (n.attribute("value_int")) return {Tensor(full({}, n.integer("value_int", 0), i64))};
   if (const auto v = n.list("value_ints")) return {numbers(*v)};
-  if (const auto* a = n.attribute("value_floats")) {
-    const int64_t count = int64_t(a->floats.size());
-    return {wrap(std::vector<float>(a->floats), {count})};
+  if (n.attribute("value_string")) return {GraphValue::of_texts({n.text("value_string", "")}, {})};
+  if (n.attribute("value_strings")) {
+    const std::vector<std::string> all = n.texts("value_strings");
+    return {GraphValue::of_texts(all, {int64_t(all.size())})};
+  }
+  if (auto v = n.reals("value_floats")) {
+    const int64_t count = int64_t(v->size());
+    return {wrap(std::move(*v), {count})};
   }
   n.unsupported("its value is no tensor");
 }
 Tensors constant_of_shape(I& n) {
-  const Shape shape = shape_of(n, n.ints(0));
+  const Shape shape = lengths_of(n, n.ints(0));
   const auto* a = n.attribute("value");
   if (!a) return {zeros(shape)};
   n.need(a->type == onnx::Attribute::Type::tensor, "value is no tensor");
@@ -88,10 +99,16 @@ Tensors shape_(I& n) {
 Tensors size(I& n) { return {full({}, n.in(0).numel(), i64)}; }
 Tensors range_(I& n) {
   const Tensor start = n.in(0), step = n.in(2);
-  const double a = n.number(0), b = n.number(1), d = n.number(2);
-  n.need(d != 0, "step is 0");
-  const double count = std::max(0.0, std::ceil((b - a) / d));
-  n.need(count < 1e9, "would have ", count, " elements");
+  n.need(n.number(2) != 0, "step is 0");
+  double count = std::max(0.0, std::ceil((n.number(1) - n.number(0)) / n.number(2)));
+  if (is_integral(start.dtype())) {  // exactly, where an f64 cannot count
+    const int64_t a = n.whole_number(0), b = n.whole_number(1), d = n.whole_number(2);
+    const uint64_t way = d > 0 ? uint64_t(b) - uint64_t(a) : uint64_t(a) - uint64_t(b);
+    const uint64_t each = d > 0 ? uint64_t(d) : 0 - uint64_t(d);
+    const bool forward = d > 0 ? b > a : a > b;
+    count = forward ? double((way - 1) / each + 1) : 0;
+  }
+  n.need(count <= most_elements, "would have ", count, " elements");
   const Tensor i = cast(arange(int64_t(count)), start.dtype());
   return {i * reshape(step, {}) + reshape(start, {})};
 }
@@ -165,8 +182,9 @@ Tensors split_(I& n) {
     for (int64_t s : *sizes) n.need(s >= 0, "a length of ", s);
     return split(x, *sizes, axis);
   }
-  const int64_t parts = n.integer("num_outputs", int64_t(n.node().outputs.size()));
-  n.need(parts > 0, "into no parts");
+  const int64_t parts = n.integer("num_outputs", n.outputs());
+  n.need(parts > 0 && parts == n.outputs(), "num_outputs=", parts, " for ", n.outputs(),
+         " outputs");
   const int64_t each = (length + parts - 1) / parts;
   Ints sizes;
   for (int64_t i = 0, left = length; i < parts; ++i, left -= each)
@@ -218,13 +236,21 @@ Tensors expand_(I& n) {
 }
 Tensors tile_(I& n) { return {repeat(n.in(0), shape_of(n, n.ints(1)))}; }
 
+/// The last axis with any number beside it: also one that is computed, or no f64.
+Tensor padded_by(const Tensor& x, const Shape& list, const Tensor& value) {
+  if (!value.is_symbolic() && (is_floating(x.dtype()) || itemsize(x.dtype()) < 8))
+    return pad(x, list, "constant", value.item<double>());
+  const Tensor y = pad(x, list);
+  const Tensor inside = pad(ones({x.size(-1)}, boolean), list);
+  return where(inside, y, value);
+}
+
 Tensors pad_(I& n) {
   const Tensor x = n.in(0);
   const Ints pads = n.opset() < 11 ? n.list("pads").value_or(Ints()) : n.ints(1);
   const std::string mode = n.text("mode", "constant");
-  double value = 0;
-  if (n.opset() < 11) value = n.real("value", 0);
-  else if (n.has(2)) value = n.number(2);
+  Tensor value = full({}, n.opset() < 11 ? n.real("value", 0) : 0.0, x.dtype());
+  if (n.opset() >= 11 && n.has(2)) value = reshape(n.in(2), {});
   Ints axes;
   if (n.has(3)) axes = n.ints(3);
   else
@@ -247,7 +273,11 @@ Tensors pad_(I& n) {
     const int last = x.dim() - 1;
     if (from != last) y = transpose(y, from, last);
     list = {before[size_t(from)], after[size_t(from)]};
-    y = pad(y, list, mode == "edge" ? "replicate" : mode == "wrap" ? "circular" : mode, value);
+    y = mode == "constant" ? padded_by(y, list, value)
+                           : pad(y, list,
+                                 mode == "edge"   ? "replicate"
+                                 : mode == "wrap" ? "circular"
+                                                  : mode);
     if (from != last) y = transpose(y, from, last);
   }
   return {y};
@@ -266,8 +296,8 @@ Tensors eye_like(I& n) {
 Tensors depth_to_space(I& n) {
   const Tensor x = n.in(0);
   const int64_t b = n.integer("blocksize", 1);
-  n.need(x.dim() == 4 && b > 0 && x.size(1) % (b * b) == 0, "blocks of ", b, " in shape ",
-         x.shape());
+  n.need(x.dim() == 4 && b > 0 && b < (1 << 20) && x.size(1) % (b * b) == 0, "blocks of ", b,
+         " in shape ", x.shape());
   const int64_t c = x.size(1) / (b * b), h = x.size(2), w = x.size(3);
   const Tensor y = n.text("mode", "DCR") == "DCR"
                        ? permute(reshape(x, {x.size(0), b, b, c, h, w}), {0, 3, 4, 1, 5, 2})
@@ -298,7 +328,7 @@ Tensors random_(I& n) {
   const double a = normal ? n.real("mean", 0) : n.real("low", 0);
   const double b = normal ? n.real("scale", 1) : n.real("high", 1);
   if (like) return random<O>(n, n.in(0).shape(), n.in(0).dtype(), a, b);
-  return random<O>(n, shape_of(n, n.list("shape").value_or(Ints())), f32, a, b);
+  return random<O>(n, lengths_of(n, n.list("shape").value_or(Ints())), f32, a, b);
 }
 
 }  // namespace
@@ -330,8 +360,8 @@ void add_shape_imports(OnnxImports& t) {
             {"RandomUniform", random_<RandomUniform, false>},
             {"RandomUniformLike", random_<RandomUniform, true>}});
   for (const char* name :
-       {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Split",
-        "Slice", "Expand", "Tile", "Shape", "Size", "DepthToSpace", "SpaceToDepth"})
+       {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Split", "Slice",
+        "Expand", "Tile", "Shape", "Size", "DepthToSpace", "SpaceToDepth"})
     t.at(name).moves = true;
 }
 

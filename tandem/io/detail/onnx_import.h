@@ -44,10 +44,17 @@ void add_math_imports(OnnxImports& table);
 void add_shape_imports(OnnxImports& table);
 void add_index_imports(OnnxImports& table);
 void add_layer_imports(OnnxImports& table);
+void add_pool_imports(OnnxImports& table);
+void add_attention_imports(OnnxImports& table);
+void add_vision_imports(OnnxImports& table);
+void add_signal_imports(OnnxImports& table);
+void add_set_imports(OnnxImports& table);
+void add_sequence_imports(OnnxImports& table);
 void add_recurrent_imports(OnnxImports& table);
 void add_control_imports(OnnxImports& table);
 void add_einsum_imports(OnnxImports& table);
 void add_quantized_imports(OnnxImports& table);
+void add_cast_imports(OnnxImports& table);
 /// The domain "tandem"'s own node for the gradient of a loop.
 Tensors import_loop_gradient(OnnxImporter& importer);
 /// ONNX's own operators that can be imported; those of its other domains as "domain.Name".
@@ -185,8 +192,10 @@ inline Shape along_axis(int rank, int axis, int64_t length) {
 }
 /// From the front. Errors: ValueError.
 int axis_of(OnnxImporter& n, int64_t axis, int rank);
-/// Errors: ValueError for more than 8 axes or negative lengths.
+/// Errors: ValueError for more than 8 axes.
 Shape shape_of(OnnxImporter& n, const std::vector<int64_t>& list);
+/// The same for lengths, which are not negative.
+Shape lengths_of(OnnxImporter& n, const std::vector<int64_t>& list);
 /// i64, one axis.
 Tensor numbers(std::vector<int64_t> v);
 /// Input `i`'s places along an axis of that length; negative ones count from the end.
