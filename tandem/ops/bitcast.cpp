@@ -29,7 +29,7 @@ Samples<Bitcast> Bitcast::samples() {
   return {.ok = {{{.dtype = i32}, {special}},
                  {{.dtype = f32}, {{{3, 5}, i32}}},
                  {{.dtype = u32}, {special}},
-                 {{.dtype = i64}, {sample::strided({3, 4})}},
+                 {{.dtype = i64}, {sample::strided({3, 4}, u64)}},
                  {{.dtype = u8}, {{{}, i8}}},
                  {{.dtype = f16}, {{{0, 2}, i16}}}},
           .errors = {
