@@ -155,6 +155,38 @@ TensorData TensorData::of(std::string name, const Tensor& t) {
   return d;
 }
 
+TensorData TensorData::of(std::string name, const Tensor& t, ElementType type) {
+  if (to_dtype(type) == t.dtype()) return of(std::move(name), t);
+  require<DTypeError>(held_in(type) == t.dtype() && !to_dtype(type), "onnx tensor ", name, ": ",
+                      t.dtype(), " does not hold ", onnx::name(type));
+  TensorData d;
+  d.name = std::move(name);
+  d.type = type;
+  d.dims.assign(t.shape().begin(), t.shape().end());
+  // Every pattern of bits has a value: the table is that of `value()`.
+  const int bits = row(type).bits, each = 8 / bits, patterns = 1 << bits;
+  TensorData table;
+  table.type = type;
+  table.dims = {patterns};
+  table.raw.resize(size_t(patterns / each));
+  for (int i = 0; i < patterns; ++i)
+    table.raw[size_t(i / each)] = char(uint8_t(table.raw[size_t(i / each)]) | i << i % each * bits);
+  const std::vector<double> values = table.value().to_vector<double>(), all = t.to_vector<double>();
+  d.raw.resize((all.size() + size_t(each) - 1) / size_t(each));
+  for (size_t i = 0; i < all.size(); ++i) {
+    const double v = all[i];
+    const auto same = [v](double w) {
+      return v != v ? w != w : v == w && std::signbit(v) == std::signbit(w);
+    };
+    const auto found = std::find_if(values.begin(), values.end(), same);
+    require<ValueError>(found != values.end(), "onnx tensor ", d.name, ": ", v, " is no number of ",
+                        onnx::name(type));
+    char& byte = d.raw[i / size_t(each)];
+    byte = char(uint8_t(byte) | (found - values.begin()) << i % size_t(each) * size_t(bits));
+  }
+  return d;
+}
+
 Tensor TensorData::value() const {
   if (tensor.defined()) return tensor;
   require<ShapeError>(dims.size() <= max_dims, "onnx tensor ", name, ": ", dims.size(),

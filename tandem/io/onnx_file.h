@@ -68,6 +68,9 @@ struct TANDEM_API TensorData {
   Metadata metadata = {};
 
   static TensorData of(std::string name, const Tensor& t);
+  /// As elements that Tandem has no dtype for, see `held_in`. Errors: DTypeError, ValueError for
+  /// numbers that they cannot hold.
+  static TensorData of(std::string name, const Tensor& t, ElementType type);
   /// `tensor`, or the values of narrow elements as `held_in` says. Errors: DTypeError, ShapeError
   /// for more than 8 dimensions.
   Tensor value() const;

@@ -126,6 +126,9 @@ const OnnxImports& onnx_imports() {
     add_pool_imports(table);
     add_attention_imports(table);
     add_vision_imports(table);
+    add_resize_imports(table);
+    add_text_imports(table);
+    add_learning_imports(table);
     add_signal_imports(table);
     add_set_imports(table);
     add_sequence_imports(table);

@@ -187,9 +187,27 @@ Tensors conv_transpose(I& n) {
 
 // --- Normalisation ----------------------------------------------------------------------------
 
+/// By the batch's own statistics, which also move the running ones.
+Tensors batch_norm_training(I& n) {
+  const Tensor x = n.in(0);
+  n.need(x.dim() >= 2, "input 0 has shape ", x.shape());
+  Shape axes{0}, line{x.size(1)};
+  for (int i = 2; i < x.dim(); ++i) axes.push_back(i), line.push_back(1);
+  const Tensor wide = x.dtype() == f64 ? x : cast(x, f32);
+  const Tensor m = mean(wide, axes), centred = wide - reshape(m, line);
+  const Tensor v = mean(square(centred), axes);
+  const double keep = n.real("momentum", 0.9f);
+  const Tensor scale = cast(n.in(1), wide.dtype()) * rsqrt(v + n.real("epsilon", 1e-5f));
+  const Tensor y = centred * reshape(scale, line) + reshape(cast(n.in(2), wide.dtype()), line);
+  auto moved = [&](int i, const Tensor& fresh) {
+    const Tensor old = n.in(i);
+    return cast(cast(old, wide.dtype()) * keep + fresh * (1 - keep), old.dtype());
+  };
+  return {cast(y, x.dtype()), moved(3, m), moved(4, v)};
+}
 Tensors batch_norm_(I& n) {
-  if (n.integer("training_mode", 0) || (n.opset() < 7 && !n.integer("is_test", 0)))
-    n.unsupported("training mode");
+  if (n.opset() < 7 && !n.integer("is_test", 0)) n.unsupported("training mode");
+  if (n.integer("training_mode", 0)) return batch_norm_training(n);
   return {batch_norm(n.in(0), n.in(3), n.in(4), n.in(1), n.in(2), false, 0.1,
                      n.real("epsilon", 1e-5f))};
 }

@@ -1,5 +1,6 @@
 // ONNX's elementwise operators, products and reductions as records.
 #include <cmath>
+#include <limits>
 
 #include "tandem/core/factory.h"
 #include "tandem/io/detail/onnx_import.h"
@@ -81,6 +82,10 @@ Tensors fold(I& n) {
   Tensor y = n.in(0);
   for (int i = 1; i < n.inputs(); ++i) y = f(y, n.in(i));
   return {y};
+}
+GraphValues equal(I& n) {
+  if (n.any_in(0).texts) return {equal_texts(n)};
+  return {eq(n.in(0), second(n))};
 }
 Tensors mean_of(I& n) { return {fold<add>(n)[0] / double(n.inputs())}; }
 
@@ -239,6 +244,34 @@ Tensors reduce(I& n) {
   const Reduction r = reduction(n);
   return {r.nothing ? n.in(0) : cast(f(n.in(0), r.axes, r.keep), n.in(0).dtype())};
 }
+/// Means of integers are cut off towards zero.
+Tensors reduce_mean(I& n) {
+  const Tensor x = n.in(0);
+  const Reduction r = reduction(n);
+  if (r.nothing || is_floating(x.dtype())) return {r.nothing ? x : mean(x, r.axes, r.keep)};
+  const Tensor total = sum(x, r.axes, r.keep);
+  const int64_t count = total.numel() ? x.numel() / total.numel() : 1;
+  n.need(count > 0, "no elements in shape ", x.shape());
+  return {cast(div(total, full({}, count, i64), "trunc"), x.dtype())};
+}
+/// The largest of no elements is the least number there is, and the other way about.
+template <bool largest>
+Tensors extreme(I& n) {
+  const Tensor x = n.in(0);
+  const Reduction r = reduction(n);
+  if (r.nothing) return {x};
+  const Tensor y = x.numel() ? Tensor() : sum(x, r.axes, r.keep);
+  if (!y.defined() || y.numel() == 0) return {(largest ? amax : amin)(x, r.axes, r.keep)};
+  const DType d = x.dtype();
+  double end = std::numeric_limits<double>::infinity();
+  if (!is_floating(d)) {
+    n.need(is_integral(d) && itemsize(d) < 8, "no elements in shape ", x.shape());
+    const bool has_sign = d == i8 || d == i16 || d == i32;
+    const double span = std::ldexp(1.0, int(itemsize(d)) * 8);
+    end = largest ? (has_sign ? span / 2 : 0) : (has_sign ? span / 2 : span) - 1;
+  }
+  return {full(y.shape(), largest ? -end : end, d)};
+}
 Tensor l1(const Tensor& x, const Shape& axes, bool keep) { return sum(abs(x), axes, keep); }
 Tensor sum_square(const Tensor& x, const Shape& axes, bool keep) {
   return sum(square(x), axes, keep);
@@ -317,7 +350,7 @@ void add_math_imports(OnnxImports& t) {
             {"BitwiseOr", binary<bitwise_or>},
             {"BitwiseXor", binary<bitwise_xor>},
             {"BitShift", bit_shift},
-            {"Equal", binary<eq>},
+            {"Equal", equal},
             {"Less", binary<lt>},
             {"LessOrEqual", binary<le>},
             {"Greater", binary<gt>},
@@ -341,9 +374,9 @@ void add_math_imports(OnnxImports& t) {
             {"MatMul", binary<matmul>},
             {"Gemm", gemm}});
   t.insert({{"ReduceSum", reduce<sum>},
-            {"ReduceMean", reduce<mean>},
-            {"ReduceMax", reduce<amax>},
-            {"ReduceMin", reduce<amin>},
+            {"ReduceMean", reduce_mean},
+            {"ReduceMax", extreme<true>},
+            {"ReduceMin", extreme<false>},
             {"ReduceProd", reduce<prod>},
             {"ReduceL1", reduce_of<abs, l1>},
             {"ReduceL2", reduce_of<abs, l2>},

@@ -211,7 +211,7 @@ Tensors max_pool(I& n) {
 /// The sums of windows of planes, padding counted as nothing.
 Tensor plane_sums(const Tensor& x, const Windows& w) {
   const Tensor wide = padded_for(x, w, 0);
-  if (w.dilation == Ints(w.kernel.size(), 1))
+  if (!w.dilated())
     return avg_pool2d(wide, to_shape(w.kernel), to_shape(w.stride), 0, false, true, 1);
   const Tensor each = ones({x.size(1), 1, w.kernel[0], w.kernel[1]}, x.dtype());
   return conv2d(wide, each, {}, to_shape(w.stride), 0, to_shape(w.dilation), x.size(1));
@@ -240,9 +240,8 @@ Tensors average_pool(I& n) {
   const Windows w = pool_windows(n);
   const bool count_pad = n.integer("count_include_pad", 0);
   const bool ceil = n.integer("ceil_mode", 0);
-  const bool plain = w.dilation == Ints(w.kernel.size(), 1);
   return {by_planes(x, w, [&](const Tensor& p, const Windows& v) {
-    if (plain && !ceil && in_record(p, v))
+    if (!w.dilated() && !ceil && in_record(p, v))
       return avg_pool2d(p, to_shape(v.kernel), to_shape(v.stride), to_shape(v.before), false,
                         count_pad);
     const Tensor sums = plane_sums(p, v);

@@ -53,12 +53,27 @@ Tensor numbers(Ints v) {
 
 namespace {
 
+/// Drawn anew by each run from the default generator.
+template <class O>
+Tensor random(I& n, const Shape& shape, DType dtype, double a, double b) {
+  return apply(O{shape, dtype, a, b}, {n.graph().random_key(default_generator())});
+}
+
 GraphValues identity(I& n) { return {n.any_in(0)}; }
 Tensors dropout_(I& n) {
   const Tensor x = n.in(0);
-  if (n.has(2) && n.number(2) != 0 && (!n.has(1) || n.number(1) != 0))
-    n.unsupported("training_mode");
-  return {x, n.node().outputs.size() > 1 ? ones(x.shape(), boolean) : Tensor()};
+  const double ratio = n.opset() < 12 ? n.real("ratio", 0.5) : n.has(1) ? n.number(1) : 0.5;
+  n.need(ratio >= 0 && ratio < 1, "ratio=", ratio);
+  if (!n.has(2) || n.number(2) == 0 || ratio == 0)
+    return {x, n.wants(1) ? ones(x.shape(), boolean) : Tensor()};
+  const Tensor drawn = random<RandomUniform>(n, x.shape(), f32, 0, 1), kept = drawn >= ratio;
+  return {where(kept, x * (1 / (1 - ratio)), full({}, 0, x.dtype())), kept};
+}
+/// 1 with the probability that each element is.
+Tensors bernoulli_(I& n) {
+  const Tensor x = n.in(0);
+  const DType dtype = n.attribute("dtype") ? dtype_of(n, n.integer("dtype", 1)) : x.dtype();
+  return {cast(random<RandomUniform>(n, x.shape(), f32, 0, 1) < x, dtype)};
 }
 
 GraphValues constant(I& n) {
@@ -314,21 +329,15 @@ Tensors space_to_depth(I& n) {
   return {reshape(y, {x.size(0), c * b * b, h, w})};
 }
 
-/// Drawn anew by each run from the default generator.
-template <class O>
-Tensors random(I& n, const Shape& shape, DType otherwise, double a, double b) {
-  const DType d = n.attribute("dtype")
-                      ? onnx::to_dtype(onnx::ElementType(n.integer("dtype", 1))).value_or(f32)
-                      : otherwise;
-  return {apply(O{shape, d, a, b}, {n.graph().random_key(default_generator())})};
-}
 template <class O, bool like>
 Tensors random_(I& n) {
   const bool normal = std::is_same_v<O, RandomNormal>;
   const double a = normal ? n.real("mean", 0) : n.real("low", 0);
   const double b = normal ? n.real("scale", 1) : n.real("high", 1);
-  if (like) return random<O>(n, n.in(0).shape(), n.in(0).dtype(), a, b);
-  return random<O>(n, lengths_of(n, n.list("shape").value_or(Ints())), f32, a, b);
+  const DType otherwise = like ? n.in(0).dtype() : f32;
+  const DType dtype = n.attribute("dtype") ? dtype_of(n, n.integer("dtype", 1)) : otherwise;
+  const Shape shape = like ? n.in(0).shape() : lengths_of(n, n.list("shape").value_or(Ints()));
+  return {random<O>(n, shape, dtype, a, b)};
 }
 
 }  // namespace
@@ -336,6 +345,7 @@ Tensors random_(I& n) {
 void add_shape_imports(OnnxImports& t) {
   t.insert({{"Identity", identity},
             {"Dropout", dropout_},
+            {"Bernoulli", bernoulli_},
             {"Constant", constant},
             {"ConstantOfShape", constant_of_shape},
             {"Shape", shape_},

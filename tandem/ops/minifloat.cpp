@@ -45,7 +45,7 @@ struct Rounded {
   T round(T x) const {
     const T beyond =
         f.infinity ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::quiet_NaN();
-    if (x != x) return f.always_saturates ? T(f.largest) : x;
+    if (x != x) return f.always_saturates ? T(-0.0) : x;
     int exponent = 0;
     std::frexp(x, &exponent);  // |x| is below 2^exponent
     const int unit =
@@ -117,7 +117,8 @@ Samples<Minifloat> Minifloat::samples() {
                  {{.format = "e5m2", .saturate = false}, {special}},
                  {{.format = "e5m2fnuz", .saturate = false}, {special}},
                  {{.format = "e5m2"}, {special}},
-                 {{.format = "e2m1"}, {sample::scaled({17}, 4)}},
+                 {{.format = "e2m1"},
+                  {sample::listed({9}, {0.4, 0.25, -0.75, 5, -5, 9, NAN, -HUGE_VAL, -0.0})}},
                  {{.format = "e8m0", .saturate = false}, {powers}}},
           .errors = {{{.format = "e3m4"},
                       {{{3}}},

@@ -37,7 +37,7 @@ def minifloat(x, format, saturate, rounding):
     wide = x.detach().float().numpy()
     with numpy.errstate(all="ignore"):
         y = wide.astype(kind).astype(numpy.float64)
-    if saturate:
+    if saturate and format != "e2m1":
         largest = float(ml_dtypes.finfo(kind).max)
         beyond = numpy.isinf(y) | (numpy.isnan(y) & ~numpy.isnan(wide))
         y = numpy.where(beyond, numpy.copysign(largest, wide), y)

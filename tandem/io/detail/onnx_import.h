@@ -47,6 +47,9 @@ void add_layer_imports(OnnxImports& table);
 void add_pool_imports(OnnxImports& table);
 void add_attention_imports(OnnxImports& table);
 void add_vision_imports(OnnxImports& table);
+void add_resize_imports(OnnxImports& table);
+void add_text_imports(OnnxImports& table);
+void add_learning_imports(OnnxImports& table);
 void add_signal_imports(OnnxImports& table);
 void add_set_imports(OnnxImports& table);
 void add_sequence_imports(OnnxImports& table);
@@ -200,6 +203,8 @@ Shape lengths_of(OnnxImporter& n, const std::vector<int64_t>& list);
 Tensor numbers(std::vector<int64_t> v);
 /// Input `i`'s places along an axis of that length; negative ones count from the end.
 Tensor places(const Tensor& index, int64_t length);
+/// Whether texts are equal, input 0 and input 1.
+GraphValue equal_texts(OnnxImporter& n);
 /// The dtype of an attribute's element type. Errors: NotImplemented.
 DType dtype_of(OnnxImporter& n, int64_t type);
 /// Conv with the attributes of the node at hand.

@@ -12,6 +12,11 @@ struct OnnxWindows {
   Ints kernel, stride, dilation, before, after;
   Ints out;  ///< how many windows there are
   bool even() const { return before == after; }
+  bool dilated() const {
+    for (int64_t d : dilation)
+      if (d != 1) return true;
+    return false;
+  }
   int64_t reach(size_t i) const { return dilation[i] * (kernel[i] - 1) + 1; }
 };
 
