@@ -126,6 +126,11 @@ Tensors bit_shift(I& n) {
   return {way == "LEFT" ? bitwise_left_shift(n.in(0), n.in(1))
                         : bitwise_right_shift(n.in(0), n.in(1))};
 }
+/// NaN stays NaN.
+Tensors sign_(I& n) {
+  const Tensor x = n.in(0);
+  return {is_floating(x.dtype()) ? where(isnan(x), x, sign(x)) : sign(x)};
+}
 Tensors ceil_(I& n) { return {is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.in(0)}; }
 Tensors round_(I& n) { return {round(n.in(0))}; }
 Tensors is_inf(I& n) {
@@ -314,7 +319,7 @@ void add_math_imports(OnnxImports& t) {
             {"Reciprocal", unary<reciprocal>},
             {"Relu", unary<relu>},
             {"Sigmoid", unary<sigmoid>},
-            {"Sign", unary<sign>},
+            {"Sign", sign_},
             {"Sin", unary<sin>},
             {"Sqrt", unary<sqrt>},
             {"Tanh", unary<tanh>},

@@ -9,6 +9,7 @@
 #include "tandem/ops/gather.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/round.h"
 #include "tandem/ops/where.h"
 
 namespace tandem::detail {
@@ -174,6 +175,9 @@ Tensors resize(I& n) {
     const int64_t out = sizes.empty() ? int64_t(std::floor(length * scale)) : sizes[i];
     if (scale != 1 || out != x.size(axis) || !part.empty()) x = resized(n, x, axis, out, scale, r);
   }
+  // Integers: linear ones are cut off, as ONNX Runtime does; cubic ones, which it has not, are
+  // rounded, as the operator's reference does.
+  if (x.dtype() != given.dtype() && r.mode == "cubic") x = round(x);
   return {x.dtype() == given.dtype() ? x : cast(x, given.dtype())};
 }
 
