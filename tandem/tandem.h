@@ -125,6 +125,7 @@
 #include "tandem/ops/tanh.h"
 #include "tandem/ops/tril.h"
 #include "tandem/ops/var.h"
+#include "tandem/ops/weighted_select.h"
 #include "tandem/ops/where.h"
 #include "tandem/optim/adagrad.h"
 #include "tandem/optim/adam.h"

@@ -221,6 +221,11 @@ int64_t OnnxImporter::integer(std::string_view name, int64_t otherwise) const {
   need(!a || a->type == Attribute::Type::integer, "attribute ", name, " is not an integer");
   return a ? a->i : otherwise;
 }
+bool OnnxImporter::flag(std::string_view name, bool otherwise) const {
+  const int64_t v = integer(name, otherwise);
+  need(v == 0 || v == 1, "attribute ", name, " is ", v, ", not 0 or 1");
+  return v != 0;
+}
 double OnnxImporter::real(std::string_view name, double otherwise) const {
   const Attribute* a = attribute(name);
   need(!a || a->type == Attribute::Type::real, "attribute ", name, " is not a float");

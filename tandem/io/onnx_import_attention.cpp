@@ -97,7 +97,7 @@ Tensors attention(I& n) {
                     : pad(given, {0, more}, "constant", -std::numeric_limits<double>::infinity());
     (flags ? mask.seen : mask.bias) = grouped_mask(n, given, heads);
   }
-  if (n.integer("is_causal", 0))
+  if (n.flag("is_causal", false))
     mask.hide(reshape(arange(s), {1, s}) <= reshape(arange(past, past + l), {l, 1}));
   if (n.has(6))
     mask.hide(reshape(arange(s), {1, 1, 1, 1, s}) < reshape(n.in(6), {q.size(0), 1, 1, 1, 1}));
@@ -256,7 +256,7 @@ Tensors rotary(I& n) {
   };
   const Tensor c = angles(1), s = angles(2);
   const Tensor turned = slice(x, 3, 0, dim), rest = slice(x, 3, dim, x.size(3));
-  const bool interleaved = n.integer("interleaved", 0);
+  const bool interleaved = n.flag("interleaved", false);
   const Tensor a = interleaved ? slice(turned, 3, 0, dim, 2) : slice(turned, 3, 0, dim / 2);
   const Tensor b = interleaved ? slice(turned, 3, 1, dim, 2) : slice(turned, 3, dim / 2, dim);
   const Tensor real = c * a - s * b, imaginary = s * a + c * b;

@@ -146,12 +146,12 @@ GraphValues cast_to(I& n, ElementType to) {
   const std::string rounding = to == ElementType::float8e8m0 ? way : "nearest";
   if (v.texts) {
     const Tensor x = from_texts(n, *v.texts, dtype.value_or(f32));
-    return {dtype ? GraphValue(x) : narrowed(x, to, n.integer("saturate", 1), rounding)};
+    return {dtype ? GraphValue(x) : narrowed(x, to, n.flag("saturate", true), rounding)};
   }
   n.need(v.kind == GraphValue::Kind::tensor, "input 0 is no tensor");
   if (dtype) return {cast(v.tensor, *dtype)};
   if (v.element == to) return {v};
-  return {narrowed(v.tensor, to, n.integer("saturate", 1), rounding)};
+  return {narrowed(v.tensor, to, n.flag("saturate", true), rounding)};
 }
 
 ElementType element_of(I& n, int i) {
@@ -192,6 +192,7 @@ Tensor plain(I& n, int i) {
 
 Tensors dequantize(I& n) {
   const Tensor x = plain(n, 0), scale = n.in(1);
+  n.need(is_floating(scale.dtype()), "a scale of ", scale.dtype());
   const int64_t axis = n.integer("axis", 1), block = n.integer("block_size", 0);
   const int64_t type = n.integer("output_dtype", 0);
   const DType dtype = type ? dtype_of(n, type) : scale.dtype();
@@ -204,6 +205,7 @@ Tensors dequantize(I& n) {
 
 GraphValues quantize(I& n) {
   const Tensor x = n.in(0), scale = n.in(1);
+  n.need(is_floating(scale.dtype()), "a scale of ", scale.dtype());
   const int64_t axis = n.integer("axis", 1), block = n.integer("block_size", 0);
   const int64_t type = n.integer("output_dtype", 0), precision = n.integer("precision", 0);
   const ElementType to = n.has(2) ? element_of(n, 2)
@@ -215,7 +217,7 @@ GraphValues quantize(I& n) {
       n.has(2) ? cast(spread(n, plain(n, 2), x, axis, block), steps.dtype()) : Tensor();
   if (!format_of(to).empty()) {
     if (zero.defined()) steps = steps + zero;
-    return {narrowed(steps, to, n.integer("saturate", 1), "nearest")};
+    return {narrowed(steps, to, n.flag("saturate", true), "nearest")};
   }
   const auto range = range_of(to);
   if (!range) n.unsupported("a result of ", onnx::name(to));

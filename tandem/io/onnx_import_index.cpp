@@ -131,7 +131,7 @@ Tensors one_hot_(I& n) {
 }
 Tensors trilu(I& n) {
   const int64_t k = n.has(1) ? int64_t(n.number(1)) : 0;
-  return {n.integer("upper", 1) ? triu(n.in(0), k) : tril(n.in(0), k)};
+  return {n.flag("upper", true) ? triu(n.in(0), k) : tril(n.in(0), k)};
 }
 /// Each sequence of the batch backwards, as far as it goes.
 Tensors reverse_sequence(I& n) {
@@ -149,8 +149,8 @@ Tensors reverse_sequence(I& n) {
 }
 Tensors top_k(I& n) {
   const int64_t k = n.opset() < 10 ? n.integer("k", 1) : n.whole_number(1);
-  const ValuesAndIndices r = topk(n.in(0), k, n.integer("axis", -1), n.integer("largest", 1) != 0,
-                                  n.integer("sorted", 1) != 0);
+  const ValuesAndIndices r =
+      topk(n.in(0), k, n.integer("axis", -1), n.flag("largest", true), n.flag("sorted", true));
   return {r.values, r.indices};
 }
 

@@ -206,8 +206,8 @@ Tensors batch_norm_training(I& n) {
   return {cast(y, x.dtype()), moved(3, m), moved(4, v)};
 }
 Tensors batch_norm_(I& n) {
-  if (n.opset() < 7 && !n.integer("is_test", 0)) n.unsupported("training mode");
-  if (n.integer("training_mode", 0)) return batch_norm_training(n);
+  if (n.opset() < 7 && !n.flag("is_test", false)) n.unsupported("training mode");
+  if (n.flag("training_mode", false)) return batch_norm_training(n);
   return {batch_norm(n.in(0), n.in(3), n.in(4), n.in(1), n.in(2), false, 0.1,
                      n.real("epsilon", 1e-5f))};
 }
@@ -253,11 +253,8 @@ Tensors layer_norm_(I& n) {
 }
 Tensors rms_norm(I& n) {
   const Tensor x = n.in(0);
-  int64_t axis = n.integer("axis", -1);
-  if (axis < 0) axis += x.dim();
   Shape axes;
-  for (int i = int(axis); i < x.dim(); ++i) axes.push_back(i);
-  n.need(axis >= 0 && !axes.empty(), "axis is out of range");
+  for (int i = axis_of(n, n.integer("axis", -1), x.dim()); i < x.dim(); ++i) axes.push_back(i);
   return {x * rsqrt(mean(square(x), axes, true) + n.real("epsilon", 1e-5f)) * n.in(1)};
 }
 Tensors lp_norm(I& n) {
@@ -278,12 +275,15 @@ Tensors mean_variance(I& n) {
 Tensors lrn(I& n) {
   const Tensor x = n.in(0);
   const int64_t size = n.integer("size", 1);
-  n.need(x.dim() == 4 && size > 0 && size < (1 << 20), "size=", size, " for shape ", x.shape());
+  n.need(x.dim() == 4 && size > 0, "size=", size, " for shape ", x.shape());
   const Shape s = x.shape();
+  // A window beyond all channels holds no more than one that reaches over them from each.
+  const int64_t window = std::min<int64_t>(size, 2 * s[1] + 1);
   const Tensor lines = reshape(square(x), {s[0], 1, s[1], s[2] * s[3]});
-  const Tensor wide = pad(lines, {0, 0, (size - 1) / 2, size - 1 - (size - 1) / 2});
-  const Tensor means = reshape(avg_pool2d(wide, Shape{size, 1}, Shape{1, 1}), s);
-  return {x / pow(means * n.real("alpha", 1e-4f) + n.real("bias", 1), n.real("beta", 0.75))};
+  const Tensor wide = pad(lines, {0, 0, (window - 1) / 2, window - 1 - (window - 1) / 2});
+  const Tensor means = reshape(avg_pool2d(wide, Shape{window, 1}, Shape{1, 1}), s);
+  const double factor = n.real("alpha", 1e-4f) * double(window) / double(size);
+  return {x / pow(means * factor + n.real("bias", 1), n.real("beta", 0.75))};
 }
 
 template <Tensor (*f)(const Tensor&, int64_t, std::optional<DType>)>

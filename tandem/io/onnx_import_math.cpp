@@ -95,7 +95,7 @@ Tensors divide(I& n) {
 }
 Tensors modulo(I& n) {
   const Tensor x = n.in(0), y = n.in(1);
-  if (!n.integer("fmod", 0)) return {remainder(x, y)};
+  if (!n.flag("fmod", false)) return {remainder(x, y)};
   if (!is_floating(x.dtype())) return {x - div(x, y, "trunc") * y};
   return {sign(x) * remainder(abs(x), abs(y))};
 }
@@ -135,7 +135,7 @@ Tensors ceil_(I& n) { return {is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.i
 Tensors round_(I& n) { return {round(n.in(0))}; }
 Tensors is_inf(I& n) {
   const Tensor x = n.in(0);
-  const bool up = n.integer("detect_positive", 1), down = n.integer("detect_negative", 1);
+  const bool up = n.flag("detect_positive", true), down = n.flag("detect_negative", true);
   if (up && down) return {isinf(x)};
   if (!up && !down) return {logical_and(isinf(x), full({}, 0, boolean))};
   return {logical_and(isinf(x), up ? x > 0.0 : x < 0.0)};
@@ -216,7 +216,7 @@ Tensors gelu_(I& n) { return {gelu(n.in(0), n.text("approximate", "none"))}; }
 Tensors gemm(I& n) {
   Tensor a = n.in(0), b = n.in(1);
   const double alpha = n.real("alpha", 1), beta = n.real("beta", 1);
-  const bool ta = n.integer("transA", 0), tb = n.integer("transB", 0);
+  const bool ta = n.flag("transA", false), tb = n.flag("transB", false);
   n.need(a.dim() == 2 && b.dim() == 2, "takes matrices, got shapes ", a.shape(), " and ",
          b.shape());
   if (ta) a = transpose(a, 0, 1);
@@ -227,7 +227,7 @@ Tensors gemm(I& n) {
   if (tb) b = transpose(b, 0, 1);
   Tensor y = matmul(a, b);
   if (alpha != 1) y = y * alpha;
-  if (c.defined()) y = y + (beta == 1 ? c : c * beta);
+  if (c.defined() && beta != 0) y = y + (beta == 1 ? c : c * beta);
   return {y};
 }
 
@@ -238,9 +238,9 @@ struct Reduction {
   bool keep, nothing = false;
 };
 Reduction reduction(I& n) {
-  Reduction r{{}, n.integer("keepdims", 1) != 0};
+  Reduction r{{}, n.flag("keepdims", true)};
   for (int64_t a : n.list("axes", 1).value_or(std::vector<int64_t>())) r.axes.push_back(a);
-  r.nothing = r.axes.empty() && n.integer("noop_with_empty_axes", 0);
+  r.nothing = r.axes.empty() && n.flag("noop_with_empty_axes", false);
   if (n.in(0).dim() == 0) r.nothing = true;
   return r;
 }
@@ -296,8 +296,8 @@ template <Tensor (*f)(const Tensor&, std::optional<int64_t>, bool)>
 Tensors arg(I& n) {
   Tensor x = n.in(0);
   const int64_t axis = n.integer("axis", 0);
-  const bool keep = n.integer("keepdims", 1);
-  if (!n.integer("select_last_index", 0)) return {f(x, axis, keep)};
+  const bool keep = n.flag("keepdims", true);
+  if (!n.flag("select_last_index", false)) return {f(x, axis, keep)};
   const Tensor back = f(flip(x, {axis}), axis, keep);
   return {(x.size(int(axis)) - 1) - back};
 }

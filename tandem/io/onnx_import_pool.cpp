@@ -25,6 +25,10 @@ namespace tandem::detail {
 
 using Ints = std::vector<int64_t>;
 
+namespace {
+constexpr double most_padding = 1 << 22;  // elements
+}
+
 Shape to_shape(const Ints& list) {
   Shape s;
   for (int64_t v : list) s.push_back(v);
@@ -51,10 +55,11 @@ OnnxWindows onnx_windows(OnnxImporter& n, Ints kernel) {
                w.stride[i] < most && w.dilation[i] < most && w.before[i] >= 0 && w.after[i] >= 0 &&
                w.before[i] < most && w.after[i] < most,
            "kernel, strides and dilations must be positive, pads not negative, all below ", most);
-  const bool ceil = n.integer("ceil_mode", 0);
+  const bool ceil = n.flag("ceil_mode", false);
   const std::string pad = n.text("auto_pad", "NOTSET");
   n.need(pad == "NOTSET" || pad == "VALID" || pad == "SAME_UPPER" || pad == "SAME_LOWER",
          "auto_pad ", pad);
+  double padded = 1, plain = 1;
   for (size_t i = 0; i < axes; ++i) {
     const int64_t length = x[int(i) + 2];
     if (pad == "VALID") w.before[i] = w.after[i] = 0;
@@ -71,7 +76,12 @@ OnnxWindows onnx_windows(OnnxImporter& n, Ints kernel) {
       if (out * w.stride[i] < length + w.before[i]) ++out;
     }
     w.out.push_back(out);
+    plain *= double(length);
+    padded *= double(length + w.before[i] + w.after[i]);
   }
+  if (padded * double(x[0]) * double(x[1]) >
+      most_padding + 64 * plain * double(x[0]) * double(x[1]))
+    n.unsupported("more padding than input");
   return w;
 }
 
@@ -175,7 +185,7 @@ Tensors max_pool(I& n) {
   if (!n.wants(1))
     return {by_planes(x, w,
                       [](const Tensor& p, const Windows& v) { return plane_maxima(p, v).first; })};
-  const bool by_columns = n.integer("storage_order", 0);
+  const bool by_columns = n.flag("storage_order", false);
   const Shape& s = x.shape();
   Tensor y, at;
   if (axes == 3) {
@@ -238,8 +248,8 @@ Tensor counts(const Shape& shape, const Windows& w, size_t axis, bool padding, D
 Tensors average_pool(I& n) {
   const Tensor x = n.in(0);
   const Windows w = pool_windows(n);
-  const bool count_pad = n.integer("count_include_pad", 0);
-  const bool ceil = n.integer("ceil_mode", 0);
+  const bool count_pad = n.flag("count_include_pad", false);
+  const bool ceil = n.flag("ceil_mode", false);
   return {by_planes(x, w, [&](const Tensor& p, const Windows& v) {
     if (!w.dilated() && !ceil && in_record(p, v))
       return avg_pool2d(p, to_shape(v.kernel), to_shape(v.stride), to_shape(v.before), false,

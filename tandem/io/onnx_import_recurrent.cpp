@@ -260,7 +260,7 @@ Tensors recurrent(I& n, int64_t gates, int states, const std::vector<std::string
              (!b.defined() || b.shape() == Shape{directions, 2 * gates * hidden}) &&
              (!peepholes.defined() || peepholes.shape() == Shape{directions, 3 * hidden}),
          "W, R and B are not those of ", directions, " directions of ", hidden, " units");
-  const bool batch_first = n.integer("layout", 0);
+  const bool batch_first = n.flag("layout", false);
   if (batch_first) x = transpose(x, 0, 1);
   n.need(w.size(2) == x.size(2), "X has shape ", n.in(0).shape(), " and W shape ", w.shape());
   const auto act = activations(n, usual, directions);
@@ -270,8 +270,8 @@ Tensors recurrent(I& n, int64_t gates, int states, const std::vector<std::string
     l.act = act.data() + size_t(d) * usual.size();
     l.clip = n.attribute("clip") ? n.real("clip", 0) : l.clip;
     n.need(l.clip > 0, "clip=", l.clip);
-    l.input_forget = n.integer("input_forget", 0);
-    l.linear_before_reset = n.integer("linear_before_reset", 0);
+    l.input_forget = n.flag("input_forget", false);
+    l.linear_before_reset = n.flag("linear_before_reset", false);
     if (n.has(4)) {
       n.need(n.in(4).shape() == Shape{x.size(1)}, "sequence_lens of shape ", n.in(4).shape());
       const bool whole =

@@ -7,9 +7,9 @@
 #include "tandem/ops/cast.h"
 #include "tandem/ops/compare.h"
 #include "tandem/ops/gather.h"
-#include "tandem/ops/matmul.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/round.h"
+#include "tandem/ops/weighted_select.h"
 #include "tandem/ops/where.h"
 
 namespace tandem::detail {
@@ -75,27 +75,40 @@ Tensor resized_inside(I& n, const Tensor& x, int axis, int64_t out, double scale
           std::clamp<int64_t>(nearest(r, source(n, r, i, length, out, scale)), 0, length - 1));
     return index_select(x, axis, wrap(std::move(places), {out}));
   }
-  n.need(length * out < (int64_t(1) << 28), "from ", length, " to ", out, " elements");
-  std::vector<double> weights(size_t(length * out), 0);
   const double stretch = r.antialias && scale < 1 ? scale : 1;  // of the kernel
   const int64_t reach = int64_t(std::ceil((r.mode == "linear" ? 1 : 2) / stretch)) + 1;
+  // The taps of each element that weigh anything, all lists as long as the longest.
+  std::vector<std::vector<std::pair<int64_t, double>>> rows;
+  size_t longest = 1;
   for (int64_t i = 0; i < out; ++i) {
     const double at = source(n, r, i, length, out, scale);
     double total = 0;
-    double* row = weights.data() + i * length;
+    std::vector<std::pair<int64_t, double>> row;
     for (int64_t k = int64_t(std::floor(at)) - reach; k <= int64_t(std::floor(at)) + reach; ++k) {
       const double w = kernel(r, (double(k) - at) * stretch);
-      if (r.exclude_outside && (k < 0 || k >= length)) continue;
-      row[std::clamp<int64_t>(k, 0, length - 1)] += w;
+      if (w == 0 || (r.exclude_outside && (k < 0 || k >= length))) continue;
+      const int64_t place = std::clamp<int64_t>(k, 0, length - 1);
+      if (!row.empty() && row.back().first == place) row.back().second += w;
+      else row.emplace_back(place, w);
       total += w;
     }
-    for (int64_t k = 0; k < length && total != 0; ++k) row[k] /= total;
+    for (auto& [place, w] : row)
+      if (total != 0) w /= total;
+    longest = std::max(longest, row.size());
+    n.need(longest * size_t(out) < (size_t(1) << 26), "from ", length, " to ", out, " elements");
+    rows.push_back(std::move(row));
   }
-  const Tensor matrix = cast(wrap(std::move(weights), {out, length}), x.dtype());
-  const int last = x.dim() - 1;
-  const Tensor lines = axis == last ? x : transpose(x, axis, last);
-  const Tensor y = matmul(lines, transpose(matrix, 0, 1));
-  return axis == last ? y : transpose(y, axis, last);
+  std::vector<int64_t> places;
+  std::vector<double> weights;
+  for (const auto& row : rows)
+    for (size_t k = 0; k < longest; ++k) {
+      // Where there is nothing more, the first tap again: what it holds is part of the sum anyway.
+      places.push_back(k < row.size() ? row[k].first : row.empty() ? 0 : row[0].first);
+      weights.push_back(k < row.size() ? row[k].second : 0);
+    }
+  const Shape shape{out, int64_t(longest)};
+  return weighted_select(x, axis, wrap(std::move(places), shape),
+                         cast(wrap(std::move(weights), shape), x.dtype()));
 }
 
 /// The same; what lies beyond the input has a value of its own when a part of the axis was asked
@@ -124,8 +137,8 @@ Tensors resize(I& n) {
   r.coordinates = n.text("coordinate_transformation_mode", old ? "asymmetric" : "half_pixel");
   r.nearest = n.text("nearest_mode", old ? "floor" : "round_prefer_floor");
   r.cubic = n.real("cubic_coeff_a", -0.75);
-  r.exclude_outside = n.integer("exclude_outside", 0);
-  r.antialias = n.integer("antialias", 0);
+  r.exclude_outside = n.flag("exclude_outside", false);
+  r.antialias = n.flag("antialias", false);
   r.beyond = n.real("extrapolation_value", 0);
   if (r.mode != "nearest" && !is_floating(x.dtype()))
     x = cast(x, itemsize(x.dtype()) < 4 ? f32 : f64);

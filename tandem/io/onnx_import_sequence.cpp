@@ -73,7 +73,7 @@ GraphValues split_to_sequence(I& n) {
   std::vector<int64_t> sizes;
   bool keep = true;
   if (!n.has(1)) {
-    keep = n.integer("keepdims", 1);
+    keep = n.flag("keepdims", true);
     sizes.assign(size_t(length), 1);
   } else if (n.in(1).dim() == 0) {
     const int64_t each = n.whole_number(1);
@@ -97,7 +97,7 @@ GraphValues concat_from_sequence(I& n) {
   }
   n.need(!all.empty(), "the sequence is empty");
   const int64_t axis = n.integer("axis", 0);
-  return {n.integer("new_axis", 0) ? stack(all, axis) : cat(all, axis)};
+  return {n.flag("new_axis", false) ? stack(all, axis) : cat(all, axis)};
 }
 
 /// The results of a graph for each element in turn.

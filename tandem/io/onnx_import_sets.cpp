@@ -80,7 +80,7 @@ Tensors unique_rows(I& n, const Tensor& rows) {
       inverse[size_t(order[i])] = int64_t(first.size()) - 1;
     }
   });
-  if (!n.integer("sorted", 1)) {  // in the order of the first of each
+  if (!n.flag("sorted", true)) {  // in the order of the first of each
     Ints by_place(first.size()), place(first.size());
     for (size_t i = 0; i < first.size(); ++i) by_place[i] = int64_t(i);
     std::sort(by_place.begin(), by_place.end(),

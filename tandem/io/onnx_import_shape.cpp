@@ -131,7 +131,7 @@ Tensors range_(I& n) {
 Tensors reshape_(I& n) {
   const Tensor x = n.in(0);
   Shape shape = shape_of(n, n.opset() < 5 ? n.list("shape").value_or(Ints()) : n.ints(1));
-  if (!n.integer("allowzero", 0))
+  if (!n.flag("allowzero", false))
     for (int i = 0; i < shape.size(); ++i)
       if (shape[i] == 0) {
         n.need(i < x.dim(), "length 0 at axis ", i, " of ", x.dim());
@@ -150,7 +150,7 @@ Tensors flatten_(I& n) {
 Tensors squeeze_(I& n) {
   const Tensor x = n.in(0);
   std::vector<bool> gone(size_t(x.dim()), false);
-  if (const auto axes = n.list("axes", 1)) {
+  if (const auto axes = n.list("axes", 1); axes && !axes->empty()) {
     for (int64_t a : *axes) {
       const int at = axis_of(n, a, x.dim());
       n.need(x.size(at) == 1, "axis ", a, " of shape ", x.shape(), " is not 1 long");
@@ -274,6 +274,8 @@ Tensors pad_(I& n) {
   Ints before(size_t(x.dim()), 0), after = before;
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t a = size_t(axis_of(n, axes[i], x.dim()));
+    for (int64_t p : {pads[i], pads[i + axes.size()]})
+      n.need(p > -(int64_t(1) << 40) && p < int64_t(1) << 40, "a pad of ", p);
     before[a] = pads[i];
     after[a] = pads[i + axes.size()];
   }

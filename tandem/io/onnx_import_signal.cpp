@@ -43,7 +43,7 @@ Tensors dft_(I& n) {
                                        : int64_t(-2);
   const int axis = axis_of(n, given, x.dim());
   n.need(axis < x.dim() - 1, "axis ", given, " holds real and imaginary parts");
-  const bool inverse = n.integer("inverse", 0), onesided = n.integer("onesided", 0);
+  const bool inverse = n.flag("inverse", false), onesided = n.flag("onesided", false);
   const int64_t have = x.size(axis);
   const int64_t length = n.has(1) ? n.whole_number(1) : inverse && onesided ? 2 * (have - 1) : have;
   n.need(length > 0 && length < most_points, "dft_length=", length);
@@ -72,7 +72,7 @@ Tensors stft(I& n) {
     n.need(n.in(2).numel() == length, "a window of ", n.in(2).numel(), " for frames of ", length);
     frames = frames * reshape(n.in(2), {length, 1});
   }
-  const bool onesided = n.integer("onesided", 1) && x.size(2) == 1;
+  const bool onesided = n.flag("onesided", true) && x.size(2) == 1;
   return {dft(as_complex(frames), 2, false, onesided)};
 }
 
@@ -82,7 +82,7 @@ Tensors window(I& n) {
   constexpr double terms[][3] = {{0.5, -0.5, 0}, {25.0 / 46, -21.0 / 46, 0}, {0.42, -0.5, 0.08}};
   const int64_t size = n.whole_number(0);
   n.need(size >= 0 && size < most_points, "a window of ", size);
-  const double period = double(n.integer("periodic", 1) ? size : size - 1);
+  const double period = double(n.flag("periodic", true) ? size : size - 1);
   std::vector<double> all;
   for (int64_t i = 0; i < size; ++i) {
     const double angle = period > 0 ? 2 * std::numbers::pi * double(i) / period : 0;
@@ -129,9 +129,9 @@ template <Tensor (*f)(const Tensor&, int64_t), int first>
 Tensors running(I& n) {
   Tensor x = n.in(0);
   const int axis = axis_of(n, n.whole_number(1), x.dim());
-  const bool reverse = n.integer("reverse", 0);
+  const bool reverse = n.flag("reverse", false);
   if (reverse) x = flip(x, {axis});
-  if (n.integer("exclusive", 0) && x.size(axis) > 0) {
+  if (n.flag("exclusive", false) && x.size(axis) > 0) {
     Shape one = x.shape();
     one[axis] = 1;
     x = cat({full(one, first, x.dtype()), slice(x, axis, 0, x.size(axis) - 1)}, axis);

@@ -127,7 +127,7 @@ GraphValues normalize_texts(I& n) {
          x.shape);
   const std::string action = n.text("case_change_action", "NONE");
   n.need(action == "NONE" || action == "LOWER" || action == "UPPER", "case_change_action ", action);
-  const bool sensitive = n.integer("is_case_sensitive", 0);
+  const bool sensitive = n.flag("is_case_sensitive", false);
   auto key = [&](const std::string& s) { return sensitive ? s : in_case(n, s, false); };
   std::set<std::string> stops;
   for (const std::string& s : n.texts("stopwords")) stops.insert(key(s));

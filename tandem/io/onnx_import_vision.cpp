@@ -122,7 +122,7 @@ Tensors grid_sample(I& n) {
              grid.size(0) == x.size(0),
          "a grid of shape ", grid.shape(), " for shape ", x.shape());
   for (int i = 2; i < x.dim(); ++i) n.need(x.size(i) > 0, "input 0 has shape ", x.shape());
-  const bool align = n.integer("align_corners", 0);
+  const bool align = n.flag("align_corners", false);
   const Beyond beyond = padding == "zeros"    ? Beyond::zeros
                         : padding == "border" ? Beyond::border
                                               : Beyond::reflection;
@@ -146,7 +146,7 @@ Tensors affine_grid(I& n) {
   const int axes = int(size.size()) - 2;
   n.need((axes == 2 || axes == 3) && theta.shape() == Shape{size[0], axes, axes + 1},
          "a matrix of shape ", theta.shape(), " for ", size.size(), " lengths");
-  const bool align = n.integer("align_corners", 0);
+  const bool align = n.flag("align_corners", false);
   const DType dtype = theta.dtype() == f64 ? f64 : f32;
   Shape shape;
   for (int i = 0; i < axes; ++i) {
@@ -331,7 +331,7 @@ Tensors non_max_suppression(I& n) {
   const float limit = n.has(3) ? float(n.number(3)) : 0;
   const bool bounded = n.has(4);
   const float least = bounded ? float(n.number(4)) : 0;
-  const bool centred = n.integer("center_point_box", 0);
+  const bool centred = n.flag("center_point_box", false);
   const int64_t count = boxes.size(1), classes = scores.size(1);
   Ints selected;
   for (int64_t b = 0; b < boxes.size(0); ++b) {

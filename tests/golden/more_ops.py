@@ -5,7 +5,8 @@ import torch
 NARROW = {"e4m3fn": "float8_e4m3fn", "e4m3fnuz": "float8_e4m3fnuz", "e5m2": "float8_e5m2",
           "e5m2fnuz": "float8_e5m2fnuz", "e2m1": "float4_e2m1fn", "e8m0": "float8_e8m0fnu"}
 
-FLOATING_ONLY = {"dft", "linear_recurrence", "det", "minifloat", "roi_align"}
+FLOATING_ONLY = {"dft", "linear_recurrence", "det", "minifloat", "roi_align",
+                 "weighted_select"}
 
 
 def dft(x, axis, inverse, onesided):
@@ -56,6 +57,17 @@ def roi_align(x, boxes, batch, height, width, sampling_ratio, spatial_scale, lar
     return torch.from_numpy(y).to(x.dtype)
 
 
+def weighted_select(x, place, weight, axis):
+    axis = axis % x.dim()
+    line = [-1 if i == axis else 1 for i in range(x.dim())]
+    shape = list(x.shape)
+    shape[axis] = place.shape[0]
+    y = x.new_zeros(shape)
+    for k in range(place.shape[1]):
+        y = y + torch.index_select(x, axis, place[:, k]) * weight[:, k].reshape(line)
+    return y + 0 * weight.sum() + 0 * x.sum()
+
+
 def calls(dtypes):
     return {
         "dft": dft,
@@ -67,4 +79,5 @@ def calls(dtypes):
         "scatter_reduce": lambda x, index, src, axis, reduce: torch.scatter_reduce(
             x, axis, index, src, reduce),
         "roi_align": roi_align,
+        "weighted_select": weighted_select,
     }

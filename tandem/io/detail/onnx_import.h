@@ -129,6 +129,8 @@ class OnnxImporter {
   GraphValue any_in(int i) const;
   const onnx::Attribute* attribute(std::string_view name) const;
   int64_t integer(std::string_view name, int64_t otherwise) const;
+  /// An integer that is 0 or 1.
+  bool flag(std::string_view name, bool otherwise) const;
   double real(std::string_view name, double otherwise) const;
   std::string text(std::string_view name, std::string_view otherwise) const;
   std::optional<std::vector<int64_t>> list(std::string_view name) const;
