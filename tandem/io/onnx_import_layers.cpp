@@ -55,8 +55,9 @@ Tensor conv3(const Tensor& x, const Tensor& weight, const Tensor& bias, const Wi
   return transpose(sum, 1, 2);
 }
 
-/// The lengths of a weight's kernel, which must be those that the node says.
-Ints kernel_of(I& n, const Tensor& weight) {
+}  // namespace
+
+Ints conv_kernel(I& n, const Tensor& weight) {
   n.need(weight.dim() > 2, "a weight of shape ", weight.shape());
   Ints kernel(weight.shape().begin() + 2, weight.shape().end());
   if (const auto said = n.list("kernel_shape"))
@@ -64,10 +65,8 @@ Ints kernel_of(I& n, const Tensor& weight) {
   return kernel;
 }
 
-}  // namespace
-
 Tensor import_conv(I& n, Tensor x, const Tensor& weight, const Tensor& bias) {
-  Windows w = onnx_windows(n, kernel_of(n, weight));
+  Windows w = onnx_windows(n, conv_kernel(n, weight));
   const int64_t groups = n.integer("group", 1);
   if (w.kernel.size() > 3) n.unsupported(w.kernel.size(), " axes of space");
   if (!w.even() || w.kernel.size() == 3) {
@@ -141,7 +140,7 @@ Tensors conv_transpose(I& n) {
   n.need(weight.dim() > 2, "a weight of shape ", weight.shape());
   const size_t axes = size_t(weight.dim()) - 2;
   if (axes > 3) n.unsupported(axes, " axes of space");
-  Windows w = onnx_windows(n, kernel_of(n, weight));
+  Windows w = onnx_windows(n, conv_kernel(n, weight));
   Ints extra = n.list("output_padding").value_or(Ints(axes, 0));
   n.need(extra.size() == axes, "output_padding has ", extra.size(), " numbers");
   for (size_t i = 0; i < axes; ++i)

@@ -1,10 +1,11 @@
-// ONNX's products and convolutions of small integers.
+// ONNX's products and convolutions of small integers, by records that keep exact sums.
 #include "tandem/core/factory.h"
 #include "tandem/io/detail/onnx_quantized.h"
+#include "tandem/io/detail/onnx_windows.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/div.h"
-#include "tandem/ops/matmul.h"
+#include "tandem/ops/int8_product.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"
 
@@ -12,43 +13,89 @@ namespace tandem::detail {
 namespace {
 
 using I = OnnxImporter;
+using Ints = std::vector<int64_t>;
 
-/// x minus its zero point, exactly, in a wider dtype.
-Tensor centred(I& n, const Tensor& x, int zero, int64_t axis, DType wide) {
-  const Tensor y = cast(x, wide);
-  return n.has(zero) ? y - cast(along_scale(n, n.in(zero), x, axis), wide) : y;
-}
-/// The numbers, in steps of the scale, as elements of `to`; those beyond become its limits.
-Tensor stored(I& n, const Tensor& steps, const Tensor& zero, DType to) {
-  if (to != u8 && to != i8) n.unsupported("a result of ", to);
-  return stored_steps(steps, zero.defined() ? cast(zero, steps.dtype()) : zero, to == u8 ? 0 : -128,
-                      to == u8 ? 255 : 127, to);
+bool is_byte(const Tensor& t) { return t.dtype() == i8 || t.dtype() == u8; }
+
+/// A zero point of one element, or of one axis; undefined when it was left out.
+Tensor zero_point(I& n, int i) {
+  const Tensor t = n.in_or_none(i);
+  if (!t.defined() || t.numel() == 1) return t;
+  n.need(t.numel() > 0, "zero point ", i, " is empty");
+  return reshape(t, {t.numel()});
 }
 
-/// Sums of products of small integers are exact in f64.
-Tensor product(I& n, int b, int a_zero, int b_zero) {
-  const Tensor a = n.in(0);
-  Tensor x = cast(a, f64);
-  if (n.has(a_zero)) x = x - cast(along_scale(n, n.in(a_zero), a, -2), f64);
-  return matmul(x, centred(n, n.in(b), b_zero, -1, f64));
+/// a and b, at inputs `a` and `b`, without their zero points, multiplied: i32.
+Tensor product(I& n, int a, int b, int a_zero, int b_zero) {
+  Tensor x = n.in(a), y = n.in(b);
+  n.need(is_byte(x) && is_byte(y), "takes i8 and u8, got ", x.dtype(), " and ", y.dtype());
+  const bool row = x.dim() == 1, column = y.dim() == 1;
+  n.need(x.dim() > 0 && y.dim() > 0, "takes matrices, got shapes ", x.shape(), " and ", y.shape());
+  if (row) x = unsqueeze(x, 0);
+  if (column) y = unsqueeze(y, 1);
+  Tensor z = int8_matmul(x, y, zero_point(n, a_zero), zero_point(n, b_zero));
+  if (column) z = squeeze(z, z.dim() - 1);
+  if (row) z = squeeze(z, z.dim() - (column ? 1 : 2));
+  return z;
 }
-Tensors matmul_integer(I& n) { return {cast(product(n, 1, 2, 3), i32)}; }
-Tensors conv_integer(I& n) {
-  const Tensor w = centred(n, n.in(1), 3, 0, f64);
-  return {cast(import_conv(n, centred(n, n.in(0), 2, 1, f64), w, {}), i32)};
+
+/// Sums as elements of the zero point's dtype. The scale is one number, or one for each index of
+/// the axis.
+Tensor stored_sums(I& n, const Tensor& sums, const Tensor& scale, const Tensor& zero, int axis) {
+  n.need(is_byte(zero), "a result of ", zero.dtype());
+  return requantize(sums, scale, zero, {}, zero.dtype(), axis);
 }
+
+Tensors matmul_integer(I& n) { return {product(n, 0, 1, 2, 3)}; }
+
+/// Sums of products in units of the result's scale: both operands' scales, by rows and columns.
 Tensors matmul_quantized(I& n) {
-  const Tensor y = cast(product(n, 3, 2, 5), f32), zero = n.in(7);
-  const Tensor scale = along_scale(n, n.in(1), n.in(0), -2) * along_scale(n, n.in(4), n.in(3), -1);
-  return {stored(n, y * (scale / along_scale(n, n.in(6), y, -2)), along_scale(n, zero, y, -2),
-                 zero.dtype())};
+  const Tensor sums = product(n, 0, 3, 2, 5), zero = n.in(7);
+  const Tensor a = cast(n.in(1), f32), b = cast(n.in(4), f32), y = cast(n.in(6), f32);
+  if (a.numel() == 1 && y.numel() == 1 && zero.numel() == 1) {
+    const Tensor factor =
+        reshape(a, {}) * (b.numel() == 1 ? reshape(b, {}) : reshape(b, {b.numel()}));
+    return {stored_sums(n, sums, factor / reshape(y, {}), zero, sums.dim() - 1)};
+  }
+  const Tensor scale = along_scale(n, a, n.in(0), -2) * along_scale(n, b, n.in(3), -1);
+  const Tensor steps = cast(sums, f32) * (scale / along_scale(n, y, sums, -2));
+  n.need(is_byte(zero), "a result of ", zero.dtype());
+  const bool is_signed = zero.dtype() == i8;
+  return {stored_steps(steps, cast(along_scale(n, zero, sums, -2), f32), is_signed ? -128 : 0,
+                       is_signed ? 127 : 255, zero.dtype())};
 }
+
+/// The convolution of input 0 with input `w`: i32. Lines are planes of one row.
+Tensor convolution(I& n, int w, int x_zero, int w_zero) {
+  Tensor x = n.in(0), weight = n.in(w);
+  n.need(is_byte(x) && is_byte(weight), "takes i8 and u8, got ", x.dtype(), " and ",
+         weight.dtype());
+  OnnxWindows v = onnx_windows(n, conv_kernel(n, weight));
+  const int64_t groups = n.integer("group", 1);
+  if (v.kernel.size() > 2) n.unsupported(v.kernel.size(), " axes of space");
+  const bool line = v.kernel.size() == 1;
+  if (line) {
+    x = unsqueeze(x, 2);
+    weight = unsqueeze(weight, 2);
+    for (Ints* list : {&v.before, &v.after}) list->insert(list->begin(), 0);
+    for (Ints* list : {&v.stride, &v.dilation}) list->insert(list->begin(), 1);
+  }
+  const Tensor y =
+      int8_conv2d(x, weight, zero_point(n, x_zero), zero_point(n, w_zero), to_shape(v.stride),
+                  {v.before[0], v.before[1], v.after[0], v.after[1]}, to_shape(v.dilation), groups);
+  return line ? squeeze(y, 2) : y;
+}
+
+Tensors conv_integer(I& n) { return {convolution(n, 1, 2, 3)}; }
+
 Tensors conv_quantized(I& n) {
-  const Tensor x = centred(n, n.in(0), 2, 1, f64), w = centred(n, n.in(3), 5, 0, f64);
-  const Tensor y = import_conv(n, x, w, n.has(8) ? cast(n.in(8), f64) : Tensor());
-  const Tensor scale = reshape(n.in(1), {}) * along_scale(n, n.in(4), y, 1), zero = n.in(7);
-  return {
-      stored(n, cast(y, f32) * (scale / reshape(n.in(6), {})), reshape(zero, {}), zero.dtype())};
+  const Tensor sums = convolution(n, 3, 2, 5), zero = n.in(7);
+  n.need(is_byte(zero), "a result of ", zero.dtype());
+  const Tensor ws = cast(n.in(4), f32);
+  const Tensor factor = reshape(cast(n.in(1), f32), {}) *
+                        (ws.numel() == 1 ? reshape(ws, {}) : reshape(ws, {ws.numel()}));
+  return {requantize(sums, factor / reshape(cast(n.in(6), f32), {}), zero, n.in_or_none(8),
+                     zero.dtype(), 1)};
 }
 
 }  // namespace

@@ -68,6 +68,34 @@ def weighted_select(x, place, weight, axis):
     return y + 0 * weight.sum() + 0 * x.sum()
 
 
+def centred(x, zero, shape):
+    return x.long() if zero is None else x.long() - zero.long().reshape(
+        shape if zero.numel() > 1 else ())
+
+
+def int8_matmul(x, y, x_zero=None, y_zero=None):
+    return (centred(x, x_zero, (-1, 1)) @ centred(y, y_zero, (1, -1))).int()
+
+
+def int8_conv2d(x, weight, x_zero=None, w_zero=None, stride=(1,), padding=(0,), dilation=(1,),
+                groups=1):
+    sides = list(padding)
+    top, left, bottom, right = (sides * 4)[:4] if len(sides) < 3 else sides
+    wide = torch.nn.functional.pad(centred(x, x_zero, ()).double(), (left, right, top, bottom))
+    w = centred(weight, w_zero, (-1, 1, 1, 1)).double()
+    return torch.nn.functional.conv2d(wide, w, None, tuple(stride), 0, tuple(dilation),
+                                      groups).round().int()
+
+
+def requantize(x, scale, zero, bias=None, dtype="u8", axis=1):
+    line = [-1 if i == axis % x.dim() else 1 for i in range(x.dim())]
+    sums = x if bias is None else x + bias.reshape(line)
+    steps = sums.float() * (scale.reshape(line) if scale.numel() > 1 else scale.reshape(()))
+    low, high = (0, 255) if dtype == "u8" else (-128, 127)
+    stored = (steps.round() + zero.reshape(()).float()).clamp(low, high)
+    return stored.to(torch.uint8 if dtype == "u8" else torch.int8)
+
+
 def calls(dtypes):
     return {
         "dft": dft,
@@ -80,4 +108,7 @@ def calls(dtypes):
             x, axis, index, src, reduce),
         "roi_align": roi_align,
         "weighted_select": weighted_select,
+        "int8_matmul": int8_matmul,
+        "int8_conv2d": int8_conv2d,
+        "requantize": requantize,
     }

@@ -27,5 +27,7 @@ OnnxWindows onnx_windows(OnnxImporter& n, std::vector<int64_t> kernel);
 /// last window.
 Tensor padded_for(const Tensor& x, const OnnxWindows& w, double value);
 Shape to_shape(const std::vector<int64_t>& list);
+/// The lengths of a weight's kernel, which must be those that the node says. Errors: ValueError.
+std::vector<int64_t> conv_kernel(OnnxImporter& n, const Tensor& weight);
 
 }  // namespace tandem::detail

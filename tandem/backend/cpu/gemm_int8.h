@@ -1,0 +1,28 @@
+// Products of 8-bit integers with exact 32-bit sums.
+#pragma once
+
+#include <cstdint>
+
+#include "tandem/core/export.h"
+
+namespace tandem::cpu {
+
+/// c[m, n] = (a[m, k] - a_zero) (b[k, n] - b_zero), row-major, exact (modulo 2^32).
+TANDEM_API void gemm_int8(int64_t m, int64_t n, int64_t k, const int8_t* a, int64_t lda,
+                          int32_t a_zero, const int8_t* b, int64_t ldb, int32_t b_zero, int32_t* c,
+                          int64_t ldc);
+
+/// The number moved from 0..255 to -128..127: how unsigned operands become signed ones.
+inline int8_t shifted(uint8_t v) { return static_cast<int8_t>(v ^ 0x80u); }
+/// `n` of them.
+TANDEM_API void shift(const uint8_t* from, int8_t* to, int64_t n);
+
+/// A convolution of planes; padding counts as x_zero.
+struct Int8Conv {
+  int64_t n, c, h, w, out, kh, kw, sh, sw, top, left, dh, dw, groups, oh, ow;
+};
+/// y[n, out, oh, ow] = sums of (x - x_zero) (weight - w_zero), weight [out, c / groups, kh, kw].
+TANDEM_API void conv_int8(const Int8Conv& s, const int8_t* x, int32_t x_zero, const int8_t* weight,
+                          int32_t w_zero, int32_t* y);
+
+}  // namespace tandem::cpu
