@@ -79,6 +79,7 @@
 #include "tandem/ops/index.h"
 #include "tandem/ops/index_put.h"
 #include "tandem/ops/inplace.h"
+#include "tandem/ops/int8_conv2d.h"
 #include "tandem/ops/int8_product.h"
 #include "tandem/ops/isnan.h"
 #include "tandem/ops/kl_div.h"

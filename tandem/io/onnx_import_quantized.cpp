@@ -5,6 +5,7 @@
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/div.h"
+#include "tandem/ops/int8_conv2d.h"
 #include "tandem/ops/int8_product.h"
 #include "tandem/ops/mul.h"
 #include "tandem/ops/reshape.h"

@@ -17,12 +17,4 @@ inline int8_t shifted(uint8_t v) { return static_cast<int8_t>(v ^ 0x80u); }
 /// `n` of them.
 TANDEM_API void shift(const uint8_t* from, int8_t* to, int64_t n);
 
-/// A convolution of planes; padding counts as x_zero.
-struct Int8Conv {
-  int64_t n, c, h, w, out, kh, kw, sh, sw, top, left, dh, dw, groups, oh, ow;
-};
-/// y[n, out, oh, ow] = sums of (x - x_zero) (weight - w_zero), weight [out, c / groups, kh, kw].
-TANDEM_API void conv_int8(const Int8Conv& s, const int8_t* x, int32_t x_zero, const int8_t* weight,
-                          int32_t w_zero, int32_t* y);
-
 }  // namespace tandem::cpu
