@@ -137,6 +137,8 @@ const OnnxImports& onnx_imports() {
     add_einsum_imports(table);
     add_quantized_imports(table);
     add_cast_imports(table);
+    add_microsoft_imports(table);
+    add_microsoft_int8_imports(table);
     return table;
   }();
   return all;

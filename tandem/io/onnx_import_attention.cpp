@@ -4,7 +4,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/graph/control_flow.h"
-#include "tandem/io/detail/onnx_import.h"
+#include "tandem/io/detail/onnx_attention.h"
 #include "tandem/op/recorder.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/attention.h"
@@ -28,16 +28,18 @@
 #include "tandem/ops/where.h"
 
 namespace tandem::detail {
-namespace {
 
 using I = OnnxImporter;
 using Ints = std::vector<int64_t>;
 
-/// [batch, length, heads * size] as [batch, heads, length, size].
 Tensor by_heads(I& n, const Tensor& x, int64_t heads, std::string_view name) {
-  n.need(heads > 0 && x.size(2) % heads == 0, name, "=", heads, " for shape ", x.shape());
+  n.need(heads > 0 && x.dim() == 3 && x.size(2) % heads == 0, name, "=", heads, " for shape ",
+         x.shape());
   return transpose(reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads}), 1, 2);
 }
+
+namespace {
+
 /// Each head of k and v serves a group of q's: [b, heads, l, e] as [b, kv_heads, group, l, e].
 Tensor grouped(const Tensor& x, int64_t kv_heads) {
   return reshape(x, {x.size(0), kv_heads, x.size(1) / kv_heads, x.size(2), x.size(3)});
@@ -232,29 +234,28 @@ Tensors causal_conv(I& n) {
 
 // --- Places and caches --------------------------------------------------------------------------
 
-/// Turns pairs of numbers by the angles of their places.
-Tensors rotary(I& n) {
-  const Tensor given = n.in(0);
+}  // namespace
+
+Tensor rotated(I& n, const Tensor& given, const Tensor& cosines, const Tensor& sines,
+               const Tensor& index) {
   n.need(given.dim() == 3 || given.dim() == 4, "input 0 has shape ", given.shape());
   Tensor x = given;  // [batch, heads, length, size]
   if (given.dim() == 3) x = by_heads(n, given, n.integer("num_heads", 0), "num_heads");
   const int64_t asked = n.integer("rotary_embedding_dim", 0), dim = asked ? asked : x.size(3);
   n.need(dim > 0 && dim <= x.size(3) && dim % 2 == 0, "rotary_embedding_dim=", dim, " for shape ",
          given.shape());
-  auto angles = [&](int i) {
-    Tensor t = n.in(i);
-    if (n.has(3)) {
-      n.need(t.dim() == 2 && n.in(3).dim() == 2, "position_ids of shape ", n.in(3).shape(),
+  auto angles = [&](Tensor t) {
+    if (index.defined()) {
+      n.need(t.dim() == 2 && index.dim() == 2, "position_ids of shape ", index.shape(),
              " for a cache of shape ", t.shape());
-      const Tensor at = n.in(3);
-      t = reshape(index_select(t, 0, reshape(places(at, t.size(0)), {at.numel()})),
-                  {at.size(0), at.size(1), t.size(1)});
+      t = reshape(index_select(t, 0, reshape(places(index, t.size(0)), {index.numel()})),
+                  {index.size(0), index.size(1), t.size(1)});
     }
     n.need(t.dim() == 3 && t.size(2) == dim / 2, "a cache of shape ", t.shape(), " for ", dim,
            " turned numbers");
     return unsqueeze(t, 1);
   };
-  const Tensor c = angles(1), s = angles(2);
+  const Tensor c = angles(cosines), s = angles(sines);
   const Tensor turned = slice(x, 3, 0, dim), rest = slice(x, 3, dim, x.size(3));
   const bool interleaved = n.flag("interleaved", false);
   const Tensor a = interleaved ? slice(turned, 3, 0, dim, 2) : slice(turned, 3, 0, dim / 2);
@@ -263,8 +264,13 @@ Tensors rotary(I& n) {
   const Tensor both = interleaved ? reshape(stack({real, imaginary}, 4), turned.shape())
                                   : cat({real, imaginary}, 3);
   const Tensor y = cat({both, rest}, 3);
-  return {given.dim() == 4 ? y : reshape(transpose(y, 1, 2), given.shape())};
+  return given.dim() == 4 ? y : reshape(transpose(y, 1, 2), given.shape());
 }
+
+namespace {
+
+/// Turns pairs of numbers by the angles of their places.
+Tensors rotary(I& n) { return {rotated(n, n.in(0), n.in(1), n.in(2), n.in_or_none(3))}; }
 
 /// Writes new rows into a cache, for each of the batch from its own place on.
 Tensors tensor_scatter(I& n) {

@@ -262,7 +262,9 @@ void add_cast_imports(OnnxImports& t) {
             {"BitCast", bitcast_},
             {"QuantizeLinear", quantize},
             {"DequantizeLinear", dequantize},
-            {"DynamicQuantizeLinear", dynamic_quantize}});
+            {"DynamicQuantizeLinear", dynamic_quantize},
+            {"com.microsoft.QuantizeLinear", quantize},
+            {"com.microsoft.DequantizeLinear", dequantize}});
 }
 
 }  // namespace tandem::detail

@@ -245,20 +245,26 @@ Tensor counts(const Shape& shape, const Windows& w, size_t axis, bool padding, D
       reshape(wrap(std::move(list), {w.out[axis]}), along_axis(rank, int(axis) + 2, w.out[axis])),
       dtype);
 }
-Tensors average_pool(I& n) {
-  const Tensor x = n.in(0);
+}  // namespace
+
+Tensor average_pool(I& n, const Tensor& x) {
   const Windows w = pool_windows(n);
   const bool count_pad = n.flag("count_include_pad", false);
   const bool ceil = n.flag("ceil_mode", false);
-  return {by_planes(x, w, [&](const Tensor& p, const Windows& v) {
+  return by_planes(x, w, [&](const Tensor& p, const Windows& v) {
     if (!w.dilated() && !ceil && in_record(p, v))
       return avg_pool2d(p, to_shape(v.kernel), to_shape(v.stride), to_shape(v.before), false,
                         count_pad);
     const Tensor sums = plane_sums(p, v);
     return sums / counts(p.shape(), v, 0, count_pad, x.dtype()) /
            counts(p.shape(), v, 1, count_pad, x.dtype());
-  })};
+  });
 }
+
+namespace {
+
+Tensors average_pool_(I& n) { return {average_pool(n, n.in(0))}; }
+
 /// (sum |x|^p)^(1 / p)
 Tensors lp_pool(I& n) {
   const Tensor x = n.in(0);
@@ -318,7 +324,7 @@ Tensors max_unpool(I& n) {
 
 void add_pool_imports(OnnxImports& t) {
   t.insert({{"MaxPool", max_pool},
-            {"AveragePool", average_pool},
+            {"AveragePool", average_pool_},
             {"LpPool", lp_pool},
             {"MaxUnpool", max_unpool},
             {"GlobalAveragePool", global_average},

@@ -11,10 +11,34 @@
 #include "tandem/ops/reshape.h"
 
 namespace tandem::detail {
-namespace {
 
 using I = OnnxImporter;
 using Ints = std::vector<int64_t>;
+
+Tensor int8_product(I& n, Tensor x, Tensor y, const Tensor& x_zero, const Tensor& y_zero) {
+  auto bytes = [](const Tensor& t) { return t.dtype() == i8 || t.dtype() == u8; };
+  n.need(bytes(x) && bytes(y), "takes i8 and u8, got ", x.dtype(), " and ", y.dtype());
+  const bool row = x.dim() == 1, column = y.dim() == 1;
+  n.need(x.dim() > 0 && y.dim() > 0, "takes matrices, got shapes ", x.shape(), " and ", y.shape());
+  if (row) x = unsqueeze(x, 0);
+  if (column) y = unsqueeze(y, 1);
+  // One product of a long matrix, and not many of short ones.
+  const Shape s = x.shape();
+  const bool many =
+      x.dim() > 2 && y.dim() == 2 && x.numel() > 0 && (!x_zero.defined() || x_zero.numel() == 1);
+  if (many) x = reshape(x, {-1, s.back()});
+  Tensor z = int8_matmul(x, y, x_zero, y_zero);
+  if (many) {
+    Shape back = s;
+    back[back.size() - 1] = z.size(1);
+    z = reshape(z, back);
+  }
+  if (column) z = squeeze(z, z.dim() - 1);
+  if (row) z = squeeze(z, z.dim() - (column ? 1 : 2));
+  return z;
+}
+
+namespace {
 
 bool is_byte(const Tensor& t) { return t.dtype() == i8 || t.dtype() == u8; }
 
@@ -25,19 +49,8 @@ Tensor zero_point(I& n, int i) {
   n.need(t.numel() > 0, "zero point ", i, " is empty");
   return reshape(t, {t.numel()});
 }
-
-/// a and b, at inputs `a` and `b`, without their zero points, multiplied: i32.
 Tensor product(I& n, int a, int b, int a_zero, int b_zero) {
-  Tensor x = n.in(a), y = n.in(b);
-  n.need(is_byte(x) && is_byte(y), "takes i8 and u8, got ", x.dtype(), " and ", y.dtype());
-  const bool row = x.dim() == 1, column = y.dim() == 1;
-  n.need(x.dim() > 0 && y.dim() > 0, "takes matrices, got shapes ", x.shape(), " and ", y.shape());
-  if (row) x = unsqueeze(x, 0);
-  if (column) y = unsqueeze(y, 1);
-  Tensor z = int8_matmul(x, y, zero_point(n, a_zero), zero_point(n, b_zero));
-  if (column) z = squeeze(z, z.dim() - 1);
-  if (row) z = squeeze(z, z.dim() - (column ? 1 : 2));
-  return z;
+  return int8_product(n, n.in(a), n.in(b), zero_point(n, a_zero), zero_point(n, b_zero));
 }
 
 /// Sums as elements of the zero point's dtype. The scale is one number, or one for each index of

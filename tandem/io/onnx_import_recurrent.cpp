@@ -99,11 +99,26 @@ std::vector<Activation> activations(I& n, const std::vector<std::string>& usual,
 
 // --- One direction ------------------------------------------------------------------------------
 
+/// A matrix [outputs, inputs]: real numbers, or 8-bit integers with a scale and a zero point, one
+/// or one an output. What these are multiplied with is stored in 8 bits as well, by its own range.
+struct Weight {
+  Tensor values, scale, zero;
+
+  Tensor of(I& n, const Tensor& x, const Tensor& bias) const {
+    if (!scale.defined()) return linear(x, values, bias);
+    const QuantizedTensor q = quantized_by_range(x);
+    const Tensor sums = int8_product(n, q.values, transpose(values, 0, 1), q.zero, zero);
+    const Tensor y = cast(sums, f32) * (q.scale * scale);
+    return bias.defined() ? y + bias : y;
+  }
+};
+
 /// What one direction of a layer is made of.
 struct Layer {
   Tensor x;               ///< [steps, batch, inputs]
   Tensor start[2];        ///< [batch, hidden]
-  Tensor w, r, wb, rb;    ///< gates in ONNX's order; biases may be undefined
+  Weight weight, again;   ///< of x and of the state, gates in ONNX's order
+  Tensor wb, rb;          ///< biases, which may be undefined
   Tensor peepholes;       ///< [3 hidden], LSTM only
   Tensor lengths;         ///< i64[batch], where sequences end early
   const Activation* act;  ///< f, g, h
@@ -151,7 +166,7 @@ Results by_steps(I& n, const Layer& l, int states, const F& f) {
   const int64_t steps = l.x.size(0);
   if (steps > most_steps) n.unsupported("more than ", most_steps, " steps");
   n.need(steps > 0, "a sequence of no steps");
-  const Tensor gates = linear(l.x, l.w, l.wb);
+  const Tensor gates = l.weight.of(n, l.x, l.wb);
   std::vector<Tensor> all[2];
   Tensor now[2] = {l.start[0], l.start[1]};
   for (int64_t i = 0; i < steps; ++i) {
@@ -168,25 +183,27 @@ Results by_steps(I& n, const Layer& l, int states, const F& f) {
 Results rnn_layer(I& n, const Layer& l) {
   const bool usual = l.act[0].name == "tanh" || l.act[0].name == "relu";
   if (usual && l.clip == std::numeric_limits<double>::infinity()) {
-    const Tensors out =
-        apply_all(Rnn{l.act[0].name, l.reverse}, {l.x, l.start[0], l.w, l.r, l.wb, l.rb});
+    const Tensors out = apply_all(Rnn{l.act[0].name, l.reverse},
+                                  {l.x, l.start[0], l.weight.values, l.again.values, l.wb, l.rb});
     if (!l.lengths.defined()) return {out[0], {out[1], {}}};
     return ended(l, out[0], &out[0], 1);
   }
   return by_steps(n, l, 1, [&](const Tensor& gx, Tensor* h) {
-    h[0] = l.act[0](l.clipped(gx + linear(h[0], l.r, l.rb)));
+    h[0] = l.act[0](l.clipped(gx + l.again.of(n, h[0], l.rb)));
   });
 }
 
 /// Gates i, o, f, c in the file; i, f, c, o in the record.
 Results lstm_layer(I& n, const Layer& l) {
   const bool usual = l.act[0].name == "sigmoid" && l.act[1].name == "tanh" &&
-                     l.act[2].name == "tanh" && !l.peepholes.defined() && !l.input_forget;
+                     l.act[2].name == "tanh" && !l.peepholes.defined() && !l.input_forget &&
+                     !l.weight.scale.defined();
   if (usual && l.clip == std::numeric_limits<double>::infinity()) {
     const Ints order{0, 2, 3, 1};
-    const Tensors out = apply_all(
-        Lstm{l.reverse}, {l.x, l.start[0], l.start[1], l.ordered(l.w, order), l.ordered(l.r, order),
-                          l.ordered(l.wb, order), l.ordered(l.rb, order)});
+    const Tensors out =
+        apply_all(Lstm{l.reverse}, {l.x, l.start[0], l.start[1], l.ordered(l.weight.values, order),
+                                    l.ordered(l.again.values, order), l.ordered(l.wb, order),
+                                    l.ordered(l.rb, order)});
     if (!l.lengths.defined()) return {out[0], {out[1], out[2]}};
     const Tensor states[2] = {out[0], out[4]};
     return ended(l, out[0], states, 2);
@@ -195,7 +212,7 @@ Results lstm_layer(I& n, const Layer& l) {
     return l.peepholes.defined() ? gate + l.part(l.peepholes, which, 0) * cell : gate;
   };
   return by_steps(n, l, 2, [&](const Tensor& gx, Tensor* s) {
-    const Tensor all = gx + linear(s[0], l.r, l.rb);
+    const Tensor all = gx + l.again.of(n, s[0], l.rb);
     const Tensor i = l.act[0](l.clipped(seen(l.part(all, 0, 1), 0, s[1])));
     const Tensor f =
         l.input_forget ? 1.0 - i : l.act[0](l.clipped(seen(l.part(all, 2, 1), 2, s[1])));
@@ -212,13 +229,15 @@ Results gru_layer(I& n, const Layer& l) {
   if (usual && l.linear_before_reset && l.clip == std::numeric_limits<double>::infinity()) {
     const Ints order{1, 0, 2};
     const Tensors out =
-        apply_all(Gru{l.reverse}, {l.x, l.start[0], l.ordered(l.w, order), l.ordered(l.r, order),
-                                   l.ordered(l.wb, order), l.ordered(l.rb, order)});
+        apply_all(Gru{l.reverse}, {l.x, l.start[0], l.ordered(l.weight.values, order),
+                                   l.ordered(l.again.values, order), l.ordered(l.wb, order),
+                                   l.ordered(l.rb, order)});
     if (!l.lengths.defined()) return {out[0], {out[1], {}}};
     return ended(l, out[0], &out[0], 1);
   }
   auto own = [&](const Tensor& h, int64_t gate) {
-    return linear(h, l.part(l.r, gate, 0), l.rb.defined() ? l.part(l.rb, gate, 0) : Tensor());
+    return linear(h, l.part(l.again.values, gate, 0),
+                  l.rb.defined() ? l.part(l.rb, gate, 0) : Tensor());
   };
   return by_steps(n, l, 1, [&](const Tensor& gx, Tensor* s) {
     const Tensor h = s[0];
@@ -242,9 +261,10 @@ Tensor backwards(const Tensor& x, const Tensor& lengths) {
 
 using RunLayer = Results (*)(I&, const Layer&);
 
-/// A layer with `gates` gates and `states` states; w and r as [directions, gates hidden, ...].
+/// A layer with `gates` gates and `states` states; weights [directions, gates hidden, ...].
 Tensors recurrent(I& n, int64_t gates, int states, const std::vector<std::string>& usual,
-                  const Tensor& w, const Tensor& r, RunLayer run) {
+                  const Weight& weight, const Weight& again, RunLayer run) {
+  const Tensor &w = weight.values, &r = again.values;
   Tensor x = n.in(0);
   const Tensor b = n.in_or_none(3), peepholes = states == 2 ? n.in_or_none(7) : Tensor();
   n.need(x.dim() == 3 && w.dim() == 3 && r.dim() == 3 && (!b.defined() || b.dim() == 2),
@@ -285,8 +305,12 @@ Tensors recurrent(I& n, int64_t gates, int states, const std::vector<std::string
              "a first state of shape ", given.defined() ? given.shape() : Shape());
       l.start[k] = given.defined() ? select(given, 0, d) : zeros({x.size(1), hidden}, x.dtype());
     }
-    l.w = select(w, 0, d);
-    l.r = select(r, 0, d);
+    auto one = [&](const Weight& of) {
+      auto part = [&](const Tensor& t) { return t.defined() ? select(t, 0, d) : t; };
+      return Weight{part(of.values), part(of.scale), part(of.zero)};
+    };
+    l.weight = one(weight);
+    l.again = one(again);
     if (b.defined()) {
       const Tensor line = select(b, 0, d);
       l.wb = slice(line, 0, 0, gates * hidden);
@@ -306,16 +330,34 @@ Tensors recurrent(I& n, int64_t gates, int states, const std::vector<std::string
   return all;
 }
 
-Tensors rnn_(I& n) { return recurrent(n, 1, 1, {"Tanh"}, n.in(1), n.in(2), rnn_layer); }
-Tensors lstm_(I& n) {
-  return recurrent(n, 4, 2, {"Sigmoid", "Tanh", "Tanh"}, n.in(1), n.in(2), lstm_layer);
+Tensors recurrent(I& n, int64_t gates, int states, const std::vector<std::string>& usual,
+                  RunLayer run) {
+  return recurrent(n, gates, states, usual, Weight{n.in(1), {}, {}}, Weight{n.in(2), {}, {}}, run);
 }
-Tensors gru_(I& n) { return recurrent(n, 3, 1, {"Sigmoid", "Tanh"}, n.in(1), n.in(2), gru_layer); }
+Tensors rnn_(I& n) { return recurrent(n, 1, 1, {"Tanh"}, rnn_layer); }
+Tensors lstm_(I& n) { return recurrent(n, 4, 2, {"Sigmoid", "Tanh", "Tanh"}, lstm_layer); }
+Tensors gru_(I& n) { return recurrent(n, 3, 1, {"Sigmoid", "Tanh"}, gru_layer); }
+
+/// LSTM with weights of 8 bits, [directions, inputs, gates hidden].
+Tensors dynamic_quantize_lstm(I& n) {
+  auto weight = [&](int i, int scale) {
+    const Tensor w = n.in(i), s = cast(n.in(scale), f32), z = n.in(scale + 1);
+    n.need(w.dim() == 3, "input ", i, " has shape ", w.shape());
+    for (const Tensor& t : {s, z})
+      n.need(t.shape() == Shape{w.size(0)} || t.shape() == Shape{w.size(0), w.size(2)},
+             "a scale or zero point of shape ", t.shape(), " for a weight of shape ", w.shape());
+    return Weight{transpose(w, 1, 2), s, z};
+  };
+  return recurrent(n, 4, 2, {"Sigmoid", "Tanh", "Tanh"}, weight(1, 8), weight(2, 10), lstm_layer);
+}
 
 }  // namespace
 
 void add_recurrent_imports(OnnxImports& t) {
-  t.insert({{"RNN", rnn_}, {"LSTM", lstm_}, {"GRU", gru_}});
+  t.insert({{"RNN", rnn_},
+            {"LSTM", lstm_},
+            {"GRU", gru_},
+            {"com.microsoft.DynamicQuantizeLSTM", dynamic_quantize_lstm}});
 }
 
 }  // namespace tandem::detail

@@ -58,6 +58,8 @@ void add_control_imports(OnnxImports& table);
 void add_einsum_imports(OnnxImports& table);
 void add_quantized_imports(OnnxImports& table);
 void add_cast_imports(OnnxImports& table);
+void add_microsoft_imports(OnnxImports& table);
+void add_microsoft_int8_imports(OnnxImports& table);
 /// The domain "tandem"'s own node for the gradient of a loop.
 Tensors import_loop_gradient(OnnxImporter& importer);
 /// ONNX's own operators that can be imported; those of its other domains as "domain.Name".

@@ -15,5 +15,9 @@ struct QuantizedTensor {
 };
 /// By the smallest and the largest element, 0 among them.
 QuantizedTensor quantized_by_range(const Tensor& x);
+/// x y of i8 and u8 without their zero points, as i32 (MatMul's shapes). A zero point may be
+/// undefined or have one element a row of x, a column of y. Errors: ValueError.
+Tensor int8_product(OnnxImporter& n, Tensor x, Tensor y, const Tensor& x_zero,
+                    const Tensor& y_zero);
 
 }  // namespace tandem::detail

@@ -29,5 +29,7 @@ Tensor padded_for(const Tensor& x, const OnnxWindows& w, double value);
 Shape to_shape(const std::vector<int64_t>& list);
 /// The lengths of a weight's kernel, which must be those that the node says. Errors: ValueError.
 std::vector<int64_t> conv_kernel(OnnxImporter& n, const Tensor& weight);
+/// AveragePool of x, which has the shape of input 0, by the attributes of the node at hand.
+Tensor average_pool(OnnxImporter& n, const Tensor& x);
 
 }  // namespace tandem::detail
