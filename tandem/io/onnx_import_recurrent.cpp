@@ -146,14 +146,19 @@ struct Results {
   Tensor y, last[2];
 };
 
+/// Which steps are part of their sequences: [steps, batch, 1].
+Tensor inside(const Layer& l) {
+  const int64_t steps = l.x.size(0), batch = l.x.size(1);
+  return reshape(arange(steps), {steps, 1, 1}) < reshape(l.lengths, {1, batch, 1});
+}
+
 /// The states at the end of sequences that end early; the results behind it are nothing.
 Results ended(const Layer& l, const Tensor& y, const Tensor* states, int count) {
   Results out{y, {}};
   const int64_t batch = y.size(1), hidden = y.size(2);
-  const Tensor lengths = reshape(l.lengths, {1, batch, 1});
-  const Tensor inside = reshape(arange(y.size(0)), {y.size(0), 1, 1}) < lengths;
-  out.y = where(inside, y, full({}, 0, y.dtype()));
-  const Tensor at = contiguous(expand(clamp(lengths - 1, 0.0), {1, batch, hidden}));
+  out.y = where(inside(l), y, full({}, 0, y.dtype()));
+  const Tensor end = clamp(reshape(l.lengths, {1, batch, 1}) - 1, 0.0);
+  const Tensor at = contiguous(expand(end, {1, batch, hidden}));
   const Tensor some = reshape(l.lengths, {batch, 1}) > 0;
   for (int k = 0; k < count; ++k)
     out.last[k] = where(some, select(gather(states[k], 0, at), 0, 0), l.start[k]);
@@ -321,6 +326,8 @@ Tensors recurrent(I& n, int64_t gates, int states, const std::vector<std::string
     const bool each = reverse && l.lengths.defined();
     l.reverse = reverse && !each;
     l.x = each ? backwards(x, l.lengths) : x;
+    if (l.weight.scale.defined() && l.lengths.defined())  // what is not read widens no range
+      l.x = where(inside(l), l.x, full({}, 0, x.dtype()));
     const Results out = run(n, l);
     y.push_back(each ? backwards(out.y, l.lengths) : out.y);
     for (int k = 0; k < states; ++k) last[k].push_back(out.last[k]);

@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 
 import others
+import runtime_ops
 
 TOLERANCE = 1e-5
 # Samples with NaN, about which ONNX says nothing: our records carry it on, as PyTorch does.
@@ -202,6 +203,7 @@ def main():
         if len(sys.argv) > 2:
             judge_command_line(ours, score, pathlib.Path(sys.argv[2]).resolve())
         others.write(theirs)
+        runtime_ops.write(theirs)
         judge_runs(theirs, score, program)
     for reason, count in score.skipped.items():
         print(f"skipped {count}: {reason}")
