@@ -34,8 +34,9 @@ NamedTensors read_inputs(const LoadedGraph& graph, const std::vector<std::string
   auto take = [&](const std::string& name, const Tensor& t) {
     require(!find(all, name).defined(), "input ", name, " is given twice");
     Tensor own = t;
-    for (const GraphPort& p : graph.inputs())
-      if (p.name == name) own = as_input(p, t);
+    for (const auto* ports : {&graph.inputs(), &graph.defaults()})
+      for (const GraphPort& p : *ports)
+        if (p.name == name) own = as_input(p, t);
     all.emplace_back(name, own);
   };
   for (const std::string& one : files) {

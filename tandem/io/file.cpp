@@ -49,7 +49,8 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   const auto check = [&](bool ok, const char* what) {
     if (!ok) throw IOError(cat("open(", path, "): ", what, ": ", system_text(errno)));
   };
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe without a writer would hold an opening without this flag for ever.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   check(fd >= 0, "cannot open for reading");
   const Closer closer{fd};
   struct stat info {};

@@ -14,6 +14,10 @@
 
 namespace tandem {
 
+namespace onnx {
+enum class ElementType : int32_t;
+}
+
 /// How a graph is written as an ONNX model.
 struct SaveGraphOptions {
   /// What captured tensors are called in the file: `model.state_dict()` and the like. Others are
@@ -108,22 +112,52 @@ void save(M& model, const std::string& path, std::initializer_list<Tensor> examp
   save(*graph, path, options);
 }
 
+/// What an ONNX graph takes or gives: a tensor, texts, a list of values, or nothing (an optional
+/// value that is not there).
+struct TANDEM_API GraphValue {
+  enum class Kind : uint8_t { nothing, tensor, texts, sequence };
+  struct Texts {
+    Shape shape;
+    std::vector<std::string> values;
+  };
+
+  Kind kind = Kind::nothing;
+  Tensor tensor = {};
+  std::shared_ptr<const Texts> texts = {};
+  std::shared_ptr<const std::vector<GraphValue>> items = {};
+  /// What the file calls the elements where Tandem has no such dtype (4- and 8-bit floats, integers
+  /// of fewer than 8 bits): `tensor` then holds exactly their values, in f32, i8 or u8.
+  std::optional<onnx::ElementType> element = {};
+
+  GraphValue() = default;
+  GraphValue(Tensor t) : kind(t.defined() ? Kind::tensor : Kind::nothing), tensor(std::move(t)) {}
+  static GraphValue of_texts(std::vector<std::string> values, const Shape& shape);
+  static GraphValue of_items(std::vector<GraphValue> items);
+};
+
 /// An input or output of a loaded graph.
 struct GraphPort {
   std::string name;
   DType dtype = f32;
   std::optional<Shape> shape;     ///< -1: any length; without: any rank
   std::vector<std::string> axes;  ///< the names of unknown lengths, "" for the others
+  /// Empty for a plain tensor; else what the port takes: "STRING", "FLOAT8E5M2", "sequence of f32",
+  /// "optional f32".
+  std::string kind = {};
+  std::optional<onnx::ElementType> element = {};  ///< as in GraphValue
+  bool optional = false;                          ///< may be nothing
 };
 /// "x: f32[batch, 3]"
 TANDEM_API std::string to_string(const GraphPort& port);
 
 /// An ONNX model ready to run. A handle: copies are the same graph. One made from a training step
-/// writes its state at every run and so goes on training. One thread at a time.
+/// writes its state at every run and so goes on training. Several threads may run it at once.
 class TANDEM_API LoadedGraph {
  public:
   const std::vector<GraphPort>& inputs() const;
   const std::vector<GraphPort>& outputs() const;
+  /// Inputs that the file gives a value, which a run may replace by name.
+  const std::vector<GraphPort>& defaults() const;
 
   /// The outputs for inputs in the order of `inputs()`. Errors: ShapeError and DTypeError that name
   /// the input, ValueError for a wrong number of them; what the records throw, with the node's
@@ -134,6 +168,8 @@ class TANDEM_API LoadedGraph {
   }
   /// By name; ValueError lists what is missing or unknown.
   std::vector<Tensor> run(const NamedTensors& inputs);
+  /// The same for graphs with texts, sequences and optional values. Errors: as `run`.
+  std::vector<GraphValue> run_values(std::span<const GraphValue> inputs);
 
   /// Parameters and other state by name: the graph's own tensors, not copies.
   NamedTensors state_dict() const;
@@ -154,7 +190,8 @@ class TANDEM_API LoadedGraph {
 
 /// Reads an ONNX model: operator sets up to 28, as far as Tandem has their operators, and the
 /// domain "tandem". If, Loop and Scan are unrolled where constants and shapes say how they go.
-/// Shapes may depend on the values of inputs: then each set of values is planned anew. Errors:
+/// Where shapes or loops depend on values that a run is given, the graph is planned in parts, each
+/// for the values that the parts before it gave. Errors:
 /// IOError for bytes that are no ONNX file, ValueError for graphs that break ONNX's rules,
 /// NotImplemented that names operator, domain, operator set and node.
 TANDEM_API LoadedGraph load_graph(const std::string& path);

@@ -11,6 +11,7 @@
 #include "tandem/ops/clamp.h"
 #include "tandem/ops/compare.h"
 #include "tandem/ops/cumsum.h"
+#include "tandem/ops/det.h"
 #include "tandem/ops/div.h"
 #include "tandem/ops/elu.h"
 #include "tandem/ops/erf.h"
@@ -40,9 +41,11 @@
 #include "tandem/ops/sigmoid.h"
 #include "tandem/ops/silu.h"
 #include "tandem/ops/sin.h"
+#include "tandem/ops/sinh.h"
 #include "tandem/ops/softplus.h"
 #include "tandem/ops/sqrt.h"
 #include "tandem/ops/sum.h"
+#include "tandem/ops/tan.h"
 #include "tandem/ops/tanh.h"
 #include "tandem/ops/var.h"
 #include "tandem/ops/where.h"
@@ -70,6 +73,13 @@ bool point(E& e, const O&) {
 template <class O>
 bool floating(E& e, const O& op) {
   return is_floating(e.out().dtype) && point(e, op);
+}
+/// ONNX's sign of NaN is NaN, the record's is 0.
+bool sign_(E& e, const Sign& op) {
+  const DType d = e.out().dtype;
+  if (!is_floating(d)) return point(e, op);
+  const std::string x = e.in(0, d);
+  return e.result("Where", {e.emit("IsNaN", {x}), e.scalar(0, d), e.emit("Sign", {x})});
 }
 template <class O>
 bool rounding(E& e, const O& op) {
@@ -361,11 +371,14 @@ bool cumsum_(E& e, const Cumsum& op) {
 }  // namespace
 
 void add_math_rules(OnnxRules& r) {
-  r.add<Abs>(point), r.add<Sign>(point), r.add<Add>(point), r.add<Sub>(point), r.add<Mul>(point);
+  r.add<Abs>(point), r.add<Sign>(sign_), r.add<Add>(point), r.add<Sub>(point), r.add<Mul>(point);
   r.add<Neg>(point), r.add<Pow>(point), r.add<Minimum>(point), r.add<Maximum>(point);
   r.add<Relu>(point), r.add<Erf>(floating), r.add<Exp>(floating), r.add<Log>(floating);
   r.add<Sqrt>(floating), r.add<Reciprocal>(floating), r.add<Sigmoid>(floating);
   r.add<Tanh>(floating), r.add<Sin>(floating), r.add<Cos>(floating);
+  r.add<Tan>(floating), r.add<Asin>(floating), r.add<Acos>(floating), r.add<Atan>(floating);
+  r.add<Sinh>(floating), r.add<Cosh>(floating), r.add<Asinh>(floating), r.add<Acosh>(floating);
+  r.add<Atanh>(floating), r.add<Det>(floating);
   r.add<Floor>(rounding), r.add<Ceil>(rounding), r.add<Round>(round_);
   r.add<Eq>(comparison), r.add<Ne>(comparison), r.add<Lt>(comparison), r.add<Le>(comparison);
   r.add<Gt>(comparison), r.add<Ge>(comparison);

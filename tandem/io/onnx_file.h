@@ -49,6 +49,9 @@ enum class ElementType : int32_t {
 TANDEM_API std::string name(ElementType type);
 /// The dtype of exactly these elements, if Tandem has one.
 TANDEM_API std::optional<DType> to_dtype(ElementType type);
+/// The dtype that holds their values exactly: f32 for 4- and 8-bit floats, i8 or u8 for integers of
+/// fewer than 8 bits, else `to_dtype`.
+TANDEM_API std::optional<DType> held_in(ElementType type);
 TANDEM_API ElementType to_element_type(DType dtype);
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
@@ -65,7 +68,11 @@ struct TANDEM_API TensorData {
   Metadata metadata = {};
 
   static TensorData of(std::string name, const Tensor& t);
-  /// `tensor`. Errors: DTypeError, ShapeError for more than 8 dimensions.
+  /// As elements that Tandem has no dtype for, see `held_in`. Errors: DTypeError, ValueError for
+  /// numbers that they cannot hold.
+  static TensorData of(std::string name, const Tensor& t, ElementType type);
+  /// `tensor`, or the values of narrow elements as `held_in` says. Errors: DTypeError, ShapeError
+  /// for more than 8 dimensions.
   Tensor value() const;
 };
 

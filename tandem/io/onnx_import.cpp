@@ -16,8 +16,6 @@ using onnx::Attribute;
 
 namespace {
 
-bool own_domain(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
-
 /// Sets a record's attributes from a node's; lengths that were unknown get their numbers.
 class AttributeWriter final : public FieldVisitor {
  public:
@@ -118,39 +116,82 @@ bool may_be_left_out(std::string_view inputs, int i) {
   return inputs.substr(0, inputs.find(',')).ends_with('?');
 }
 
-/// What the file and its shapes determine is a constant of the graph.
-Tensor as_constant(Tensor t) {
-  if (t.defined() && !t.is_symbolic()) t.impl()->flags |= TensorImpl::made_in_capture;
-  return t;
+bool is_known(const GraphValue& v) {
+  if (v.items)
+    for (const GraphValue& item : *v.items)
+      if (!is_known(item)) return false;
+  return !v.tensor.defined() || !v.tensor.is_symbolic();
 }
 
+GraphValues as_values(const Tensors& all) { return {all.begin(), all.end()}; }
+
+/// Scopes that are left, by an error as well.
+template <class S>
+struct ScopeEnd {
+  std::vector<S>& scopes;
+  size_t size;
+  ~ScopeEnd() { scopes.erase(scopes.begin() + std::ptrdiff_t(size), scopes.end()); }
+};
+
+constexpr int64_t most_settings = 1 << 20;
+
 }  // namespace
+
+GraphValue constant_value(GraphValue v) {
+  if (v.tensor.defined() && !v.tensor.is_symbolic())
+    v.tensor.impl()->flags |= TensorImpl::made_in_capture;
+  return v;
+}
+
+GraphValue value_of(const onnx::TensorData& t) {
+  if (t.type == onnx::ElementType::string)
+    return GraphValue::of_texts(t.strings, Shape{std::span<const int64_t>(t.dims)});
+  GraphValue v(t.value());
+  if (!onnx::to_dtype(t.type)) v.element = t.type;
+  return constant_value(v);
+}
+
+bool own_domain(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
 
 const OnnxImports& onnx_imports() {
   static const OnnxImports all = [] {
     OnnxImports table;
     add_math_imports(table);
     add_shape_imports(table);
+    add_index_imports(table);
     add_layer_imports(table);
+    add_pool_imports(table);
+    add_attention_imports(table);
+    add_vision_imports(table);
+    add_resize_imports(table);
+    add_text_imports(table);
+    add_learning_imports(table);
+    add_signal_imports(table);
+    add_set_imports(table);
+    add_sequence_imports(table);
     add_recurrent_imports(table);
     add_control_imports(table);
     add_einsum_imports(table);
     add_quantized_imports(table);
+    add_cast_imports(table);
+    add_microsoft_imports(table);
+    add_microsoft_int8_imports(table);
     return table;
   }();
   return all;
+}
+
+const OnnxImport* find_import(const onnx::Node& node) {
+  const OnnxImports& all = onnx_imports();
+  const auto it = own_domain(node.domain) ? all.find(node.op_type)
+                                          : all.find(cat(node.domain, ".", node.op_type));
+  return it == all.end() ? nullptr : &it->second;
 }
 
 int64_t onnx_opset(const std::vector<onnx::OperatorSet>& sets) {
   for (const onnx::OperatorSet& s : sets)
     if (own_domain(s.domain)) return s.version;
   return 1;
-}
-
-const onnx::Function* find_function(const onnx::Model& model, const onnx::Node& node) {
-  for (const onnx::Function& f : model.functions)
-    if (f.name == node.op_type && f.domain == node.domain && f.overload == node.overload) return &f;
-  return nullptr;
 }
 
 // --- The node at hand -------------------------------------------------------------------------
@@ -162,20 +203,40 @@ std::string OnnxImporter::where() const {
   return s;
 }
 
-Tensor OnnxImporter::value(const std::string& name) const {
+const GraphValue* OnnxImporter::find(const std::string& name) const {
   for (size_t i = scopes_.size(); i-- > 0;) {
     if (const auto it = scopes_[i].values.find(name); it != scopes_[i].values.end())
-      return it->second;
+      return &it->second;
     if (scopes_[i].closed) break;
   }
+  return nullptr;
+}
+
+const GraphValue& OnnxImporter::value(const std::string& name) const {
+  if (const GraphValue* v = find(name)) return *v;
   throw ValueError(cat("load_graph(): no value is called \"", name, "\""));
+}
+
+GraphValue OnnxImporter::any_in(int i) const {
+  return has(i) ? value(node_->inputs[size_t(i)]) : GraphValue();
 }
 
 Tensor OnnxImporter::in(int i) const {
   need(has(i), "input ", i, " is missing");
-  const Tensor t = value(node_->inputs[size_t(i)]);
-  need(t.defined(), "input ", i, " was left out by the caller");
-  return t;
+  const GraphValue& v = value(node_->inputs[size_t(i)]);
+  need(v.kind != GraphValue::Kind::nothing, "input ", i, " was left out by the caller");
+  if (v.kind != GraphValue::Kind::tensor)
+    unsupported("input ", i, v.texts ? " holds texts" : " is a sequence");
+  if (v.element && !moving_) unsupported("input ", i, " has elements of ", onnx::name(*v.element));
+  return v.tensor;
+}
+
+void OnnxImporter::needs_value(int i) const {
+  throw NeedsValue(cat("load_graph(): ", where(), ": input ", i, " depends on what a run is given"),
+                   in(i));
+}
+void OnnxImporter::needs_values() const {
+  throw NeedsValue(cat("load_graph(): ", where(), " depends on what a run is given"), {});
 }
 
 const Attribute* OnnxImporter::resolve(const Attribute* a) const {
@@ -199,6 +260,11 @@ int64_t OnnxImporter::integer(std::string_view name, int64_t otherwise) const {
   need(!a || a->type == Attribute::Type::integer, "attribute ", name, " is not an integer");
   return a ? a->i : otherwise;
 }
+bool OnnxImporter::flag(std::string_view name, bool otherwise) const {
+  const int64_t v = integer(name, otherwise);
+  need(v == 0 || v == 1, "attribute ", name, " is ", v, ", not 0 or 1");
+  return v != 0;
+}
 double OnnxImporter::real(std::string_view name, double otherwise) const {
   const Attribute* a = attribute(name);
   need(!a || a->type == Attribute::Type::real, "attribute ", name, " is not a float");
@@ -220,17 +286,37 @@ std::optional<std::vector<int64_t>> OnnxImporter::list(std::string_view name, in
   return list(name);
 }
 
-std::vector<int64_t> OnnxImporter::ints(int i) const {
+std::optional<std::vector<float>> OnnxImporter::reals(std::string_view name) const {
+  const Attribute* a = attribute(name);
+  need(!a || a->type == Attribute::Type::reals, "attribute ", name, " is not a list of floats");
+  return a ? std::optional(a->floats) : std::nullopt;
+}
+std::vector<std::string> OnnxImporter::texts(std::string_view name) const {
+  const Attribute* a = attribute(name);
+  need(!a || a->type == Attribute::Type::strings, "attribute ", name, " is not a list of strings");
+  return a ? a->strings : std::vector<std::string>();
+}
+
+Tensor OnnxImporter::known(int i) const {
   const Tensor t = in(i);
   if (t.is_symbolic()) needs_value(i);
+  return t;
+}
+std::vector<int64_t> OnnxImporter::ints(int i) const {
+  const Tensor t = known(i);
   need(t.dim() <= 1, "input ", i, " has shape ", t.shape(), ", needs one axis");
+  need(t.numel() <= most_settings, "input ", i, " lists ", t.numel(), " numbers");
   return t.to_vector<int64_t>();
 }
 double OnnxImporter::number(int i) const {
-  const Tensor t = in(i);
-  if (t.is_symbolic()) needs_value(i);
+  const Tensor t = known(i);
   need(t.numel() == 1, "input ", i, " has shape ", t.shape(), ", needs one number");
   return t.item<double>();
+}
+int64_t OnnxImporter::whole_number(int i) const {
+  const Tensor t = known(i);
+  need(t.numel() == 1, "input ", i, " has shape ", t.shape(), ", needs one number");
+  return is_floating(t.dtype()) ? int64_t(t.item<double>()) : t.item<int64_t>();
 }
 
 // --- Running ----------------------------------------------------------------------------------
@@ -275,14 +361,13 @@ Tensors OnnxImporter::run_record() {
   return apply_all(*info, op.memory, in.data(), int(in.size()));
 }
 
-Tensors OnnxImporter::run_function(const onnx::Function& f) {
+GraphValues OnnxImporter::run_function(const onnx::Function& f) {
   need(scopes_.size() < 100, "functions call one another without end");
   Scope scope;
-  scope.caller = node_;
   scope.function = &f;
   scope.opset = onnx_opset(f.operator_sets);
   scope.closed = true;
-  for (size_t i = 0; i < f.inputs.size(); ++i) scope.values[f.inputs[i]] = in_or_none(int(i));
+  for (size_t i = 0; i < f.inputs.size(); ++i) scope.values[f.inputs[i]] = any_in(int(i));
   const onnx::Node* before = node_;
   // References of this call's own attributes are resolved before its scope hides the caller's.
   onnx::Node call = *node_;
@@ -293,15 +378,16 @@ Tensors OnnxImporter::run_function(const onnx::Function& f) {
       a.name = name;
     }
   scope.caller = &call;
+  const ScopeEnd end{scopes_, scopes_.size()};
   scopes_.push_back(std::move(scope));
   run(f.nodes);
-  Tensors out;
+  GraphValues out;
   for (const std::string& name : f.outputs) out.push_back(value(name));
-  scopes_.pop_back();
   node_ = before;
   return out;
 }
 
+<<<<<<< HEAD
 Tensors OnnxImporter::run_node() {
   const bool own = node_->domain == "tandem";
   // A record that a file has a function for is nearer to what was saved than the function.
@@ -310,70 +396,117 @@ Tensors OnnxImporter::run_node() {
   if (own) return run_record();
   const auto it = onnx_imports().find(node_->op_type);
   if (!own_domain(node_->domain) || it == onnx_imports().end())
+=======
+/// By an operator of tensors. Elements of any type keep it where they are only moved.
+GraphValues OnnxImporter::run_tensors(const OnnxImport& import) {
+  std::optional<onnx::ElementType> element;
+  for (int i = 0; import.moves && i < inputs() && !element; ++i) element = any_in(i).element;
+  moving_ = element.has_value();
+  const Tensors all = import.tensors(*this);
+  moving_ = false;
+  for (int i = 0; i < outputs(); ++i)
+    if (wants(i) && (i >= int(all.size()) || !all[size_t(i)].defined()))
+      unsupported("output ", i, " is not computed");
+  GraphValues out = as_values(all);
+  // What has another dtype is an index or a shape.
+  for (GraphValue& v : out)
+    if (element && v.tensor.defined() && v.tensor.dtype() != i64) v.element = element;
+  return out;
+}
+
+GraphValues OnnxImporter::run_node() {
+  if (const onnx::Function* f = model_.function(*node_)) return run_function(*f);
+  if (node_->domain == "tandem") return as_values(run_record());
+  const OnnxImport* import = find_import(*node_);
+  if (!import)
+>>>>>>> onnximport
     throw NotImplemented(cat("load_graph(): operator ", where(), " of operator set ", opset(),
                              " cannot be imported; docs/graphs.md lists those that can"));
   // What constants determine is computed at once, inside a region that is being recorded as well.
   const std::string& op = node_->op_type;
-  bool known = op != "If" && op != "Loop" && op != "Scan";
-  for (int i = 0; known && i < inputs(); ++i) known = !has(i) || !in(i).is_symbolic();
+  bool all_known = op != "If" && op != "Loop" && op != "Scan" && op != "SequenceMap";
+  for (int i = 0; all_known && i < inputs(); ++i) all_known = !has(i) || is_known(any_in(i));
   std::optional<Uncaptured> now;
-  if (known) now.emplace();
-  return it->second(*this);
+  if (all_known) now.emplace();
+  return import->values ? import->values(*this) : run_tensors(*import);
 }
 
-void OnnxImporter::run(const std::vector<onnx::Node>& nodes) {
-  for (const onnx::Node& n : nodes) {
+void OnnxImporter::run(const onnx::Node& n) {
+  node_ = &n;
+  need(++nodes_run_ <= model_.most_nodes(), "more than ", model_.most_nodes(),
+       " nodes are run by the file's functions and loops");
+  GraphValues out;
+  const auto named = [&](const char* text) {
     node_ = &n;
-    Tensors out;
-    const auto place = [&] {
-      node_ = &n;
-      return cat("load_graph(): ", where(), ": ");
-    };
-    auto named = [&](const Error& e) {
-      return std::string_view(e.what()).starts_with("load_graph()") ? std::string(e.what())
-                                                                    : place() + e.what();
-    };
-    try {
-      out = run_node();
-    } catch (const ShapeError& e) {
-      throw ShapeError(named(e));
-    } catch (const DTypeError& e) {
-      throw DTypeError(named(e));
-    } catch (const IndexError& e) {
-      throw IndexError(named(e));
-    } catch (const NeedsValue&) {
-      throw;
-    } catch (const NotImplemented& e) {
-      throw NotImplemented(named(e));
-    } catch (const ValueError& e) {
-      throw ValueError(named(e));
-    }
-    node_ = &n;
-    for (size_t i = 0; i < n.outputs.size(); ++i) {
-      if (n.outputs[i].empty()) continue;
-      if (i >= out.size() || !out[i].defined()) unsupported("output ", i, " is not computed");
-      set(n.outputs[i], as_constant(out[i]));
-    }
+    return std::string_view(text).starts_with("load_graph()")
+               ? std::string(text)
+               : cat("load_graph(): ", where(), ": ", text);
+  };
+  try {
+    out = run_node();
+  } catch (const ShapeError& e) {
+    throw ShapeError(named(e.what()));
+  } catch (const DTypeError& e) {
+    throw DTypeError(named(e.what()));
+  } catch (const IndexError& e) {
+    throw IndexError(named(e.what()));
+  } catch (const NeedsValue&) {
+    throw;
+  } catch (const NotImplemented& e) {
+    throw NotImplemented(named(e.what()));
+  } catch (const ValueError& e) {
+    throw ValueError(named(e.what()));
+  } catch (const std::length_error&) {
+    throw ValueError(named("needs a list longer than memory is"));
+  }
+  node_ = &n;
+  for (size_t i = 0; i < n.outputs.size(); ++i) {
+    if (n.outputs[i].empty()) continue;
+    if (i >= out.size()) unsupported("output ", i, " is not computed");
+    set(n.outputs[i], constant_value(std::move(out[i])));
   }
 }
 
-void OnnxImporter::run(const onnx::Graph& graph) { run(graph.nodes); }
+void OnnxImporter::run(const std::vector<onnx::Node>& nodes) {
+  for (const onnx::Node& n : nodes) run(n);
+}
 
-Tensors OnnxImporter::run_body(const onnx::Graph& body, const Tensors& inputs) {
+size_t OnnxImporter::run_from(size_t first, std::optional<NeedsValue>& stopped) {
+  const std::vector<onnx::Node>& nodes = model_.model().graph.nodes;
+  for (size_t i = first; i < nodes.size(); ++i) try {
+      run(nodes[i]);
+    } catch (const NeedsValue& e) {
+      stopped = e;
+      return i;
+    }
+  return nodes.size();
+}
+
+GraphValues OnnxImporter::run_body(const onnx::Graph& body, const GraphValues& inputs) {
   need(inputs.size() == body.inputs.size(), "its graph takes ", body.inputs.size(),
        " inputs, gets ", inputs.size());
   need(scopes_.size() < 100, "graphs lie more than 100 deep in one another");
   const onnx::Node* before = node_;
   Scope scope;
   scope.opset = opset();
-  for (const onnx::TensorData& t : body.initializers) scope.values[t.name] = as_constant(t.value());
+  for (const onnx::TensorData& t : body.initializers) scope.values[t.name] = value_of(t);
   for (size_t i = 0; i < inputs.size(); ++i) scope.values[body.inputs[i].name] = inputs[i];
+  const ScopeEnd end{scopes_, scopes_.size()};
   scopes_.push_back(std::move(scope));
   run(body.nodes);
-  Tensors out;
+  GraphValues out;
   for (const onnx::ValueInfo& v : body.outputs) out.push_back(value(v.name));
-  scopes_.pop_back();
   node_ = before;
+  return out;
+}
+
+Tensors OnnxImporter::run_body(const onnx::Graph& body, const Tensors& inputs) {
+  Tensors out;
+  for (const GraphValue& v : run_body(body, as_values(inputs))) {
+    if (v.kind != GraphValue::Kind::tensor || v.element)
+      unsupported("a result of its graph is no plain tensor");
+    out.push_back(v.tensor);
+  }
   return out;
 }
 
@@ -386,71 +519,6 @@ std::shared_ptr<graph::Graph> OnnxImporter::region(const onnx::Graph& body,
   const Tensors out = run_body(body, in);
   for (size_t i = 0; i < out.size(); ++i) g->output(cat("out", i), out[i]);
   return g;
-}
-
-// --- Checking ---------------------------------------------------------------------------------
-
-namespace {
-
-using Known = std::unordered_set<std::string>;
-
-void check_nodes(const onnx::Model& model, const std::vector<onnx::Node>& nodes, Known& known,
-                 int64_t opset, int depth);
-
-void check_graph(const onnx::Model& model, const onnx::Graph& g, Known known, int64_t opset,
-                 int depth) {
-  require(depth < 50, "load_graph(): graphs lie more than 50 deep in one another");
-  for (const onnx::TensorData& t : g.initializers) known.insert(t.name);
-  for (const onnx::ValueInfo& v : g.inputs) known.insert(v.name);
-  require<NotImplemented>(g.sparse_initializers.empty(), "load_graph(): sparse initializers");
-  check_nodes(model, g.nodes, known, opset, depth);
-  for (const onnx::ValueInfo& v : g.outputs)
-    require(known.contains(v.name), "load_graph(): no node gives the output \"", v.name, "\"");
-}
-
-void check_nodes(const onnx::Model& model, const std::vector<onnx::Node>& nodes, Known& known,
-                 int64_t opset, int depth) {
-  Known own;
-  for (const onnx::Node& n : nodes) {
-    const bool named = !n.name.empty() || n.outputs.empty();
-    const std::string what = cat("load_graph(): ", n.domain, n.domain.empty() ? "" : ".", n.op_type,
-                                 named ? " \"" : " of \"", named ? n.name : n.outputs[0], "\"");
-    for (const std::string& in : n.inputs)
-      require(in.empty() || known.contains(in), what, " takes \"", in,
-              "\", which nothing before it gives");
-    if (!find_function(model, n)) {
-      if (n.domain == "tandem")
-        require<NotImplemented>(
-            n.op_type == "random_key" || n.op_type == "while_loop_grad" || find_op(n.op_type), what,
-            ": this version of Tandem has no such record");
-      else
-        require<NotImplemented>(own_domain(n.domain) && onnx_imports().contains(n.op_type), what,
-                                " of domain \"", n.domain.empty() ? "ai.onnx" : n.domain,
-                                "\", operator set ", opset,
-                                ", cannot be imported; docs/graphs.md lists those that can");
-    }
-    for (const Attribute& a : n.attributes)
-      for (const onnx::Graph& g : a.graphs) check_graph(model, g, known, opset, depth + 1);
-    for (const std::string& out : n.outputs) {
-      if (out.empty()) continue;
-      require(own.insert(out).second, what, ": \"", out, "\" is given twice");
-      known.insert(out);
-    }
-  }
-}
-
-}  // namespace
-
-void check_onnx_model(const onnx::Model& model) {
-  const int64_t opset = onnx_opset(model.operator_sets);
-  for (const onnx::Function& f : model.functions) {
-    Known known(f.inputs.begin(), f.inputs.end());
-    check_nodes(model, f.nodes, known, onnx_opset(f.operator_sets), 1);
-    for (const std::string& name : f.outputs)
-      require(known.contains(name), "load_graph(): function ", f.name, ": no node gives \"", name,
-              "\"");
-  }
-  check_graph(model, model.graph, {}, opset, 0);
 }
 
 }  // namespace tandem::detail

@@ -1,10 +1,10 @@
-// ONNX's convolutions, pooling, normalisation and losses as records.
+// ONNX's convolutions, normalisation and losses as records.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "tandem/core/factory.h"
-#include "tandem/io/detail/onnx_import.h"
+#include "tandem/io/detail/onnx_windows.h"
 #include "tandem/ops/abs.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/batch_norm.h"
@@ -35,67 +35,17 @@ namespace {
 
 using I = OnnxImporter;
 using Ints = std::vector<int64_t>;
-
-Shape to_shape(const Ints& list) {
-  Shape s;
-  for (int64_t v : list) s.push_back(v);
-  return s;
-}
-
-/// Windows along the last axes of input 0, with padding before and after each axis.
-struct Windows {
-  Ints kernel, stride, dilation, before, after;
-  bool even() const { return before == after; }
-};
-Windows windows(I& n, Ints kernel) {
-  const Shape& x = n.in(0).shape();
-  const size_t axes = kernel.size();
-  n.need(x.size() == int(axes) + 2 && axes > 0, "input 0 has shape ", x, ", needs ", axes + 2,
-         " axes");
-  Windows w;
-  w.kernel = std::move(kernel);
-  w.stride = n.list("strides").value_or(Ints(axes, 1));
-  w.dilation = n.list("dilations").value_or(Ints(axes, 1));
-  const Ints pads = n.list("pads").value_or(Ints(2 * axes, 0));
-  n.need(w.stride.size() == axes && w.dilation.size() == axes && pads.size() == 2 * axes,
-         "strides, dilations or pads are not those of ", axes, " axes");
-  w.before.assign(pads.begin(), pads.begin() + std::ptrdiff_t(axes));
-  w.after.assign(pads.begin() + std::ptrdiff_t(axes), pads.end());
-  for (size_t i = 0; i < axes; ++i)
-    n.need(w.kernel[i] > 0 && w.stride[i] > 0 && w.dilation[i] > 0 && w.kernel[i] < (1 << 20) &&
-               w.stride[i] < (1 << 20) && w.dilation[i] < (1 << 20) && w.before[i] >= 0 &&
-               w.after[i] >= 0,
-           "kernel, strides and dilations must be positive, pads not negative");
-  const std::string pad = n.text("auto_pad", "NOTSET");
-  if (pad == "VALID") {
-    w.before = w.after = Ints(axes, 0);
-  } else if (pad != "NOTSET") {
-    n.need(pad == "SAME_UPPER" || pad == "SAME_LOWER", "auto_pad ", pad);
-    for (size_t i = 0; i < axes; ++i) {
-      const int64_t length = x[int(i) + 2], reach = w.dilation[i] * (w.kernel[i] - 1) + 1;
-      const int64_t out = (length + w.stride[i] - 1) / w.stride[i];
-      const int64_t total = std::max<int64_t>(0, (out - 1) * w.stride[i] + reach - length);
-      w.before[i] = pad == "SAME_UPPER" ? total / 2 : total - total / 2;
-      w.after[i] = total - w.before[i];
-    }
-  }
-  return w;
-}
-/// Padding of its own, where a record has none or only the same at both ends.
-Tensor padded(const Tensor& x, const Windows& w, double value) {
-  Shape list;
-  for (size_t i = w.kernel.size(); i-- > 0;) {
-    list.push_back(w.before[i]);
-    list.push_back(w.after[i]);
-  }
-  return pad(x, list, "constant", value);
-}
+using Windows = OnnxWindows;
 
 /// A convolution of space: each plane of the kernel is one of planes.
 Tensor conv3(const Tensor& x, const Tensor& weight, const Tensor& bias, const Windows& w,
              int64_t groups) {
+<<<<<<< HEAD
   const int64_t reach = w.dilation[0] * (w.kernel[0] - 1) + 1;
   const int64_t depth = x.size(2) < reach ? 0 : int64_t((x.size(2) - reach) / w.stride[0] + 1);
+=======
+  const int64_t depth = w.out[0];
+>>>>>>> onnximport
   const Shape stride{w.stride[1], w.stride[2]}, dilation{w.dilation[1], w.dilation[2]};
   Tensor sum;
   for (int64_t k = 0; k < w.kernel[0]; ++k) {
@@ -112,13 +62,20 @@ Tensor conv3(const Tensor& x, const Tensor& weight, const Tensor& bias, const Wi
 
 }  // namespace
 
-Tensor import_conv(I& n, Tensor x, const Tensor& weight, const Tensor& bias) {
+Ints conv_kernel(I& n, const Tensor& weight) {
   n.need(weight.dim() > 2, "a weight of shape ", weight.shape());
-  Windows w = windows(n, {weight.shape().begin() + 2, weight.shape().end()});
+  Ints kernel(weight.shape().begin() + 2, weight.shape().end());
+  if (const auto said = n.list("kernel_shape"))
+    n.need(*said == kernel, "kernel_shape is not that of a weight of shape ", weight.shape());
+  return kernel;
+}
+
+Tensor import_conv(I& n, Tensor x, const Tensor& weight, const Tensor& bias) {
+  Windows w = onnx_windows(n, conv_kernel(n, weight));
   const int64_t groups = n.integer("group", 1);
   if (w.kernel.size() > 3) n.unsupported(w.kernel.size(), " axes of space");
   if (!w.even() || w.kernel.size() == 3) {
-    x = padded(x, w, 0);
+    x = padded_for(x, w, 0);
     w.before = Ints(w.kernel.size(), 0);
   }
   if (w.kernel.size() == 3) return conv3(x, weight, bias, w, groups);
@@ -133,126 +90,128 @@ namespace {
 
 Tensors conv(I& n) { return {import_conv(n, n.in(0), n.in(1), n.in_or_none(2))}; }
 
+/// Each plane of the kernel is a transposed convolution of planes, whose results lie a stride
+/// apart along the third axis.
+Tensor conv_transpose3(const Tensor& x, const Tensor& weight, const Windows& w, const Ints& extra,
+                       int64_t groups) {
+  const int64_t depth = x.size(2), stride = w.stride[0];
+  const Tensor planes =
+      reshape(transpose(x, 1, 2), {x.size(0) * depth, x.size(1), x.size(3), x.size(4)});
+  Tensor sum;
+  for (int64_t k = 0; k < w.kernel[0]; ++k) {
+    Tensor y = conv_transpose2d(planes, select(weight, 2, k), {}, Shape{w.stride[1], w.stride[2]},
+                                0, 0, groups, Shape{w.dilation[1], w.dilation[2]});
+    const Shape plane{y.size(1), y.size(2), y.size(3)};
+    // [n, depth, plane] with stride - 1 empty ones behind each
+    y = reshape(y, {x.size(0), depth, 1, plane.numel()});
+    y = reshape(pad(y, {0, 0, 0, stride - 1}), {x.size(0), depth * stride, plane.numel()});
+    y = slice(y, 1, 0, std::max<int64_t>(0, (depth - 1) * stride + 1));
+    const int64_t ahead = k * w.dilation[0], all = w.reach(0) - 1 - ahead;
+    y = reshape(pad(y, {0, 0, ahead, all}),
+                {x.size(0), (depth - 1) * stride + w.reach(0), plane[0], plane[1], plane[2]});
+    sum = sum.defined() ? sum + y : y;
+  }
+  sum = transpose(sum, 1, 2);
+  Shape more;
+  for (size_t i = 3; i-- > 0;) {
+    more.push_back(0);
+    more.push_back(extra[i]);
+  }
+  return pad(sum, more);
+}
+
+/// How much is cut off each end of the full result; a negative number adds zeros.
+void transposed_pads(I& n, Windows& w, const Ints& extra) {
+  const Shape& x = n.in(0).shape();
+  const size_t axes = w.kernel.size();
+  const std::string automatic = n.text("auto_pad", "NOTSET");
+  const auto size = n.list("output_shape");
+  if (!size && !automatic.starts_with("SAME")) return;
+  n.need(!size || size->size() >= axes, "output_shape has ", size ? size->size() : 0, " numbers");
+  const size_t skip = size ? size->size() - axes : 0;  // some files give all axes
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t length = x[int(i) + 2];
+    const int64_t want = size ? (*size)[i + skip] : length * w.stride[i];
+    n.need(want > 0 && want < (int64_t(1) << 40), "a length of ", want);
+    const int64_t total = w.stride[i] * (length - 1) + extra[i] + w.reach(i) - want;
+    w.before[i] = total < 0 ? 0 : automatic == "SAME_UPPER" ? total / 2 : total - total / 2;
+    w.after[i] = total - w.before[i];
+  }
+}
+
 Tensors conv_transpose(I& n) {
   Tensor x = n.in(0), weight = n.in(1);
   const Tensor bias = n.in_or_none(2);
   n.need(weight.dim() > 2, "a weight of shape ", weight.shape());
   const size_t axes = size_t(weight.dim()) - 2;
-  if (axes > 2) n.unsupported(axes, " axes of space");
-  Ints kernel(weight.shape().begin() + 2, weight.shape().end());
-  const std::string automatic = n.text("auto_pad", "NOTSET");
-  if (automatic != "NOTSET" && automatic != "VALID") n.unsupported("auto_pad ", automatic);
-  Windows w = windows(n, kernel);
+  if (axes > 3) n.unsupported(axes, " axes of space");
+  Windows w = onnx_windows(n, conv_kernel(n, weight));
   Ints extra = n.list("output_padding").value_or(Ints(axes, 0));
   n.need(extra.size() == axes, "output_padding has ", extra.size(), " numbers");
-  if (const auto size = n.list("output_shape")) {
-    const size_t skip = size->size() - axes;  // some files give all axes
-    n.need(size->size() >= axes, "output_shape has ", size->size(), " numbers");
-    for (size_t i = 0; i < axes; ++i) {
-      const int64_t total = w.stride[i] * (x.size(int(i) + 2) - 1) + extra[i] +
-                            (w.kernel[i] - 1) * w.dilation[i] + 1 - (*size)[i + skip];
-      n.need(total >= 0, "output_shape is larger than the operator's reach");
-      w.before[i] = total / 2;
-      w.after[i] = total - total / 2;
-    }
-  }
+  for (size_t i = 0; i < axes; ++i)
+    n.need(extra[i] >= 0 && extra[i] < std::max(w.stride[i], w.dilation[i]), "output_padding of ",
+           extra[i]);
+  transposed_pads(n, w, extra);
+  const int64_t groups = n.integer("group", 1);
   if (axes == 1) {
     x = unsqueeze(x, 2);
     weight = unsqueeze(weight, 2);
     for (Ints* list : {&w.before, &w.after, &extra}) list->insert(list->begin(), 0);
-    for (Ints* list : {&w.stride, &w.dilation}) list->insert(list->begin(), 1);
+    for (Ints* list : {&w.stride, &w.dilation, &w.kernel}) list->insert(list->begin(), 1);
   }
   // Padding here cuts the result: the common part inside the record, the rest after it.
-  Ints common, cut_before, cut_after;
-  for (size_t i = 0; i < 2; ++i) {
-    common.push_back(std::min(w.before[i], w.after[i]));
-    cut_before.push_back(w.before[i] - common[i]);
-    cut_after.push_back(w.after[i] - common[i]);
+  const size_t planes = std::max<size_t>(axes, 2);
+  Ints common(planes, 0);
+  bool cut = axes == 3;
+  for (size_t i = 0; i < planes; ++i) {
+    if (axes < 3) common[i] = std::max<int64_t>(0, std::min(w.before[i], w.after[i]));
+    cut = cut || w.before[i] != common[i] || w.after[i] != common[i];
   }
-  Tensor y = conv_transpose2d(x, weight, bias, to_shape(w.stride), to_shape(common),
-                              to_shape(extra), n.integer("group", 1), to_shape(w.dilation));
-  for (int i = 0; i < 2; ++i)
-    if (cut_before[size_t(i)] || cut_after[size_t(i)])
-      y = slice(y, i + 2, cut_before[size_t(i)],
-                std::max<int64_t>(0, y.size(i + 2) - cut_after[size_t(i)]));
+  Tensor y =
+      axes == 3 ? conv_transpose3(x, weight, w, extra, groups)
+                : conv_transpose2d(x, weight, cut ? Tensor() : bias, to_shape(w.stride),
+                                   to_shape(common), to_shape(extra), groups, to_shape(w.dilation));
+  for (size_t i = 0; cut && i < planes; ++i) {
+    const int axis = int(i) + 2;
+    const int64_t front = w.before[i] - common[i], back = w.after[i] - common[i];
+    y = slice(y, axis, front, std::max<int64_t>(0, y.size(axis) - std::max<int64_t>(0, back)));
+    if (back >= 0) continue;
+    Shape more;
+    for (int a = y.dim() - 1; a > axis; --a) more.push_back(0), more.push_back(0);
+    more.push_back(0), more.push_back(-back);
+    y = pad(y, more);
+  }
+  if (cut && bias.defined()) {
+    Shape line{bias.size(0)};
+    for (size_t i = 0; i < planes; ++i) line.push_back(1);
+    y = y + reshape(bias, line);
+  }
   return {axes == 1 ? squeeze(y, 2) : y};
 }
 
-/// The windows of one or two axes from `first` on; one of a single axis gets a second of length 1.
-Windows some(const Windows& w, size_t first, size_t count) {
-  Windows part;
-  auto take = [&](const Ints& from, Ints& to, int64_t other) {
-    to.assign(from.begin() + std::ptrdiff_t(first), from.begin() + std::ptrdiff_t(first + count));
-    if (count == 1) to.push_back(other);
-  };
-  take(w.kernel, part.kernel, 1);
-  take(w.stride, part.stride, 1);
-  take(w.dilation, part.dilation, 1);
-  take(w.before, part.before, 0);
-  take(w.after, part.after, 0);
-  return part;
-}
-/// Pooling by that of planes, f(x, windows): lines are planes of one column; what is pooled over
-/// planes, and then along the third axis, is pooled over space.
-template <class F>
-Tensors by_planes(I& n, F f) {
-  const Tensor x = n.in(0);
-  const Windows w = windows(n, n.list("kernel_shape").value_or(Ints()));
-  const Shape& s = x.shape();
-  if (w.kernel.size() > 3) n.unsupported(w.kernel.size(), " axes of space");
-  if (w.kernel.size() == 1) return {squeeze(f(unsqueeze(x, 3), some(w, 0, 1)), 3)};
-  if (w.kernel.size() == 2) return {f(x, w)};
-  Tensor y = f(reshape(x, {s[0], s[1] * s[2], s[3], s[4]}), some(w, 1, 2));
-  const int64_t high = y.size(2), wide = y.size(3);
-  y = f(reshape(y, {s[0], s[1], s[2], high * wide}), some(w, 0, 1));
-  return {reshape(y, {s[0], s[1], y.size(2), high, wide})};
-}
-/// A record pads at most half a window.
-bool in_record(const Windows& w) {
-  for (size_t i = 0; i < w.kernel.size(); ++i)
-    if (2 * w.before[i] > w.dilation[i] * (w.kernel[i] - 1) + 1) return false;
-  return w.even();
-}
-Tensors max_pool(I& n) {
-  if (n.node().outputs.size() > 1 && !n.node().outputs[1].empty()) n.unsupported("Indices");
-  const bool ceil = n.integer("ceil_mode", 0);
-  return by_planes(n, [&](Tensor x, Windows w) {
-    if (!in_record(w)) {
-      x = padded(x, w, -std::numeric_limits<double>::infinity());
-      w.before = Ints(2, 0);
-    }
-    return max_pool2d(x, to_shape(w.kernel), to_shape(w.stride), to_shape(w.before),
-                      to_shape(w.dilation), ceil);
-  });
-}
-Tensors average_pool(I& n) {
-  const bool ceil = n.integer("ceil_mode", 0), count_pad = n.integer("count_include_pad", 0);
-  return by_planes(n, [&](const Tensor& x, const Windows& w) {
-    for (int64_t d : w.dilation)
-      if (d != 1) n.unsupported("dilations");
-    const Shape kernel = to_shape(w.kernel), stride = to_shape(w.stride);
-    if (in_record(w)) return avg_pool2d(x, kernel, stride, to_shape(w.before), ceil, count_pad);
-    if (ceil) n.unsupported("uneven pads with ceil_mode");
-    // Sums over the padded planes, by how many elements were there.
-    const Tensor y = avg_pool2d(padded(x, w, 0), kernel, stride, 0);
-    if (count_pad) return y;
-    return y / avg_pool2d(padded(ones(x.shape(), x.dtype()), w, 0), kernel, stride, 0);
-  });
-}
-Shape space(I& n) {
-  Shape axes;
-  for (int i = 2; i < n.in(0).dim(); ++i) axes.push_back(i);
-  n.need(!axes.empty(), "input 0 has shape ", n.in(0).shape());
-  return axes;
-}
-Tensors global_average(I& n) { return {mean(n.in(0), space(n), true)}; }
-Tensors global_max(I& n) { return {amax(n.in(0), space(n), true)}; }
-
 // --- Normalisation ----------------------------------------------------------------------------
 
+/// By the batch's own statistics, which also move the running ones.
+Tensors batch_norm_training(I& n) {
+  const Tensor x = n.in(0);
+  n.need(x.dim() >= 2, "input 0 has shape ", x.shape());
+  Shape axes{0}, line{x.size(1)};
+  for (int i = 2; i < x.dim(); ++i) axes.push_back(i), line.push_back(1);
+  const Tensor wide = x.dtype() == f64 ? x : cast(x, f32);
+  const Tensor m = mean(wide, axes), centred = wide - reshape(m, line);
+  const Tensor v = mean(square(centred), axes);
+  const double keep = n.real("momentum", 0.9f);
+  const Tensor scale = cast(n.in(1), wide.dtype()) * rsqrt(v + n.real("epsilon", 1e-5f));
+  const Tensor y = centred * reshape(scale, line) + reshape(cast(n.in(2), wide.dtype()), line);
+  auto moved = [&](int i, const Tensor& fresh) {
+    const Tensor old = n.in(i);
+    return cast(cast(old, wide.dtype()) * keep + fresh * (1 - keep), old.dtype());
+  };
+  return {cast(y, x.dtype()), moved(3, m), moved(4, v)};
+}
 Tensors batch_norm_(I& n) {
-  if (n.integer("training_mode", 0) || (n.opset() < 7 && !n.integer("is_test", 0)))
-    n.unsupported("training mode");
+  if (n.opset() < 7 && !n.flag("is_test", false)) n.unsupported("training mode");
+  if (n.flag("training_mode", false)) return batch_norm_training(n);
   return {batch_norm(n.in(0), n.in(3), n.in(4), n.in(1), n.in(2), false, 0.1,
                      n.real("epsilon", 1e-5f))};
 }
@@ -298,11 +257,8 @@ Tensors layer_norm_(I& n) {
 }
 Tensors rms_norm(I& n) {
   const Tensor x = n.in(0);
-  int64_t axis = n.integer("axis", -1);
-  if (axis < 0) axis += x.dim();
   Shape axes;
-  for (int i = int(axis); i < x.dim(); ++i) axes.push_back(i);
-  n.need(axis >= 0 && !axes.empty(), "axis is out of range");
+  for (int i = axis_of(n, n.integer("axis", -1), x.dim()); i < x.dim(); ++i) axes.push_back(i);
   return {x * rsqrt(mean(square(x), axes, true) + n.real("epsilon", 1e-5f)) * n.in(1)};
 }
 Tensors lp_norm(I& n) {
@@ -323,12 +279,15 @@ Tensors mean_variance(I& n) {
 Tensors lrn(I& n) {
   const Tensor x = n.in(0);
   const int64_t size = n.integer("size", 1);
-  n.need(x.dim() == 4 && size > 0 && size < (1 << 20), "size=", size, " for shape ", x.shape());
+  n.need(x.dim() == 4 && size > 0, "size=", size, " for shape ", x.shape());
   const Shape s = x.shape();
+  // A window beyond all channels holds no more than one that reaches over them from each.
+  const int64_t window = std::min<int64_t>(size, 2 * s[1] + 1);
   const Tensor lines = reshape(square(x), {s[0], 1, s[1], s[2] * s[3]});
-  const Tensor wide = pad(lines, {0, 0, (size - 1) / 2, size - 1 - (size - 1) / 2});
-  const Tensor means = reshape(avg_pool2d(wide, Shape{size, 1}, Shape{1, 1}), s);
-  return {x / pow(means * n.real("alpha", 1e-4f) + n.real("bias", 1), n.real("beta", 0.75))};
+  const Tensor wide = pad(lines, {0, 0, (window - 1) / 2, window - 1 - (window - 1) / 2});
+  const Tensor means = reshape(avg_pool2d(wide, Shape{window, 1}, Shape{1, 1}), s);
+  const double factor = n.real("alpha", 1e-4f) * double(window) / double(size);
+  return {x / pow(means * factor + n.real("bias", 1), n.real("beta", 0.75))};
 }
 
 template <Tensor (*f)(const Tensor&, int64_t, std::optional<DType>)>
@@ -362,10 +321,6 @@ Tensors nll(I& n) {
 void add_layer_imports(OnnxImports& t) {
   t.insert({{"Conv", conv},
             {"ConvTranspose", conv_transpose},
-            {"MaxPool", max_pool},
-            {"AveragePool", average_pool},
-            {"GlobalAveragePool", global_average},
-            {"GlobalMaxPool", global_max},
             {"BatchNormalization", batch_norm_},
             {"InstanceNormalization", instance_norm},
             {"GroupNormalization", group_norm_},

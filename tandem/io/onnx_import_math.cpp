@@ -1,14 +1,16 @@
 // ONNX's elementwise operators, products and reductions as records.
 #include <cmath>
+#include <limits>
 
 #include "tandem/core/factory.h"
 #include "tandem/io/detail/onnx_import.h"
 #include "tandem/ops/abs.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/bitwise.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/clamp.h"
 #include "tandem/ops/compare.h"
-#include "tandem/ops/cumsum.h"
+#include "tandem/ops/det.h"
 #include "tandem/ops/div.h"
 #include "tandem/ops/elu.h"
 #include "tandem/ops/erf.h"
@@ -39,10 +41,12 @@
 #include "tandem/ops/sigmoid.h"
 #include "tandem/ops/silu.h"
 #include "tandem/ops/sin.h"
+#include "tandem/ops/sinh.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/softplus.h"
 #include "tandem/ops/sqrt.h"
 #include "tandem/ops/sum.h"
+#include "tandem/ops/tan.h"
 #include "tandem/ops/tanh.h"
 #include "tandem/ops/where.h"
 
@@ -79,6 +83,10 @@ Tensors fold(I& n) {
   for (int i = 1; i < n.inputs(); ++i) y = f(y, n.in(i));
   return {y};
 }
+GraphValues equal(I& n) {
+  if (n.any_in(0).texts) return {equal_texts(n)};
+  return {eq(n.in(0), second(n))};
+}
 Tensors mean_of(I& n) { return {fold<add>(n)[0] / double(n.inputs())}; }
 
 Tensors divide(I& n) {
@@ -87,31 +95,62 @@ Tensors divide(I& n) {
 }
 Tensors modulo(I& n) {
   const Tensor x = n.in(0), y = n.in(1);
-  if (!n.integer("fmod", 0)) return {remainder(x, y)};
+  if (!n.flag("fmod", false)) return {remainder(x, y)};
   if (!is_floating(x.dtype())) return {x - div(x, y, "trunc") * y};
   return {sign(x) * remainder(abs(x), abs(y))};
 }
 Tensors power(I& n) { return {cast(pow(n.in(0), second(n)), n.in(0).dtype())}; }
 Tensors negate(I& n) { return {-n.in(0)}; }
-Tensors tangent(I& n) { return {sin(n.in(0)) / cos(n.in(0))}; }
-Tensors sinh_(I& n) { return {(exp(n.in(0)) - exp(-n.in(0))) * 0.5}; }
-Tensors cosh_(I& n) { return {(exp(n.in(0)) + exp(-n.in(0))) * 0.5}; }
+/// 1 at the first largest element along an axis, 0 elsewhere.
+Tensors hardmax(I& n) {
+  const Tensor x = n.in(0);
+  int64_t axis = n.integer("axis", n.opset() < 13 ? 1 : -1);
+  n.need(axis >= -x.dim() && axis < std::max(x.dim(), 1), "axis ", axis, " is out of range");
+  if (axis < 0) axis += x.dim();
+  Tensor rows = x;  // older operator sets flatten to a matrix first
+  if (n.opset() < 13 && axis < x.dim() - 1) {
+    int64_t columns = 1;
+    for (int i = int(axis); i < x.dim(); ++i) columns *= x.size(i);
+    rows = reshape(x, {columns ? x.numel() / columns : 0, columns});
+    axis = 1;
+  }
+  const int at = int(axis);
+  const Tensor line = reshape(arange(rows.size(at)), along_axis(rows.dim(), at, rows.size(at)));
+  const Tensor hit = argmax(rows, axis, true) == line;
+  return {reshape(cast(hit, x.dtype()), x.shape())};
+}
+/// Both inputs' bits moved; the dtype is unsigned.
+Tensors bit_shift(I& n) {
+  const std::string way = n.text("direction", "");
+  n.need(way == "LEFT" || way == "RIGHT", "direction ", way);
+  return {way == "LEFT" ? bitwise_left_shift(n.in(0), n.in(1))
+                        : bitwise_right_shift(n.in(0), n.in(1))};
+}
+/// NaN stays NaN.
+Tensors sign_(I& n) {
+  const Tensor x = n.in(0);
+  return {is_floating(x.dtype()) ? where(isnan(x), x, sign(x)) : sign(x)};
+}
+Tensors ceil_(I& n) { return {is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.in(0)}; }
 Tensors round_(I& n) { return {round(n.in(0))}; }
 Tensors is_inf(I& n) {
   const Tensor x = n.in(0);
-  const bool up = n.integer("detect_positive", 1), down = n.integer("detect_negative", 1);
+  const bool up = n.flag("detect_positive", true), down = n.flag("detect_negative", true);
   if (up && down) return {isinf(x)};
   if (!up && !down) return {logical_and(isinf(x), full({}, 0, boolean))};
   return {logical_and(isinf(x), up ? x > 0.0 : x < 0.0)};
 }
+
+}  // namespace
 
 DType dtype_of(I& n, int64_t type) {
   const auto d = onnx::to_dtype(onnx::ElementType(type));
   if (!d) n.unsupported("elements of ", onnx::name(onnx::ElementType(type)));
   return *d;
 }
-Tensors cast_(I& n) { return {cast(n.in(0), dtype_of(n, n.integer("to", 0)))}; }
-Tensors cast_like(I& n) { return {cast(n.in(0), n.in(1).dtype())}; }
+
+namespace {
+
 Tensors where_(I& n) { return {where(n.in(0), n.in(1), n.in(2))}; }
 Tensors clip(I& n) {
   const Tensor x = n.in(0);
@@ -177,7 +216,7 @@ Tensors gelu_(I& n) { return {gelu(n.in(0), n.text("approximate", "none"))}; }
 Tensors gemm(I& n) {
   Tensor a = n.in(0), b = n.in(1);
   const double alpha = n.real("alpha", 1), beta = n.real("beta", 1);
-  const bool ta = n.integer("transA", 0), tb = n.integer("transB", 0);
+  const bool ta = n.flag("transA", false), tb = n.flag("transB", false);
   n.need(a.dim() == 2 && b.dim() == 2, "takes matrices, got shapes ", a.shape(), " and ",
          b.shape());
   if (ta) a = transpose(a, 0, 1);
@@ -191,7 +230,7 @@ Tensors gemm(I& n) {
     return {addmm(c, a, b, beta, alpha)};
   Tensor y = matmul(a, b);
   if (alpha != 1) y = y * alpha;
-  if (c.defined()) y = y + (beta == 1 ? c : c * beta);
+  if (c.defined() && beta != 0) y = y + (beta == 1 ? c : c * beta);
   return {y};
 }
 
@@ -202,9 +241,9 @@ struct Reduction {
   bool keep, nothing = false;
 };
 Reduction reduction(I& n) {
-  Reduction r{{}, n.integer("keepdims", 1) != 0};
+  Reduction r{{}, n.flag("keepdims", true)};
   for (int64_t a : n.list("axes", 1).value_or(std::vector<int64_t>())) r.axes.push_back(a);
-  r.nothing = r.axes.empty() && n.integer("noop_with_empty_axes", 0);
+  r.nothing = r.axes.empty() && n.flag("noop_with_empty_axes", false);
   if (n.in(0).dim() == 0) r.nothing = true;
   return r;
 }
@@ -212,6 +251,34 @@ template <Tensor (*f)(const Tensor&, const Shape&, bool)>
 Tensors reduce(I& n) {
   const Reduction r = reduction(n);
   return {r.nothing ? n.in(0) : cast(f(n.in(0), r.axes, r.keep), n.in(0).dtype())};
+}
+/// Means of integers are cut off towards zero.
+Tensors reduce_mean(I& n) {
+  const Tensor x = n.in(0);
+  const Reduction r = reduction(n);
+  if (r.nothing || is_floating(x.dtype())) return {r.nothing ? x : mean(x, r.axes, r.keep)};
+  const Tensor total = sum(x, r.axes, r.keep);
+  const int64_t count = total.numel() ? x.numel() / total.numel() : 1;
+  n.need(count > 0, "no elements in shape ", x.shape());
+  return {cast(div(total, full({}, count, i64), "trunc"), x.dtype())};
+}
+/// The largest of no elements is the least number there is, and the other way about.
+template <bool largest>
+Tensors extreme(I& n) {
+  const Tensor x = n.in(0);
+  const Reduction r = reduction(n);
+  if (r.nothing) return {x};
+  const Tensor y = x.numel() ? Tensor() : sum(x, r.axes, r.keep);
+  if (!y.defined() || y.numel() == 0) return {(largest ? amax : amin)(x, r.axes, r.keep)};
+  const DType d = x.dtype();
+  double end = std::numeric_limits<double>::infinity();
+  if (!is_floating(d)) {
+    n.need(is_integral(d) && itemsize(d) < 8, "no elements in shape ", x.shape());
+    const bool has_sign = d == i8 || d == i16 || d == i32;
+    const double span = std::ldexp(1.0, int(itemsize(d)) * 8);
+    end = largest ? (has_sign ? span / 2 : 0) : (has_sign ? span / 2 : span) - 1;
+  }
+  return {full(y.shape(), largest ? -end : end, d)};
 }
 Tensor l1(const Tensor& x, const Shape& axes, bool keep) { return sum(abs(x), axes, keep); }
 Tensor sum_square(const Tensor& x, const Shape& axes, bool keep) {
@@ -232,21 +299,11 @@ template <Tensor (*f)(const Tensor&, std::optional<int64_t>, bool)>
 Tensors arg(I& n) {
   Tensor x = n.in(0);
   const int64_t axis = n.integer("axis", 0);
-  const bool keep = n.integer("keepdims", 1);
-  if (!n.integer("select_last_index", 0)) return {f(x, axis, keep)};
+  const bool keep = n.flag("keepdims", true);
+  if (!n.flag("select_last_index", false)) return {f(x, axis, keep)};
   const Tensor back = f(flip(x, {axis}), axis, keep);
   return {(x.size(int(axis)) - 1) - back};
 }
-Tensors cumsum_(I& n) {
-  Tensor x = n.in(0);
-  const int64_t axis = int64_t(n.number(1));
-  const bool reverse = n.integer("reverse", 0);
-  if (reverse) x = flip(x, {axis});
-  Tensor y = cast(cumsum(x, axis), x.dtype());
-  if (n.integer("exclusive", 0)) y = y - x;
-  return {reverse ? flip(y, {axis}) : y};
-}
-
 Tensor add_(const Tensor& x, const Tensor& y) { return x + y; }
 Tensor sub_(const Tensor& x, const Tensor& y) { return x - y; }
 
@@ -254,8 +311,7 @@ Tensor sub_(const Tensor& x, const Tensor& y) { return x - y; }
 
 void add_math_imports(OnnxImports& t) {
   t.insert({{"Abs", unary<abs>},
-            {"Ceil",
-             [](I& n) { return Tensors{is_floating(n.in(0).dtype()) ? ceil(n.in(0)) : n.in(0)}; }},
+            {"Ceil", ceil_},
             {"Cos", unary<cos>},
             {"Erf", unary<erf>},
             {"Exp", unary<exp>},
@@ -266,14 +322,23 @@ void add_math_imports(OnnxImports& t) {
             {"Reciprocal", unary<reciprocal>},
             {"Relu", unary<relu>},
             {"Sigmoid", unary<sigmoid>},
-            {"Sign", unary<sign>},
+            {"Sign", sign_},
             {"Sin", unary<sin>},
             {"Sqrt", unary<sqrt>},
             {"Tanh", unary<tanh>},
             {"Neg", negate},
-            {"Tan", tangent},
-            {"Sinh", sinh_},
-            {"Cosh", cosh_},
+            {"Tan", unary<tan>},
+            {"Asin", unary<asin>},
+            {"Acos", unary<acos>},
+            {"Atan", unary<atan>},
+            {"Sinh", unary<sinh>},
+            {"Cosh", unary<cosh>},
+            {"Asinh", unary<asinh>},
+            {"Acosh", unary<acosh>},
+            {"Atanh", unary<atanh>},
+            {"BitwiseNot", unary<bitwise_not>},
+            {"Det", unary<det>},
+            {"Hardmax", hardmax},
             {"Round", round_},
             {"IsInf", is_inf}});
   t.insert({{"Add", binary<add_>},
@@ -289,13 +354,15 @@ void add_math_imports(OnnxImports& t) {
             {"And", binary<logical_and>},
             {"Or", binary<logical_or>},
             {"Xor", binary<logical_xor>},
-            {"Equal", binary<eq>},
+            {"BitwiseAnd", binary<bitwise_and>},
+            {"BitwiseOr", binary<bitwise_or>},
+            {"BitwiseXor", binary<bitwise_xor>},
+            {"BitShift", bit_shift},
+            {"Equal", equal},
             {"Less", binary<lt>},
             {"LessOrEqual", binary<le>},
             {"Greater", binary<gt>},
             {"GreaterOrEqual", binary<ge>},
-            {"Cast", cast_},
-            {"CastLike", cast_like},
             {"Where", where_},
             {"Clip", clip}});
   t.insert({{"Elu", elu_},
@@ -315,9 +382,9 @@ void add_math_imports(OnnxImports& t) {
             {"MatMul", binary<matmul>},
             {"Gemm", gemm}});
   t.insert({{"ReduceSum", reduce<sum>},
-            {"ReduceMean", reduce<mean>},
-            {"ReduceMax", reduce<amax>},
-            {"ReduceMin", reduce<amin>},
+            {"ReduceMean", reduce_mean},
+            {"ReduceMax", extreme<true>},
+            {"ReduceMin", extreme<false>},
             {"ReduceProd", reduce<prod>},
             {"ReduceL1", reduce_of<abs, l1>},
             {"ReduceL2", reduce_of<abs, l2>},
@@ -325,8 +392,7 @@ void add_math_imports(OnnxImports& t) {
             {"ReduceLogSum", reduce_of<log, log_sum>},
             {"ReduceLogSumExp", reduce_of<same, logsumexp>},
             {"ArgMax", arg<argmax>},
-            {"ArgMin", arg<argmin>},
-            {"CumSum", cumsum_}});
+            {"ArgMin", arg<argmin>}});
 }
 
 }  // namespace tandem::detail

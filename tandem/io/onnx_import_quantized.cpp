@@ -1,103 +1,121 @@
-// ONNX's operators on integers that stand for real numbers: scale * (x - zero point).
+// ONNX's products and convolutions of small integers, by records that keep exact sums.
 #include "tandem/core/factory.h"
-#include "tandem/io/detail/onnx_import.h"
+#include "tandem/io/detail/onnx_quantized.h"
+#include "tandem/io/detail/onnx_windows.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
-#include "tandem/ops/clamp.h"
-#include "tandem/ops/compare.h"
 #include "tandem/ops/div.h"
-#include "tandem/ops/matmul.h"
-#include "tandem/ops/minmax.h"
+#include "tandem/ops/int8_conv2d.h"
+#include "tandem/ops/int8_product.h"
 #include "tandem/ops/mul.h"
-#include "tandem/ops/neg.h"
 #include "tandem/ops/reshape.h"
-#include "tandem/ops/round.h"
-#include "tandem/ops/where.h"
 
 namespace tandem::detail {
-namespace {
 
 using I = OnnxImporter;
+using Ints = std::vector<int64_t>;
 
-/// A scale or zero point for `x`: one number, or one for each index of `axis`.
-Tensor along(I& n, const Tensor& t, const Tensor& x, int64_t axis) {
-  if (t.numel() == 1) return reshape(t, {});
-  if (axis < 0) axis += x.dim();
-  n.need(axis >= 0 && axis < x.dim() && t.dim() == 1 && t.size(0) == x.size(int(axis)),
-         "a scale or zero point of shape ", t.shape(), " for axis ", axis, " of shape ", x.shape());
-  return reshape(t, along_axis(x.dim() - int(axis), 0, t.size(0)));
-}
-/// x minus its zero point, exactly, in a wider dtype.
-Tensor centred(I& n, const Tensor& x, int zero, int64_t axis, DType wide) {
-  const Tensor y = cast(x, wide);
-  return n.has(zero) ? y - cast(along(n, n.in(zero), x, axis), wide) : y;
-}
-/// The numbers, in steps of the scale, as elements of `to`; those beyond become its limits.
-Tensor stored(I& n, const Tensor& steps, const Tensor& zero, DType to) {
-  if (to != u8 && to != i8) n.unsupported("a result of ", to);
-  const Tensor rounded = round(steps);
-  const Tensor y = zero.defined() ? rounded + cast(zero, steps.dtype()) : rounded;
-  return cast(to == u8 ? clamp(y, 0.0, 255.0) : clamp(y, -128.0, 127.0), to);
-}
-
-Tensors dequantize(I& n) {
-  if (n.integer("block_size", 0)) n.unsupported("block_size");
-  const Tensor x = n.in(0), scale = n.in(1);
-  const int64_t axis = n.integer("axis", 1);
-  return {cast(centred(n, x, 2, axis, i32), scale.dtype()) * along(n, scale, x, axis)};
-}
-Tensors quantize(I& n) {
-  if (n.integer("block_size", 0)) n.unsupported("block_size");
-  const Tensor x = n.in(0), scale = n.in(1);
-  const int64_t axis = n.integer("axis", 1), type = n.integer("output_dtype", 0);
-  const Tensor zero = n.has(2) ? along(n, n.in(2), x, axis) : Tensor();
-  const auto asked = type ? onnx::to_dtype(onnx::ElementType(type)) : std::optional(u8);
-  if (!asked) n.unsupported("elements of ", onnx::name(onnx::ElementType(type)));
-  return {stored(n, cast(x, scale.dtype()) / along(n, scale, x, axis), zero,
-                 zero.defined() ? zero.dtype() : *asked)};
-}
-/// To u8 by the smallest and largest element, 0 among them.
-Tensors dynamic_quantize(I& n) {
-  const Tensor x = n.in(0);
-  const Tensor low = clamp(amin(x), {}, 0.0), high = clamp(amax(x), 0.0);
-  const Tensor scale = (high - low) / 255.0;
-  const Tensor divisor = where(scale == 0.0, full({}, 1, x.dtype()), scale);
-  const Tensor zero = round(clamp(-low / divisor, 0.0, 255.0));
-  return {stored(n, x / divisor, zero, u8), scale, cast(zero, u8)};
+Tensor int8_product(I& n, Tensor x, Tensor y, const Tensor& x_zero, const Tensor& y_zero) {
+  auto bytes = [](const Tensor& t) { return t.dtype() == i8 || t.dtype() == u8; };
+  n.need(bytes(x) && bytes(y), "takes i8 and u8, got ", x.dtype(), " and ", y.dtype());
+  const bool row = x.dim() == 1, column = y.dim() == 1;
+  n.need(x.dim() > 0 && y.dim() > 0, "takes matrices, got shapes ", x.shape(), " and ", y.shape());
+  if (row) x = unsqueeze(x, 0);
+  if (column) y = unsqueeze(y, 1);
+  // One product of a long matrix, and not many of short ones.
+  const Shape s = x.shape();
+  const bool many =
+      x.dim() > 2 && y.dim() == 2 && x.numel() > 0 && (!x_zero.defined() || x_zero.numel() == 1);
+  if (many) x = reshape(x, {-1, s.back()});
+  Tensor z = int8_matmul(x, y, x_zero, y_zero);
+  if (many) {
+    Shape back = s;
+    back[back.size() - 1] = z.size(1);
+    z = reshape(z, back);
+  }
+  if (column) z = squeeze(z, z.dim() - 1);
+  if (row) z = squeeze(z, z.dim() - (column ? 1 : 2));
+  return z;
 }
 
-/// Sums of products of small integers are exact in f64.
-Tensor product(I& n, int b, int a_zero, int b_zero) {
-  const Tensor a = n.in(0);
-  Tensor x = cast(a, f64);
-  if (n.has(a_zero)) x = x - cast(along(n, n.in(a_zero), a, -2), f64);
-  return matmul(x, centred(n, n.in(b), b_zero, -1, f64));
+namespace {
+
+bool is_byte(const Tensor& t) { return t.dtype() == i8 || t.dtype() == u8; }
+
+/// A zero point of one element, or of one axis; undefined when it was left out.
+Tensor zero_point(I& n, int i) {
+  const Tensor t = n.in_or_none(i);
+  if (!t.defined() || t.numel() == 1) return t;
+  n.need(t.numel() > 0, "zero point ", i, " is empty");
+  return reshape(t, {t.numel()});
 }
-Tensors matmul_integer(I& n) { return {cast(product(n, 1, 2, 3), i32)}; }
-Tensors conv_integer(I& n) {
-  const Tensor w = centred(n, n.in(1), 3, 0, f64);
-  return {cast(import_conv(n, centred(n, n.in(0), 2, 1, f64), w, {}), i32)};
+Tensor product(I& n, int a, int b, int a_zero, int b_zero) {
+  return int8_product(n, n.in(a), n.in(b), zero_point(n, a_zero), zero_point(n, b_zero));
 }
+
+/// Sums as elements of the zero point's dtype. The scale is one number, or one for each index of
+/// the axis.
+Tensor stored_sums(I& n, const Tensor& sums, const Tensor& scale, const Tensor& zero, int axis) {
+  n.need(is_byte(zero), "a result of ", zero.dtype());
+  return requantize(sums, scale, zero, {}, zero.dtype(), axis);
+}
+
+Tensors matmul_integer(I& n) { return {product(n, 0, 1, 2, 3)}; }
+
+/// Sums of products in units of the result's scale: both operands' scales, by rows and columns.
 Tensors matmul_quantized(I& n) {
-  const Tensor y = cast(product(n, 3, 2, 5), f32), zero = n.in(7);
-  const Tensor scale = along(n, n.in(1), n.in(0), -2) * along(n, n.in(4), n.in(3), -1);
-  return {stored(n, y * (scale / along(n, n.in(6), y, -2)), along(n, zero, y, -2), zero.dtype())};
+  const Tensor sums = product(n, 0, 3, 2, 5), zero = n.in(7);
+  const Tensor a = cast(n.in(1), f32), b = cast(n.in(4), f32), y = cast(n.in(6), f32);
+  if (a.numel() == 1 && y.numel() == 1 && zero.numel() == 1) {
+    const Tensor factor =
+        reshape(a, {}) * (b.numel() == 1 ? reshape(b, {}) : reshape(b, {b.numel()}));
+    return {stored_sums(n, sums, factor / reshape(y, {}), zero, sums.dim() - 1)};
+  }
+  const Tensor scale = along_scale(n, a, n.in(0), -2) * along_scale(n, b, n.in(3), -1);
+  const Tensor steps = cast(sums, f32) * (scale / along_scale(n, y, sums, -2));
+  n.need(is_byte(zero), "a result of ", zero.dtype());
+  const bool is_signed = zero.dtype() == i8;
+  return {stored_steps(steps, cast(along_scale(n, zero, sums, -2), f32), is_signed ? -128 : 0,
+                       is_signed ? 127 : 255, zero.dtype())};
 }
+
+/// The convolution of input 0 with input `w`: i32. Lines are planes of one row.
+Tensor convolution(I& n, int w, int x_zero, int w_zero) {
+  Tensor x = n.in(0), weight = n.in(w);
+  n.need(is_byte(x) && is_byte(weight), "takes i8 and u8, got ", x.dtype(), " and ",
+         weight.dtype());
+  OnnxWindows v = onnx_windows(n, conv_kernel(n, weight));
+  const int64_t groups = n.integer("group", 1);
+  if (v.kernel.size() > 2) n.unsupported(v.kernel.size(), " axes of space");
+  const bool line = v.kernel.size() == 1;
+  if (line) {
+    x = unsqueeze(x, 2);
+    weight = unsqueeze(weight, 2);
+    for (Ints* list : {&v.before, &v.after}) list->insert(list->begin(), 0);
+    for (Ints* list : {&v.stride, &v.dilation}) list->insert(list->begin(), 1);
+  }
+  const Tensor y =
+      int8_conv2d(x, weight, zero_point(n, x_zero), zero_point(n, w_zero), to_shape(v.stride),
+                  {v.before[0], v.before[1], v.after[0], v.after[1]}, to_shape(v.dilation), groups);
+  return line ? squeeze(y, 2) : y;
+}
+
+Tensors conv_integer(I& n) { return {convolution(n, 1, 2, 3)}; }
+
 Tensors conv_quantized(I& n) {
-  const Tensor x = centred(n, n.in(0), 2, 1, f64), w = centred(n, n.in(3), 5, 0, f64);
-  const Tensor y = import_conv(n, x, w, n.has(8) ? cast(n.in(8), f64) : Tensor());
-  const Tensor scale = reshape(n.in(1), {}) * along(n, n.in(4), y, 1), zero = n.in(7);
-  return {
-      stored(n, cast(y, f32) * (scale / reshape(n.in(6), {})), reshape(zero, {}), zero.dtype())};
+  const Tensor sums = convolution(n, 3, 2, 5), zero = n.in(7);
+  n.need(is_byte(zero), "a result of ", zero.dtype());
+  const Tensor ws = cast(n.in(4), f32);
+  const Tensor factor = reshape(cast(n.in(1), f32), {}) *
+                        (ws.numel() == 1 ? reshape(ws, {}) : reshape(ws, {ws.numel()}));
+  return {requantize(sums, factor / reshape(cast(n.in(6), f32), {}), zero, n.in_or_none(8),
+                     zero.dtype(), 1)};
 }
 
 }  // namespace
 
 void add_quantized_imports(OnnxImports& t) {
-  t.insert({{"QuantizeLinear", quantize},
-            {"DequantizeLinear", dequantize},
-            {"DynamicQuantizeLinear", dynamic_quantize},
-            {"MatMulInteger", matmul_integer},
+  t.insert({{"MatMulInteger", matmul_integer},
             {"ConvInteger", conv_integer},
             {"QLinearMatMul", matmul_quantized},
             {"QLinearConv", conv_quantized}});

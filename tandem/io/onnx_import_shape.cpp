@@ -29,13 +29,20 @@ namespace {
 using I = OnnxImporter;
 using Ints = std::vector<int64_t>;
 
+constexpr double most_elements = 1 << 23;  // of what is made from nothing but numbers
+
+}  // namespace
+
 Shape shape_of(I& n, const Ints& list) {
   n.need(list.size() <= size_t(max_dims), list.size(), " axes, more than ", max_dims);
   Shape s;
   for (int64_t v : list) s.push_back(v);
   return s;
 }
-/// From the front; the rank is that of input 0 unless given.
+Shape lengths_of(I& n, const Ints& list) {
+  for (int64_t v : list) n.need(v >= 0, "a length of ", v);
+  return shape_of(n, list);
+}
 int axis_of(I& n, int64_t axis, int rank) {
   n.need(axis >= -rank && axis < rank, "axis ", axis, " is out of range for ", rank, " axes");
   return int(axis < 0 ? axis + rank : axis);
@@ -45,28 +52,50 @@ Tensor numbers(Ints v) {
   return wrap(std::move(v), {n});
 }
 
-Tensors identity(I& n) { return {n.in(0)}; }
-Tensors dropout_(I& n) {
-  const Tensor x = n.in(0);
-  if (n.has(2) && n.number(2) != 0 && (!n.has(1) || n.number(1) != 0))
-    n.unsupported("training_mode");
-  return {x, n.node().outputs.size() > 1 ? ones(x.shape(), boolean) : Tensor()};
+namespace {
+
+/// Drawn anew by each run from the default generator.
+template <class O>
+Tensor random(I& n, const Shape& shape, DType dtype, double a, double b) {
+  return apply(O{shape, dtype, a, b}, {n.graph().random_key(default_generator())});
 }
 
-Tensors constant(I& n) {
+GraphValues identity(I& n) { return {n.any_in(0)}; }
+Tensors dropout_(I& n) {
+  const Tensor x = n.in(0);
+  const double ratio = n.opset() < 12 ? n.real("ratio", 0.5) : n.has(1) ? n.number(1) : 0.5;
+  n.need(ratio >= 0 && ratio < 1, "ratio=", ratio);
+  if (!n.has(2) || n.number(2) == 0 || ratio == 0)
+    return {x, n.wants(1) ? ones(x.shape(), boolean) : Tensor()};
+  const Tensor drawn = random<RandomUniform>(n, x.shape(), f32, 0, 1), kept = drawn >= ratio;
+  return {where(kept, x * (1 / (1 - ratio)), full({}, 0, x.dtype())), kept};
+}
+/// 1 with the probability that each element is.
+Tensors bernoulli_(I& n) {
+  const Tensor x = n.in(0);
+  const DType dtype = n.attribute("dtype") ? dtype_of(n, n.integer("dtype", 1)) : x.dtype();
+  return {cast(random<RandomUniform>(n, x.shape(), f32, 0, 1) < x, dtype)};
+}
+
+GraphValues constant(I& n) {
   if (const auto* a = n.attribute("value"); a && a->type == onnx::Attribute::Type::tensor)
-    return {a->tensors.at(0).value()};
-  if (n.attribute("value_float")) return {full({}, n.real("value_float", 0), f32)};
-  if (n.attribute("value_int")) return {full({}, n.integer("value_int", 0), i64)};
+    return {value_of(a->tensors.at(0))};
+  if (n.attribute("value_float")) return {Tensor(full({}, n.real("value_float", 0), f32))};
+  if (n.attribute("value_int")) return {Tensor(full({}, n.integer("value_int", 0), i64))};
   if (const auto v = n.list("value_ints")) return {numbers(*v)};
-  if (const auto* a = n.attribute("value_floats")) {
-    const int64_t count = int64_t(a->floats.size());
-    return {wrap(std::vector<float>(a->floats), {count})};
+  if (n.attribute("value_string")) return {GraphValue::of_texts({n.text("value_string", "")}, {})};
+  if (n.attribute("value_strings")) {
+    const std::vector<std::string> all = n.texts("value_strings");
+    return {GraphValue::of_texts(all, {int64_t(all.size())})};
+  }
+  if (auto v = n.reals("value_floats")) {
+    const int64_t count = int64_t(v->size());
+    return {wrap(std::move(*v), {count})};
   }
   n.unsupported("its value is no tensor");
 }
 Tensors constant_of_shape(I& n) {
-  const Shape shape = shape_of(n, n.ints(0));
+  const Shape shape = lengths_of(n, n.ints(0));
   const auto* a = n.attribute("value");
   if (!a) return {zeros(shape)};
   n.need(a->type == onnx::Attribute::Type::tensor, "value is no tensor");
@@ -86,10 +115,16 @@ Tensors shape_(I& n) {
 Tensors size(I& n) { return {full({}, n.in(0).numel(), i64)}; }
 Tensors range_(I& n) {
   const Tensor start = n.in(0), step = n.in(2);
-  const double a = n.number(0), b = n.number(1), d = n.number(2);
-  n.need(d != 0, "step is 0");
-  const double count = std::max(0.0, std::ceil((b - a) / d));
-  n.need(count < 1e9, "would have ", count, " elements");
+  n.need(n.number(2) != 0, "step is 0");
+  double count = std::max(0.0, std::ceil((n.number(1) - n.number(0)) / n.number(2)));
+  if (is_integral(start.dtype())) {  // exactly, where an f64 cannot count
+    const int64_t a = n.whole_number(0), b = n.whole_number(1), d = n.whole_number(2);
+    const uint64_t way = d > 0 ? uint64_t(b) - uint64_t(a) : uint64_t(a) - uint64_t(b);
+    const uint64_t each = d > 0 ? uint64_t(d) : 0 - uint64_t(d);
+    const bool forward = d > 0 ? b > a : a > b;
+    count = forward ? double((way - 1) / each + 1) : 0;
+  }
+  n.need(count <= most_elements, "would have ", count, " elements");
   const Tensor i = cast(arange(int64_t(count)), start.dtype());
   return {i * reshape(step, {}) + reshape(start, {})};
 }
@@ -97,7 +132,7 @@ Tensors range_(I& n) {
 Tensors reshape_(I& n) {
   const Tensor x = n.in(0);
   Shape shape = shape_of(n, n.opset() < 5 ? n.list("shape").value_or(Ints()) : n.ints(1));
-  if (!n.integer("allowzero", 0))
+  if (!n.flag("allowzero", false))
     for (int i = 0; i < shape.size(); ++i)
       if (shape[i] == 0) {
         n.need(i < x.dim(), "length 0 at axis ", i, " of ", x.dim());
@@ -116,7 +151,7 @@ Tensors flatten_(I& n) {
 Tensors squeeze_(I& n) {
   const Tensor x = n.in(0);
   std::vector<bool> gone(size_t(x.dim()), false);
-  if (const auto axes = n.list("axes", 1)) {
+  if (const auto axes = n.list("axes", 1); axes && !axes->empty()) {
     for (int64_t a : *axes) {
       const int at = axis_of(n, a, x.dim());
       n.need(x.size(at) == 1, "axis ", a, " of shape ", x.shape(), " is not 1 long");
@@ -163,8 +198,9 @@ Tensors split_(I& n) {
     for (int64_t s : *sizes) n.need(s >= 0, "a length of ", s);
     return split(x, *sizes, axis);
   }
-  const int64_t parts = n.integer("num_outputs", int64_t(n.node().outputs.size()));
-  n.need(parts > 0, "into no parts");
+  const int64_t parts = n.integer("num_outputs", n.outputs());
+  n.need(parts > 0 && parts == n.outputs(), "num_outputs=", parts, " for ", n.outputs(),
+         " outputs");
   const int64_t each = (length + parts - 1) / parts;
   Ints sizes;
   for (int64_t i = 0, left = length; i < parts; ++i, left -= each)
@@ -216,13 +252,21 @@ Tensors expand_(I& n) {
 }
 Tensors tile_(I& n) { return {repeat(n.in(0), shape_of(n, n.ints(1)))}; }
 
+/// The last axis with any number beside it: also one that is computed, or no f64.
+Tensor padded_by(const Tensor& x, const Shape& list, const Tensor& value) {
+  if (!value.is_symbolic() && (is_floating(x.dtype()) || itemsize(x.dtype()) < 8))
+    return pad(x, list, "constant", value.item<double>());
+  const Tensor y = pad(x, list);
+  const Tensor inside = pad(ones({x.size(-1)}, boolean), list);
+  return where(inside, y, value);
+}
+
 Tensors pad_(I& n) {
   const Tensor x = n.in(0);
   const Ints pads = n.opset() < 11 ? n.list("pads").value_or(Ints()) : n.ints(1);
   const std::string mode = n.text("mode", "constant");
-  double value = 0;
-  if (n.opset() < 11) value = n.real("value", 0);
-  else if (n.has(2)) value = n.number(2);
+  Tensor value = full({}, n.opset() < 11 ? n.real("value", 0) : 0.0, x.dtype());
+  if (n.opset() >= 11 && n.has(2)) value = reshape(n.in(2), {});
   Ints axes;
   if (n.has(3)) axes = n.ints(3);
   else
@@ -231,6 +275,8 @@ Tensors pad_(I& n) {
   Ints before(size_t(x.dim()), 0), after = before;
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t a = size_t(axis_of(n, axes[i], x.dim()));
+    for (int64_t p : {pads[i], pads[i + axes.size()]})
+      n.need(p > -(int64_t(1) << 40) && p < int64_t(1) << 40, "a pad of ", p);
     before[a] = pads[i];
     after[a] = pads[i + axes.size()];
   }
@@ -245,12 +291,17 @@ Tensors pad_(I& n) {
     const int last = x.dim() - 1;
     if (from != last) y = transpose(y, from, last);
     list = {before[size_t(from)], after[size_t(from)]};
-    y = pad(y, list, mode == "edge" ? "replicate" : mode == "wrap" ? "circular" : mode, value);
+    y = mode == "constant" ? padded_by(y, list, value)
+                           : pad(y, list,
+                                 mode == "edge"   ? "replicate"
+                                 : mode == "wrap" ? "circular"
+                                                  : mode);
     if (from != last) y = transpose(y, from, last);
   }
   return {y};
 }
 
+<<<<<<< HEAD
 /// Negative places count from the end.
 Tensor places(const Tensor& index, int64_t length) {
   if (!index.is_symbolic()) {
@@ -345,6 +396,8 @@ Tensors top_k(I& n) {
                                   n.integer("sorted", 1) != 0);
   return {r.values, r.indices};
 }
+=======
+>>>>>>> onnximport
 Tensors eye_like(I& n) {
   const Tensor x = n.in(0);
   n.need(x.dim() == 2, "takes a matrix");
@@ -358,8 +411,8 @@ Tensors eye_like(I& n) {
 Tensors depth_to_space(I& n) {
   const Tensor x = n.in(0);
   const int64_t b = n.integer("blocksize", 1);
-  n.need(x.dim() == 4 && b > 0 && x.size(1) % (b * b) == 0, "blocks of ", b, " in shape ",
-         x.shape());
+  n.need(x.dim() == 4 && b > 0 && b < (1 << 20) && x.size(1) % (b * b) == 0, "blocks of ", b,
+         " in shape ", x.shape());
   const int64_t c = x.size(1) / (b * b), h = x.size(2), w = x.size(3);
   const Tensor y = n.text("mode", "DCR") == "DCR"
                        ? permute(reshape(x, {x.size(0), b, b, c, h, w}), {0, 3, 4, 1, 5, 2})
@@ -376,21 +429,15 @@ Tensors space_to_depth(I& n) {
   return {reshape(y, {x.size(0), c * b * b, h, w})};
 }
 
-/// Drawn anew by each run from the default generator.
-template <class O>
-Tensors random(I& n, const Shape& shape, DType otherwise, double a, double b) {
-  const DType d = n.attribute("dtype")
-                      ? onnx::to_dtype(onnx::ElementType(n.integer("dtype", 1))).value_or(f32)
-                      : otherwise;
-  return {apply(O{shape, d, a, b}, {n.graph().random_key(default_generator())})};
-}
 template <class O, bool like>
 Tensors random_(I& n) {
   const bool normal = std::is_same_v<O, RandomNormal>;
   const double a = normal ? n.real("mean", 0) : n.real("low", 0);
   const double b = normal ? n.real("scale", 1) : n.real("high", 1);
-  if (like) return random<O>(n, n.in(0).shape(), n.in(0).dtype(), a, b);
-  return random<O>(n, shape_of(n, n.list("shape").value_or(Ints())), f32, a, b);
+  const DType otherwise = like ? n.in(0).dtype() : f32;
+  const DType dtype = n.attribute("dtype") ? dtype_of(n, n.integer("dtype", 1)) : otherwise;
+  const Shape shape = like ? n.in(0).shape() : lengths_of(n, n.list("shape").value_or(Ints()));
+  return {random<O>(n, shape, dtype, a, b)};
 }
 
 }  // namespace
@@ -398,6 +445,7 @@ Tensors random_(I& n) {
 void add_shape_imports(OnnxImports& t) {
   t.insert({{"Identity", identity},
             {"Dropout", dropout_},
+            {"Bernoulli", bernoulli_},
             {"Constant", constant},
             {"ConstantOfShape", constant_of_shape},
             {"Shape", shape_},
@@ -414,22 +462,17 @@ void add_shape_imports(OnnxImports& t) {
             {"Expand", expand_},
             {"Tile", tile_},
             {"Pad", pad_}});
-  t.insert({{"Gather", gather_},
-            {"GatherElements", gather_elements},
-            {"GatherND", gather_nd},
-            {"Scatter", scatter_elements},
-            {"ScatterElements", scatter_elements},
-            {"ScatterND", scatter_nd},
-            {"OneHot", one_hot_},
-            {"Trilu", trilu},
-            {"TopK", top_k},
-            {"EyeLike", eye_like},
+  t.insert({{"EyeLike", eye_like},
             {"DepthToSpace", depth_to_space},
             {"SpaceToDepth", space_to_depth},
             {"RandomNormal", random_<RandomNormal, false>},
             {"RandomNormalLike", random_<RandomNormal, true>},
             {"RandomUniform", random_<RandomUniform, false>},
             {"RandomUniformLike", random_<RandomUniform, true>}});
+  for (const char* name :
+       {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Split", "Slice",
+        "Expand", "Tile", "Shape", "Size", "DepthToSpace", "SpaceToDepth"})
+    t.at(name).moves = true;
 }
 
 }  // namespace tandem::detail

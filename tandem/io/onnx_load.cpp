@@ -6,15 +6,17 @@
 #include "tandem/core/random.h"
 #include "tandem/graph/passes.h"
 #include "tandem/graph/plan.h"
-#include "tandem/io/detail/onnx_import.h"
-#include "tandem/io/onnx.h"
+#include "tandem/io/detail/onnx_loaded.h"
 #include "tandem/op/copy.h"
 #include "tandem/ops/cast.h"
 
 namespace tandem {
 
+<<<<<<< HEAD
 using detail::OnnxImporter;
 
+=======
+>>>>>>> onnximport
 namespace {
 
 std::optional<std::string> metadata(const onnx::Model& m, std::string_view key) {
@@ -23,22 +25,41 @@ std::optional<std::string> metadata(const onnx::Model& m, std::string_view key) 
   return {};
 }
 
+using TypeKind = onnx::Type::Kind;
+
+/// "f32", "sequence of f32"; what is no plain tensor says what it is.
+std::string kind_text(const onnx::ValueInfo& v, const onnx::Type& type, int depth = 0) {
+  require<NotImplemented>(depth < 8 && type.inner.size() == (type.kind == TypeKind::tensor ? 0 : 1),
+                          "load_graph(): \"", v.name, "\" is a map, a sparse tensor or of no type");
+  if (type.kind == TypeKind::sequence)
+    return cat("sequence of ", kind_text(v, type.inner[0], depth + 1));
+  if (type.kind == TypeKind::optional)
+    return cat("optional ", kind_text(v, type.inner[0], depth + 1));
+  const bool holds = onnx::held_in(type.element) || type.element == onnx::ElementType::string;
+  require<NotImplemented>(type.kind == TypeKind::tensor && holds, "load_graph(): \"", v.name,
+                          "\" has elements of ", onnx::name(type.element));
+  const auto dtype = onnx::to_dtype(type.element);
+  return dtype ? std::string(name(*dtype)) : onnx::name(type.element);
+}
+
 GraphPort port_of(const onnx::ValueInfo& v) {
   GraphPort p;
   p.name = v.name;
-  require<NotImplemented>(v.type.kind == onnx::Type::Kind::tensor, "load_graph(): \"", v.name,
-                          "\" is no tensor");
+  const std::string kind = kind_text(v, v.type);
   const auto dtype = onnx::to_dtype(v.type.element);
-  require<NotImplemented>(dtype.has_value(), "load_graph(): \"", v.name, "\" has elements of ",
-                          onnx::name(v.type.element));
-  p.dtype = *dtype;
+  if (v.type.kind != TypeKind::tensor || !dtype) p.kind = kind;
+  p.optional = v.type.kind == TypeKind::optional;
+  if (v.type.kind != TypeKind::tensor || v.type.element == onnx::ElementType::string) return p;
+  p.dtype = *onnx::held_in(v.type.element);
+  if (!dtype) p.element = v.type.element;
   if (!v.type.shape) return p;
   require<NotImplemented>(v.type.shape->size() <= size_t(max_dims), "load_graph(): \"", v.name,
                           "\" has ", v.type.shape->size(), " axes, more than ", max_dims);
   p.shape.emplace();
   for (const onnx::Dim& d : *v.type.shape) {
     p.shape->push_back(d.value < 0 ? -1 : d.value);
-    p.axes.push_back(d.value < 0 ? d.param : "");
+    // A length called "?" is any length, as one without a name.
+    p.axes.push_back(d.value < 0 && d.param != "?" ? d.param : "");
   }
   return p;
 }
@@ -55,8 +76,8 @@ std::map<std::string, bool> settings(const onnx::Graph& g) {
 }  // namespace
 
 std::string to_string(const GraphPort& p) {
-  std::string s = cat(p.name, ": ", p.dtype);
-  if (!p.shape) return s + "[...]";
+  std::string s = cat(p.name, ": ", p.kind.empty() ? std::string(name(p.dtype)) : p.kind);
+  if (!p.shape) return p.kind.empty() ? s + "[...]" : s;
   s += '[';
   for (int i = 0; i < p.shape->size(); ++i) {
     const int64_t d = (*p.shape)[i];
@@ -66,6 +87,7 @@ std::string to_string(const GraphPort& p) {
   return s + "]";
 }
 
+<<<<<<< HEAD
 struct LoadedGraph::Impl {
   struct Instance {
     std::vector<Shape> shapes;
@@ -93,38 +115,58 @@ struct LoadedGraph::Impl {
   Instance& instance(std::span<const Shape> shapes, const Tensors& given);
   std::unique_ptr<Instance> build(std::span<const Shape> shapes, const Tensors& given) const;
 };
+=======
+GraphValue GraphValue::of_texts(std::vector<std::string> values, const Shape& shape) {
+  require<ShapeError>(int64_t(values.size()) == shape.numel(), "of_texts(): ", values.size(),
+                      " texts for shape ", shape);
+  GraphValue v;
+  v.kind = Kind::texts;
+  v.texts = std::make_shared<const Texts>(Texts{shape, std::move(values)});
+  return v;
+}
+GraphValue GraphValue::of_items(std::vector<GraphValue> items) {
+  GraphValue v;
+  v.kind = Kind::sequence;
+  v.items = std::make_shared<const std::vector<GraphValue>>(std::move(items));
+  return v;
+}
+>>>>>>> onnximport
 
 LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
-  const onnx::Graph& g = model.graph;
-  const int64_t opset = detail::onnx_opset(model.operator_sets);
+  const onnx::Model& file = model.model();
+  const onnx::Graph& g = file.graph;
+  const int64_t opset = model.opset();
   require<NotImplemented>(opset >= 1 && opset <= 28, "load_graph(): operator set ", opset);
-  require(!model.operator_sets.empty(), "load_graph(): the model names no operator set");
-  for (const onnx::OperatorSet& s : model.operator_sets)
+  require(!file.operator_sets.empty(), "load_graph(): the model names no operator set");
+  for (const onnx::OperatorSet& s : file.operator_sets)
     require<NotImplemented>(s.domain != "tandem" || s.version <= 1, "load_graph(): version ",
                             s.version, " of the domain \"tandem\"");
   detail::check_onnx_model(model);
 
   bool ours = false;
-  for (const auto& [key, value] : model.metadata) ours = ours || key.starts_with("tandem.state.");
+  for (const auto& [key, value] : file.metadata) ours = ours || key.starts_with("tandem.state.");
   std::map<std::string, bool> initial;
   const std::map<std::string, bool> fixed = settings(g);
   for (const onnx::TensorData& t : g.initializers) {
     require(initial.emplace(t.name, true).second, "load_graph(): initializer \"", t.name,
             "\" is there twice");
-    const Tensor v = t.value();
-    const auto kept = metadata(model, "tandem.state." + t.name);
-    if (kept || (!ours && is_floating(v.dtype()) && v.numel() > 1 && !fixed.contains(t.name))) {
-      state.emplace_back(t.name, v);
+    const GraphValue v = detail::value_of(t);
+    const auto kept = metadata(file, "tandem.state." + t.name);
+    const bool plain = v.kind == GraphValue::Kind::tensor && !v.element;
+    if (plain && (kept || (!ours && is_floating(v.tensor.dtype()) && v.tensor.numel() > 1 &&
+                           !fixed.contains(t.name)))) {
+      v.tensor.impl()->flags &= uint8_t(~TensorImpl::made_in_capture);
+      state.emplace_back(t.name, v.tensor);
       if (kept && !kept->empty()) next[t.name] = *kept;
     } else {
       constants.emplace_back(t.name, v);
     }
   }
   for (const onnx::ValueInfo& v : g.inputs)
-    if (!initial.contains(v.name)) inputs.push_back(port_of(v));
+    (initial.contains(v.name) ? defaults : inputs).push_back(port_of(v));
   std::map<std::string, bool> hidden;
   for (const auto& [name, out] : next) hidden[out] = true;
-  for (const auto& [key, out] : model.metadata)
+  for (const auto& [key, out] : file.metadata)
     if (constexpr std::string_view prefix = "tandem.random."; key.starts_with(prefix)) {
       random.emplace_back(key.substr(prefix.size()), out);
       hidden[out] = true;
@@ -141,6 +183,7 @@ LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
   for (const auto& [begin, out] : random)
     require(given.contains(out), "load_graph(): the generator's next key is \"", out,
             "\", which is no output");
+<<<<<<< HEAD
 }
 
 /// The lengths of the file's unknown axes.
@@ -236,50 +279,17 @@ LoadedGraph::Impl::Instance& LoadedGraph::Impl::instance(std::span<const Shape> 
   if (instances.size() >= most_instances) instances.erase(instances.begin());
   instances.push_back(std::move(fresh));
   return *instances.back();
+=======
+  axes = parse_axes(metadata(file, "tandem.axes").value_or(""));
+>>>>>>> onnximport
 }
 
 const std::vector<GraphPort>& LoadedGraph::inputs() const { return impl_->inputs; }
 const std::vector<GraphPort>& LoadedGraph::outputs() const { return impl_->outputs; }
+const std::vector<GraphPort>& LoadedGraph::defaults() const { return impl_->defaults; }
 
-std::vector<Tensor> LoadedGraph::run(std::span<const Tensor> inputs) {
-  const auto& ports = impl_->inputs;
-  require(inputs.size() == ports.size(), "LoadedGraph::run(): ", inputs.size(), " inputs for ",
-          ports.size());
-  const detail::Uncaptured now;
-  std::vector<Shape> shapes;
-  Tensors in;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    require(inputs[i].defined(), "LoadedGraph::run(): input ", to_string(ports[i]),
-            " is undefined");
-    require<DTypeError>(inputs[i].dtype() == ports[i].dtype, "LoadedGraph::run(): input ",
-                        to_string(ports[i]), ", got ", inputs[i].dtype());
-    shapes.push_back(inputs[i].shape());
-    in.push_back(detail::as_contiguous(inputs[i]));
-  }
-  Impl::Instance& i = impl_->instance(shapes, in);
-  if (!i.plan) {
-    auto ready = i.graph->clone();
-    graph::optimize(*ready, false);
-    i.plan = std::make_unique<graph::Plan>(ready);
-  }
-  const NoGrad no_grad;
-  const Tensors out = i.plan->run({in.data(), in.size()});
-  return {out.begin(), out.end()};
-}
-
-std::vector<Tensor> LoadedGraph::run(const NamedTensors& inputs) {
-  std::vector<Tensor> ordered;
-  std::string problems;
-  for (const GraphPort& p : impl_->inputs) {
-    ordered.push_back(tandem::find(inputs, p.name));
-    if (!ordered.back().defined()) problems += cat(" missing ", to_string(p), ";");
-  }
-  for (const auto& [name, t] : inputs)
-    if (std::none_of(impl_->inputs.begin(), impl_->inputs.end(),
-                     [&, n = name](const GraphPort& p) { return p.name == n; }))
-      problems += cat(" unknown ", name, ";");
-  require(problems.empty(), "LoadedGraph::run():", problems);
-  return run(ordered);
+std::shared_ptr<const graph::Graph> LoadedGraph::graph(std::span<const Shape> shapes) {
+  return impl_->graph(shapes);
 }
 
 NamedTensors LoadedGraph::state_dict() const { return impl_->state; }
@@ -298,14 +308,8 @@ void LoadedGraph::load_state_dict(const NamedTensors& state) {
   for (const auto& [name, t] : impl_->state) detail::copy_data(t, tandem::find(state, name));
 }
 
-std::shared_ptr<const graph::Graph> LoadedGraph::graph(std::span<const Shape> shapes) {
-  require(shapes.size() == impl_->inputs.size(), "LoadedGraph::graph(): ", shapes.size(),
-          " shapes for ", impl_->inputs.size(), " inputs");
-  return impl_->instance(shapes, {}).graph;
-}
-
 std::string LoadedGraph::describe() const {
-  const onnx::Model& m = impl_->model;
+  const onnx::Model& m = impl_->model.model();
   std::string s = cat("ONNX model, IR version ", m.ir_version);
   for (const onnx::OperatorSet& o : m.operator_sets)
     s += cat(", ", o.domain.empty() ? "operator set" : o.domain, " ", o.version);

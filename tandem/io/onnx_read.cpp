@@ -1,4 +1,5 @@
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <protozero/pbf_reader.hpp>
@@ -33,6 +34,13 @@ bool stays_inside(std::string_view path) {
   return true;
 }
 
+/// The path without links, ending with a slash; empty when there is nothing.
+std::string real_path(const std::string& path) {
+  std::error_code code;
+  const std::string real = std::filesystem::canonical(path, code).string();
+  return code ? std::string() : real + "/";
+}
+
 bool to_number(const std::string& text, uint64_t& out) {
   out = 0;
   for (char c : text) {
@@ -49,7 +57,9 @@ void append_bytes(std::string& to, const T* values, size_t count) {
 
 class Reader {
  public:
-  Reader(const Source& source, std::string folder) : source_(source), folder_(std::move(folder)) {}
+  /// `real_folder`: where the model lies when its path is a link.
+  Reader(const Source& source, std::string folder, std::string real_folder = {})
+      : source_(source), folder_(std::move(folder)), real_folder_(std::move(real_folder)) {}
 
   template <class M>
   void whole(M& m) {
@@ -329,7 +339,11 @@ class Reader {
           "\", which is no path inside the model's folder");
     check(!folder_.empty(), "its data lie in the file ", location, ", and no folder was given");
     auto& known = files_[location];
-    if (!known) known = MappedFile::open(cat(folder_, folder_.ends_with('/') ? "" : "/", location));
+    if (!known) {
+      const std::string path = cat(folder_, folder_.ends_with('/') ? "" : "/", location);
+      check(leads_inside(path), "its data lie in ", location, ", a link that leaves the folder");
+      known = MappedFile::open(path);
+    }
     file = known;
     const uint64_t size = file->bytes().size();
     check(start <= size && length <= size - start, "its data end at byte ", int64_t(start + length),
@@ -337,17 +351,26 @@ class Reader {
     return {reinterpret_cast<const char*>(file->bytes().data()) + start, size_t(length)};
   }
 
+  /// Whether links lead to a file in the model's folder, or in that of the model's own link.
+  bool leads_inside(const std::string& path) const {
+    const std::string real = real_path(path);
+    if (real.empty()) return true;  // opening it says what is wrong
+    for (const std::string& folder : {real_path(folder_), real_folder_})
+      if (!folder.empty() && real.starts_with(folder)) return true;
+    return false;
+  }
+
   const Source& source_;
-  const std::string folder_;
+  const std::string folder_, real_folder_;
   std::map<std::string, std::shared_ptr<MappedFile>> files_;
   int depth_ = 0;
   int64_t parts_ = 0;
 };
 
-Model model_of(const Source& source, const std::string& folder) {
+Model model_of(const Source& source, const std::string& folder, std::string real_folder = {}) {
   Model m;
   m.ir_version = 0;
-  Reader(source, folder).whole(m);
+  Reader(source, folder, std::move(real_folder)).whole(m);
   source.check(m.ir_version > 0, 0, "no ir_version: this is no ONNX model");
   return m;
 }
@@ -364,7 +387,10 @@ Model read_model(const std::string& path) {
   const auto file = MappedFile::open(path);
   const size_t slash = path.rfind('/');
   const std::string name = cat("read_model(", path, ")");
-  return model_of({file->bytes(), name}, slash == path.npos ? "." : path.substr(0, slash + 1));
+  std::string real = real_path(path);  // PATH/
+  real.resize(real.empty() ? 0 : real.rfind('/', real.size() - 2) + 1);
+  return model_of({file->bytes(), name}, slash == path.npos ? "." : path.substr(0, slash + 1),
+                  std::move(real));
 }
 
 Model parse_model(std::span<const uint8_t> bytes, std::string_view name,

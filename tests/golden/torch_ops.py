@@ -5,6 +5,7 @@ name in torch or torch.nn.functional takes the inputs in order and the attribute
 axis -> dim and axes -> dim.
 """
 
+import more_ops
 import torch
 import torch.nn.functional as F
 
@@ -47,7 +48,7 @@ CONSTANTS = {
 }
 
 # Ours compute these in f32 for integers; PyTorch refuses or keeps integers that no user meets.
-FLOATING_ONLY = {"l1_loss", "mse_loss", "smooth_l1_loss", "kl_div"}
+FLOATING_ONLY = {"l1_loss", "mse_loss", "smooth_l1_loss", "kl_div", *more_ops.FLOATING_ONLY}
 
 
 def gradient_of(function, inputs, dy, which):
@@ -520,6 +521,7 @@ CALLS = {
     "cross_entropy": cross_entropy,
     "cross_entropy_grad": lambda x, t, dy, w=None, **a: gradient_of(
         lambda v: cross_entropy(v, t, w, **a), [x], dy, 0),
+    **more_ops.calls(DTYPES),
 }
 
 

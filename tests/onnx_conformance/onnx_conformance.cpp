@@ -1,12 +1,16 @@
-// Runs ONNX's conformance cases; run.py judges what they give.
-//   onnx_conformance < CASES    each line: FOLDER OUT
-// FOLDER holds model.onnx and test_data_set_0/input_N.pb; OUT becomes output_N.pb, or `error` with
-// the kind of error on its first line. "begin OUT" is printed before each case, so that whoever
-// reads can tell which one killed the program.
+// Runs ONNX's conformance cases; run.py prepares them and judges what they give.
+//   onnx_conformance < CASES    each line: MODEL FOLDER
+// FOLDER holds the inputs and takes the outputs; a value NAME is
+//   NAME.pb          a tensor, numbers or texts
+//   NAME.items       a sequence: the number of its items NAME.0, NAME.1, ...
+//   NAME.nothing     an optional value that is not there
+// A file `error` has the kind of an error on its first line. "begin FOLDER" is printed before each
+// case, so that whoever reads can tell which one killed the program.
 #include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <string>
 
@@ -20,23 +24,54 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void write(const fs::path& path, const std::string& text) {
-  AtomicFile file(path.string());
+void write(const std::string& path, const std::string& text) {
+  AtomicFile file(path);
   file.write(text);
   file.commit();
 }
 
-void run(const fs::path& folder, const fs::path& out) {
-  LoadedGraph graph = load_graph((folder / "model.onnx").string());
-  std::vector<Tensor> in;
-  for (size_t i = 0; i < graph.inputs().size(); ++i) {
-    const fs::path path = folder / "test_data_set_0" / cat("input_", i, ".pb");
-    in.push_back(onnx::read_tensor(path.string()).value());
+GraphValue read_value(const std::string& name) {
+  if (fs::exists(name + ".nothing")) return {};
+  if (std::ifstream list(name + ".items"); list) {
+    int count = 0;
+    list >> count;
+    std::vector<GraphValue> items;
+    for (int i = 0; i < count; ++i) items.push_back(read_value(cat(name, ".", i)));
+    return GraphValue::of_items(std::move(items));
   }
-  const std::vector<Tensor> results = graph.run(in);
-  for (size_t i = 0; i < results.size(); ++i)
-    write(out / cat("output_", i, ".pb"),
-          onnx::serialize(onnx::TensorData::of(graph.outputs()[i].name, results[i])));
+  const onnx::TensorData t = onnx::read_tensor(name + ".pb");
+  if (t.type == onnx::ElementType::string)
+    return GraphValue::of_texts(t.strings, Shape{std::span<const int64_t>(t.dims)});
+  return t.value();
+}
+
+void write_value(const std::string& name, const GraphValue& v) {
+  if (v.kind == GraphValue::Kind::nothing) return write(name + ".nothing", "");
+  if (v.items) {
+    write(name + ".items", cat(v.items->size()));
+    for (size_t i = 0; i < v.items->size(); ++i) write_value(cat(name, ".", i), (*v.items)[i]);
+    return;
+  }
+  onnx::TensorData t;
+  if (v.texts) {
+    t.type = onnx::ElementType::string;
+    t.dims.assign(v.texts->shape.begin(), v.texts->shape.end());
+    t.strings = v.texts->values;
+  } else if (v.element) {
+    t = onnx::TensorData::of("", v.tensor, *v.element);
+  } else {
+    t = onnx::TensorData::of("", v.tensor);
+  }
+  write(name + ".pb", onnx::serialize(t));
+}
+
+void run(const std::string& model, const std::string& folder) {
+  LoadedGraph graph = load_graph(model);
+  std::vector<GraphValue> in;
+  for (size_t i = 0; i < graph.inputs().size(); ++i)
+    in.push_back(read_value(cat(folder, "/input_", i)));
+  const std::vector<GraphValue> out = graph.run_values(in);
+  for (size_t i = 0; i < out.size(); ++i) write_value(cat(folder, "/output_", i), out[i]);
 }
 
 /// The class of the error, as a user would catch it.
@@ -54,16 +89,15 @@ const char* kind_of(const std::exception& e) {
 }  // namespace
 
 int main() {
-  std::string folder, out;
-  while (std::cin >> folder >> out) {
-    std::printf("begin %s\n", out.c_str());
+  std::string model, folder;
+  while (std::cin >> model >> folder) {
+    std::printf("begin %s\n", folder.c_str());
     std::fflush(stdout);
-    fs::create_directories(out);
     alarm(30);  // a case that hangs is one that kills the program
     try {
-      run(folder, out);
+      run(model, folder);
     } catch (const std::exception& e) {
-      write(fs::path(out) / "error", cat(kind_of(e), "\n", e.what()));
+      write(folder + "/error", cat(kind_of(e), "\n", e.what()));
     }
   }
   return 0;

@@ -1,11 +1,10 @@
-"""Models that PyTorch's exporter and onnx.helper make, and ONNX's own node tests."""
+"""Models that PyTorch's exporter and onnx.helper make."""
 import contextlib
 import io
 import warnings
 
 import numpy
 import onnx
-import onnx.backend.test.loader
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -148,31 +147,6 @@ def write_scaled(folder):
     onnx.save(model, folder / "scaled.onnx")
     x = numpy.arange(12, dtype=numpy.float32).reshape(2, 1, 2, 3)
     numpy.savez(folder / "scaled.npz", x=x, **{"out.0": x.repeat(2, 2).repeat(3, 3)})
-
-
-def node_tests():
-    return onnx.backend.test.loader.load_model_tests(kind="node")
-
-
-def write_node(case, folder):
-    """Writes one of ONNX's own tests; the reason when it is not one of plain tensors."""
-    model = onnx.load(f"{case.model_dir}/model.onnx")
-    arrays = {}
-    ports = [(model.graph.input, "input", lambda i, p: p.name),
-             (model.graph.output, "output", lambda i, p: f"out.{i}")]
-    for values, kind, name in ports:
-        for i, port in enumerate(values):
-            if port.type.WhichOneof("value") != "tensor_type":
-                return "sequences, optionals and maps"
-            with open(f"{case.model_dir}/test_data_set_0/{kind}_{i}.pb", "rb") as f:
-                tensor = TensorProto.FromString(f.read())
-            a = numpy_helper.to_array(tensor)
-            if a.dtype.kind not in "fiub" or a.dtype.str[1:] in ("u2", "u4", "u8", "i2"):
-                return "dtypes that Tandem has not"
-            arrays[name(i, port)] = a
-    onnx.save(model, folder / f"{case.name}.onnx")
-    numpy.savez(folder / f"{case.name}.npz", **arrays)
-    return ""
 
 
 def write(folder):
