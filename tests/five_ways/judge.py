@@ -1,0 +1,280 @@
+"""Says what PyTorch and ONNX Runtime give for programs of five_ways.
+
+Reads names of folders from its input, one a line; answers each with a line of JSON: the list of
+differences, {"way", "kind", "call", "what"}. A folder holds program.json and data.safetensors, and,
+where the program was saved, forward.onnx.
+"""
+
+import json
+import math
+import pathlib
+import sys
+import warnings
+
+import numpy
+import torch
+from safetensors.torch import load_file
+
+from torch_program import Machine, Skip, loss_of, make_layers
+
+DISTURBANCES = 6
+# dtype: relative bound, bound relative to the largest value, absolute bound
+BOUNDS = {torch.float64: (4e-11, 4e-12, 4e-14), torch.float32: (4e-5, 8e-6, 4e-7),
+          torch.float16: (8e-3, 4e-3, 4e-4), torch.bfloat16: (6.4e-2, 3.2e-2, 4e-4)}
+
+
+def wide(t):
+    return t.detach().double() if t.is_floating_point() else t.detach()
+
+
+def close(a, b, bound):
+    """Element by element; NaN equals NaN, infinities equal themselves."""
+    same = (a == b) | (a.isnan() & b.isnan()) if a.is_floating_point() else a == b
+    if not a.is_floating_point():
+        return same
+    finite = a.isfinite() & b.isfinite()
+    return same | (finite & ((a - b).abs() <= bound))
+
+
+def difference(got, want, slack, nan_is_open=False):
+    """Empty, or how `got` differs; `slack()` gives what each element may be off."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return "shape", (f"is {got.dtype}{list(got.shape)}, should be "
+                         f"{want.dtype}{list(want.shape)}").replace("torch.", "")
+    if want.numel() == 0:
+        return None
+    g, w = wide(got), wide(want)
+    bound = torch.zeros(())
+    if want.dtype in BOUNDS:
+        relative, normwise, absolute = BOUNDS[want.dtype]
+        finite = w[w.isfinite()].abs()
+        largest = float(finite.max()) if finite.numel() else 0.0
+        bound = relative * w.abs() + normwise * largest + absolute
+    if close(g, w, bound).all():
+        return None
+    more = slack()
+    wrong = ~close(g, w, bound + 8 * more) & more.isfinite()
+    if nan_is_open:
+        wrong &= ~w.isnan()
+    if not wrong.any():
+        return None
+    i = int(wrong.flatten().nonzero()[0])
+    place = [int(k) for k in numpy.unravel_index(i, want.shape)] if want.dim() else []
+    return "value", (f"at {place} is {g.flatten()[i].item():.9g}, should be "
+                     f"{w.flatten()[i].item():.9g}; {int(wrong.sum())} of {want.numel()} differ")
+
+
+class Program:
+    """One folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.json = json.loads((folder / "program.json").read_text())
+        self.data = load_file(folder / "data.safetensors")
+        self.inputs = self.json["inputs"]
+        self.disturbed = None
+
+    def input(self, name, call, wants, disturb=None):
+        t = self.data[name]
+        strides = self.json["outcomes"][call]["strides"].get(name.split(".")[-1])
+        t = t.clone() if disturb is None or not t.is_floating_point() else disturb(t)
+        if strides is not None:
+            room = 1 + sum((n - 1) * s for n, s in zip(t.shape, strides) if n)
+            laid = torch.zeros(max(room, 1), dtype=t.dtype).as_strided(t.shape, strides)
+            laid.copy_(t) if 0 not in strides else laid.copy_(
+                t) if t.numel() == 0 else self.copy_expanded(laid, t)
+            t = laid.detach()
+        return t.requires_grad_() if wants else t
+
+    @staticmethod
+    def copy_expanded(laid, t):
+        for axis, s in enumerate(laid.stride()):
+            if s == 0:
+                laid, t = laid.narrow(axis, 0, 1), t.narrow(axis, 0, 1)
+        laid.copy_(t)
+
+    def run(self, noise=None):
+        """[(results or error, gradients or error)] for each call."""
+        generator = torch.Generator().manual_seed(noise) if noise else None
+
+        def disturb(t):
+            factor = 1 + torch.finfo(t.dtype).eps / 2 * (
+                2 * torch.rand(t.shape, generator=generator, dtype=torch.float64) - 1)
+            return (t.double() * factor).to(t.dtype)
+
+        change = disturb if noise else None
+        layers = make_layers(self.json, self.data)
+        fixed = {i["id"]: self.input(f"state.v{i['id']}", 0, i["gradient"], change)
+                 for i in self.inputs if i["role"] == "parameter"}
+        calls = []
+        for c in range(len(self.json["calls"])):
+            values = dict(fixed)
+            leaves = []
+            for i in self.inputs:
+                if i["role"] == "fed":
+                    t = self.input(f"{c}.in.v{i['id']}", c, i["gradient"], change)
+                    values[i["id"]] = t
+                    leaves += [(f"v{i['id']}", t)] if i["gradient"] else []
+            leaves += sorted(((f"v{k}", t) for k, t in fixed.items() if t.requires_grad),
+                             key=lambda e: int(e[0][1:]))
+            for k in sorted(layers):
+                leaves += [(f"layer{k}.{n}", t) for n, t in layers[k].named_parameters()]
+            calls.append(self.one(Machine(self.json, layers, values, noise), leaves))
+        return calls
+
+    def one(self, machine, leaves):
+        try:
+            machine.run(self.json["steps"])
+            results = [machine.values[i] for i in self.json["results"]]
+        except Skip:
+            raise
+        except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError) as e:
+            return e, None
+        if machine.no_gradient:
+            leaves = []
+        kept = [(f"result v{i}", t.detach().clone()) for i, t in zip(self.json["results"], results)]
+        try:
+            loss = loss_of(results)
+            found = [None] * len(leaves)
+            if loss is not None and leaves:
+                found = torch.autograd.grad(loss, [t for _, t in leaves], allow_unused=True)
+        except (RuntimeError, NotImplementedError) as e:
+            return kept, e
+        return kept, [(f"gradient of {n}", torch.zeros_like(t) if g is None else g)
+                      for (n, t), g in zip(leaves, found)]
+
+    def slack(self, call, part, name, want):
+        """What small disturbances do to one result."""
+        if self.disturbed is None:
+            self.disturbed = [self.run(noise=k + 1) for k in range(DISTURBANCES)]
+        w, most = wide(want), torch.zeros(want.shape, dtype=torch.float64)
+        for run in self.disturbed:
+            there = run[call][part]
+            t = dict(there).get(name) if isinstance(there, list) else None
+            if t is None or t.shape != want.shape:
+                return torch.full(want.shape, math.inf, dtype=torch.float64)
+            d = wide(t)
+            jumps = ~close(d, w, torch.full((), math.inf))
+            moved = (d - w).abs().double() if w.is_floating_point() else (d != w) * math.inf
+            moved = torch.where(moved.isnan(), torch.zeros_like(moved), moved)
+            moved = torch.where((d == w) if w.is_floating_point() else d == w,
+                                torch.zeros_like(moved), moved)
+            most = torch.maximum(most, torch.where(jumps, torch.full_like(most, math.inf), moved))
+        return most
+
+
+# Errors of PyTorch that Tandem must have too; others are rules of its own (dtypes, attributes).
+MUST_REFUSE = ("single memory location", "out of range", "out of bounds", "must match",
+               "size mismatch", "shape mismatch")
+
+
+def compare_torch(p, found):
+    try:
+        theirs = p.run()
+    except Skip:
+        return
+    for c, (outcome, (forward, gradient)) in enumerate(zip(p.json["outcomes"], theirs)):
+        for part, mine, other in ((0, outcome["forward"], forward),
+                                  (1, outcome["gradient"], gradient)):
+            if not mine["ran"] or other is None:
+                continue
+            if isinstance(other, Exception):
+                text = str(other).split("\n")[0]
+                if not mine["error"] and any(part in text for part in MUST_REFUSE):
+                    found.append(("torch", "error", c, f"gives a value; PyTorch: {text}"))
+                    return
+                break
+            if mine["error"]:
+                found.append(("torch", "error", c,
+                              f"gives {mine['error']}; PyTorch gives a value"))
+                return
+            want = dict(other)
+            section = "gradient" if part else "forward"
+            for name in mine["names"]:
+                if name not in want or f"{c}.{section}.{name}" not in p.data:
+                    continue
+                text = difference(p.data[f"{c}.{section}.{name}"], want[name],
+                                  lambda: p.slack(c, part, name, want[name]))
+                if text:
+                    found.append(("torch", text[0], c, f"{name} {text[1]}"))
+                    return
+
+
+def compare_runtime(p, found):
+    path = p.folder / "forward.onnx"
+    if not path.exists():
+        return
+    import onnx
+    import onnxruntime
+    model = onnx.load(path)
+    nodes = list(model.graph.node)
+    while nodes:
+        node = nodes.pop()
+        if node.domain == "tandem":
+            return
+        for a in node.attribute:
+            nodes += a.g.node
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    except Exception as e:
+        if "NOT_IMPLEMENTED" not in str(e):
+            found.append(("onnxruntime", "error", 0, f"cannot be loaded: {str(e)[:400]}"))
+        return
+    for c, outcome in enumerate(p.json["outcomes"]):
+        mine = outcome["forward"]
+        if mine["error"]:
+            continue
+        feeds = {}
+        for i in session.get_inputs():
+            t = p.data[f"{c}.in.{i.name}"]
+            if t.dtype == torch.bfloat16:
+                return
+            feeds[i.name] = t.numpy()
+        try:
+            out = session.run(None, feeds)
+        except Exception as e:
+            if any(0 in v.shape for v in feeds.values()):
+                continue  # ONNX says little about tensors without elements
+            if "NOT_IMPLEMENTED" not in str(e):
+                found.append(("onnxruntime", "error", c, f"cannot be run: {str(e)[:400]}"))
+                return
+            continue
+        for name, o in zip(mine["names"], out):
+            want = p.data.get(f"{c}.forward.{name}")
+            if want is None or want.dtype == torch.bfloat16:
+                continue
+
+            def slack():
+                try:
+                    return p.slack(c, 0, name, want)
+                except Skip:
+                    return torch.zeros(want.shape, dtype=torch.float64)
+
+            got = torch.from_numpy(numpy.array(o))
+            # About NaN ONNX says nothing.
+            text = difference(got, want, slack, nan_is_open=True)
+            if text:
+                found.append(("onnxruntime", text[0], c, f"{name} {text[1]}"))
+                return
+
+
+def judge(folder):
+    found = []
+    p = Program(folder)
+    compare_torch(p, found)
+    compare_runtime(p, found)
+    return [dict(zip(("way", "kind", "call", "what"), f)) for f in found]
+
+
+def main():
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        print(json.dumps(judge(pathlib.Path(line.strip()))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
