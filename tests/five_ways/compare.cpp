@@ -69,7 +69,7 @@ std::string difference(const Tensor& got, const Tensor& want, const std::vector<
 
 }  // namespace
 
-std::string bit_difference(const Tensor& got, const Tensor& want) {
+std::string bit_difference(const Tensor& got, const Tensor& want, bool signs) {
   if (std::string s = spec_difference(got, want); !s.empty() || !got.defined()) return s;
   const Tensor a = detail::as_contiguous(got), b = detail::as_contiguous(want);
   const size_t item = size_t(itemsize(want.dtype()));
@@ -82,7 +82,7 @@ std::string bit_difference(const Tensor& got, const Tensor& want) {
   for (int64_t i = 0; i < a.numel(); ++i) {
     if (std::memcmp(x + size_t(i) * item, y + size_t(i) * item, item) == 0) continue;
     const double u = element(p, i), v = element(q, i);
-    if (std::isnan(u) && std::isnan(v)) continue;
+    if ((std::isnan(u) && std::isnan(v)) || (!signs && u == v)) continue;
     if (wrong++ == 0)
       first =
           cat("at ", place(i, want.shape()), " is ", u, ", should be ", v, " (off by ", u - v, ")");
@@ -135,7 +135,8 @@ Comparison Comparer::tensors(int call, bool gradient, const NamedTensors& got,
       return {"shape", cat(name, " ", s)};
     if (!y.defined()) continue;
     if (bits) {
-      if (const std::string s = bit_difference(x, y); !s.empty())
+      // A gradient that plain code does not make is zero here; its sign says nothing.
+      if (const std::string s = bit_difference(x, y, !gradient); !s.empty())
         return {"bits", cat(name, " ", s)};
       continue;
     }
@@ -153,6 +154,8 @@ Comparison Comparer::outcomes(int call, bool gradient, const Outcome& got, bool 
   if (got.error.empty() && want.error.empty())
     return tensors(call, gradient, got.values, want.values, bits);
   if (got.error == want.error) return {};
+  // Where plain code has lost a value that its gradient needs, a graph may still have it.
+  if (got.error.empty() && want.text.find("has overwritten") != want.text.npos) return {};
   const std::string mine = got.error.empty() ? "a value" : cat(got.error, ": ", got.text);
   const std::string right = want.error.empty() ? "a value" : cat(want.error, ": ", want.text);
   return {"error", cat("gives ", mine, "; should give ", right)};
@@ -162,7 +165,7 @@ Comparison Comparer::states(const NamedTensors& got, const NamedTensors& want, b
   for (size_t i = 0; i < want.size() && i < got.size(); ++i) {
     const auto& [name, y] = want[i];
     const Tensor& x = got[i].second;
-    const std::string s = bits ? bit_difference(x, y)
+    const std::string s = bits ? bit_difference(x, y, true)
                                : testing::difference(x, y, testing::tolerance_of(y.dtype()) * 64);
     if (!s.empty()) return {bits ? "bits" : "value", cat("state ", name, " ", s)};
   }

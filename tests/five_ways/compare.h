@@ -8,8 +8,9 @@
 
 namespace tandem::five_ways {
 
-/// Empty when shapes, dtypes and bits are equal; any NaN equals any other.
-std::string bit_difference(const Tensor& got, const Tensor& want);
+/// Empty when shapes, dtypes and bits are equal; any NaN equals any other, and without `signs` any
+/// zero.
+std::string bit_difference(const Tensor& got, const Tensor& want, bool signs);
 
 /// What roundings alone do to the results of a program: it is run again some times, each result of
 /// a step a little disturbed. Made when it is first asked for.

@@ -18,11 +18,18 @@ int Drawer::draw_target() {
   const size_t begin = depth_ > 0 ? block_begin_ : 0;
   for (int t = 0; t < 10 && begin < visible_.size(); ++t) {
     const int id = visible_[begin + size_t(below(int64_t(visible_.size() - begin)))];
-    if (program_.find_input(id)) continue;
+    if (program_.find_input(id) || (shares_input(id) && !chance(0.02))) continue;
     if (t < 6 && !value(id).impl()->has(TensorImpl::is_view)) continue;
     return id;
   }
   return -1;
+}
+
+/// Whether a write to the value is one to an input.
+bool Drawer::shares_input(int id) const {
+  return std::any_of(program_.inputs.begin(), program_.inputs.end(), [&](const Input& in) {
+    return value(in.id).impl()->storage == value(id).impl()->storage;
+  });
 }
 
 bool Drawer::draw_in_place() {

@@ -15,7 +15,7 @@ int64_t integer(const Values& v, std::string_view name) { return int64_t(v.lengt
 
 /// Which part: that there is one may depend on a length.
 Tensor part(const Tensors& parts, int64_t i) {
-  require<IndexError>(i < int64_t(parts.size()), "part ", i, " of ", int64_t(parts.size()));
+  require<IndexError>(i >= 0 && i < int64_t(parts.size()), "part ", i, " of ", int64_t(parts.size()));
   return parts[size_t(i)];
 }
 

@@ -74,7 +74,12 @@ std::string words_of(const std::string& text) {
 std::string signature(const Program& p, const Difference& d) {
   std::string s = cat(d.way, "|", d.kind, "|");
   if (d.kind == "error") s += words_of(d.what);
-  for (const std::string& call : calls_of(p)) s += cat("|", call);
+  if (d.what.find("NotImplemented") != d.what.npos) return s;
+  const std::vector<std::string> calls = calls_of(p);
+  if (d.kind == "hang")  // what walks over a length, if it is there
+    for (std::string_view walk : {"walk", "unbind", "split", "chunk"})
+      if (std::find(calls.begin(), calls.end(), walk) != calls.end()) return cat(s, walk);
+  for (const std::string& call : calls) s += cat("|", call);
   return s;
 }
 

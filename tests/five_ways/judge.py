@@ -78,11 +78,13 @@ class Program:
         t = self.data[name]
         strides = self.json["outcomes"][call]["strides"].get(name.split(".")[-1])
         t = t.clone() if disturb is None or not t.is_floating_point() else disturb(t)
-        if strides is not None:
+        if strides is not None and not (disturb and 0 in strides):
             room = 1 + sum((n - 1) * s for n, s in zip(t.shape, strides) if n)
             laid = torch.zeros(max(room, 1), dtype=t.dtype).as_strided(t.shape, strides)
-            laid.copy_(t) if 0 not in strides else laid.copy_(
-                t) if t.numel() == 0 else self.copy_expanded(laid, t)
+            if 0 in strides and t.numel():
+                self.copy_expanded(laid, t)
+            else:
+                laid.copy_(t)
             t = laid.detach()
         return t.requires_grad_() if wants else t
 
@@ -132,7 +134,8 @@ class Program:
             return e, None
         if machine.no_gradient:
             leaves = []
-        kept = [(f"result v{i}", t.detach().clone()) for i, t in zip(self.json["results"], results)]
+        kept = [(f"result v{i}", t.detach().clone())
+                for i, t in zip(self.json["results"], results) if t is not None]
         try:
             loss = loss_of(results)
             found = [None] * len(leaves)
@@ -180,6 +183,8 @@ def compare_torch(p, found):
                 continue
             if isinstance(other, Exception):
                 text = str(other).split("\n")[0]
+                if "with size 0" in text or "setStorage" in text:
+                    break  # rules about tensors without elements
                 if not mine["error"] and any(part in text for part in MUST_REFUSE):
                     found.append(("torch", "error", c, f"gives a value; PyTorch: {text}"))
                     return
@@ -210,7 +215,8 @@ def compare_runtime(p, found):
     nodes = list(model.graph.node)
     while nodes:
         node = nodes.pop()
-        if node.domain == "tandem":
+        if node.domain == "tandem" or node.op_type == "TopK" and not all(
+                a.i for a in node.attribute if a.name == "sorted"):
             return
         for a in node.attribute:
             nodes += a.g.node
@@ -263,9 +269,12 @@ def compare_runtime(p, found):
 
 def judge(folder):
     found = []
-    p = Program(folder)
-    compare_torch(p, found)
-    compare_runtime(p, found)
+    try:
+        p = Program(folder)
+        compare_torch(p, found)
+        compare_runtime(p, found)
+    except Exception as e:  # a fault of the judge must be seen, and not end it
+        found.append(("judge", "error", 0, f"{type(e).__name__}: {e}"))
     return [dict(zip(("way", "kind", "call", "what"), f)) for f in found]
 
 

@@ -46,6 +46,23 @@ bool prune_steps(std::vector<Step>& steps, const std::set<int>& read) {
   return changed;
 }
 
+/// Whether a write reaches an input through views alone: no drawn program does that.
+bool writes_to_input(const Program& p) {
+  std::map<int, int> looks_at;  // a value that may be a view, and of what
+  bool any = false;
+  each_step(p.steps, [&](const Step& s) {
+    const Callable* c = find_callable(s.kind, s.name);
+    const bool view = s.kind == Step::read || (c && c->info && c->info->view) ||
+                      (c && c->function && !s.in.empty() && !c->function->draws);
+    if (view && !s.in_place && !s.out.empty()) looks_at[s.out[0]] = s.in[0].value;
+    if (!writes(s)) return;
+    int id = s.in[0].value;
+    for (auto it = looks_at.find(id); it != looks_at.end(); it = looks_at.find(id)) id = it->second;
+    any = any || p.find_input(id);
+  });
+  return any;
+}
+
 /// The lists of steps of a program: its own, and those of blocks.
 std::vector<std::vector<Step>*> lists_of(std::vector<Step>& steps) {
   std::vector<std::vector<Step>*> all = {&steps};
@@ -78,7 +95,7 @@ class Shrinker {
   bool take(Program candidate) {
     if (how_.enough()) return false;
     prune(candidate);
-    if (candidate.results.empty()) return false;
+    if (candidate.results.empty() || writes_to_input(candidate)) return false;
     const std::string text = to_json(candidate).dump();
     if (!tried_.insert(text).second || !how_.fails(candidate)) return false;
     best_ = std::move(candidate);

@@ -67,7 +67,7 @@ LAYERS = {
 # --- Functions ---------------------------------------------------------------------------------
 
 def part(parts, i):
-    if i >= len(parts):
+    if not 0 <= i < len(parts):
         raise IndexError(f"part {i} of {len(parts)}")
     return parts[i]
 
@@ -190,8 +190,12 @@ class Machine:
         name = s["name"]
         if name in torch_ops.NO_COUNTERPART:
             raise Skip(f"{name} draws other numbers")
+        if name.endswith("_step"):
+            self.no_gradient = True
         inputs = [self.operand(o) for o in s["in"]]
         attributes = self.attributes(s)
+        if name == "topk" and not attributes["sorted"]:
+            raise Skip("the order is free")
         for i in torch_ops.CONSTANTS.get(name, ()):
             if i < len(inputs) and torch.is_tensor(inputs[i]) and inputs[i].requires_grad:
                 inputs[i] = inputs[i].detach()
@@ -272,7 +276,7 @@ class Machine:
             out = torch.stack([self.block(b, [row])[0] for row in elements])
         else:
             now, steps = self.operand(s["in"][1]), []
-            for row in (elements.flip(0).unbind() if name == "foldr" else elements):
+            for row in reversed(elements) if name == "foldr" else elements:
                 now = self.block(b, [now, row])[0]
                 steps.append(now)
             out = torch.stack(steps) if name == "scan" else now
