@@ -91,6 +91,7 @@ class Drawer {
   Expr draw_number(bool floating);
   int draw_target();
   bool shares_input(int id) const;
+  bool shares_outer(int id) const;
   /// A block whose result has the spec of `like`.
   bool draw_block(Block& b, int like, int steps);
   bool end_block(Block& b, int like, size_t outer);
@@ -99,6 +100,7 @@ class Drawer {
 
   // --- The end ------------------------------------------------------------------------------
   void choose_results();
+  bool hides_errors();
   bool finish();
 
   Program program_;
@@ -107,6 +109,7 @@ class Drawer {
   DType real_ = f32;
   bool large_ = false;
   double unknown_ = 0.5;  ///< how likely a new length is not known
+  double tie_ = 1;        ///< how likely equal lengths of a sample stay equal
   int depth_ = 0;
   size_t block_begin_ = 0;    ///< where the values of the block that is drawn begin in `visible_`
   bool dirty_ = false;        ///< a step that was refused has written to values

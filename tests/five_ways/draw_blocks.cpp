@@ -19,6 +19,7 @@ int Drawer::draw_target() {
   for (int t = 0; t < 10 && begin < visible_.size(); ++t) {
     const int id = visible_[begin + size_t(below(int64_t(visible_.size() - begin)))];
     if (program_.find_input(id) || (shares_input(id) && !chance(0.02))) continue;
+    if (depth_ > 0 && shares_outer(id)) continue;
     if (t < 6 && !value(id).impl()->has(TensorImpl::is_view)) continue;
     return id;
   }
@@ -32,10 +33,19 @@ bool Drawer::shares_input(int id) const {
   });
 }
 
+bool Drawer::shares_outer(int id) const {
+  return std::any_of(visible_.begin(), visible_.begin() + long(block_begin_), [&](int outer) {
+    return value(outer).impl()->storage == value(id).impl()->storage;
+  });
+}
+
 bool Drawer::draw_in_place() {
   const int target = draw_target();
   if (target < 0) return false;
-  const Callable& c = pick(catalogue());
+  const Callable* chosen = &pick(catalogue());
+  for (int t = 0; t < 10 && !(elementwise(*chosen) && chosen->info->differentiable); ++t)
+    chosen = &pick(catalogue());
+  const Callable& c = *chosen;
   if (!elementwise(c) || !c.info->differentiable) return false;
   const CallSample& sample = pick(c.samples);
   if (sample.in.empty() || sample.in.size() > 3) return false;

@@ -44,9 +44,13 @@ bool Drawer::draw_call() {
   const Callable& c = pick(catalogue());
   if (is_inner(c) && !chance(0.25)) return false;
   if (c.kind == Step::layer && (real_ != f32 || depth_ > 0)) return false;
-  for (int t = 0; t < 6; ++t) {
+  constexpr double ties[] = {1, 1, 0.8, 0.4, 0};
+  for (int t = 0; t < 8; ++t) {
+    tie_ = pick(ties);
     const size_t inputs = program_.inputs.size();
-    if (draw_call(c)) return true;
+    const bool made = draw_call(c);
+    tie_ = 1;
+    if (made) return true;
     drop_inputs(inputs);
     if (dirty_) return false;
   }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,14 +74,22 @@ std::string words_of(const std::string& text) {
 /// What makes two findings one.
 std::string signature(const Program& p, const Difference& d) {
   std::string s = cat(d.way, "|", d.kind, "|");
-  if (d.kind == "error") s += words_of(d.what);
-  if (d.what.find("NotImplemented") != d.what.npos) return s;
+  // The text of an error names the op that gives it.
+  if (d.kind == "error") return s + words_of(d.what);
   const std::vector<std::string> calls = calls_of(p);
   if (d.kind == "hang")  // what walks over a length, if it is there
     for (std::string_view walk : {"walk", "unbind", "split", "chunk"})
       if (std::find(calls.begin(), calls.end(), walk) != calls.end()) return cat(s, walk);
   for (const std::string& call : calls) s += cat("|", call);
   return s;
+}
+
+constexpr int64_t most_memory = int64_t(1) << 30;
+/// Bytes that this process has used at most.
+int64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t(usage.ru_maxrss) * 1024;
 }
 
 /// One process that draws its share of the programs.
@@ -125,7 +134,9 @@ class Hunter {
   void run_chunk(int64_t first, int64_t count) {
     for (int64_t at = 0; at < count;) {
       const Ending e = in_child(board_, limits(), [&](const Write& write) {
-        for (int64_t i = at; i < count; ++i) run_one(first, i, write);
+        // What one program has asked for must not be missing for the next.
+        for (int64_t i = at; i < count && peak_memory() < most_memory; ++i)
+          run_one(first, i, write);
       });
       for (const Json& line : lines_of(e.output)) {
         const Program p = program_of(line.at("program"));
@@ -133,7 +144,7 @@ class Hunter {
         for (const Difference& d : differences_of(line.at("differences")))
           if (groups.insert(group_of(d.way)).second) handle({p, d});
       }
-      const int64_t last = e.failed() ? int64_t(board_.program) : count - 1;
+      const int64_t last = board_.program;
       counts_.programs += last - at + 1;
       if (e.failed()) handle_crash(seed_of(first + last), e.failure);
       at = last + 1;
@@ -235,7 +246,10 @@ class Hunter {
       counts_.repeats += 1;
       return;
     }
-    if (options_.shrink_seconds > 0 && fails_like(found.program, found.difference)) {
+    const bool alone = fails_like(found.program, found.difference);
+    if (!alone && found.difference.kind == "hang") return;  // it was only slow
+    if (!alone) found.difference.what += " (not when it runs alone)";
+    if (options_.shrink_seconds > 0 && alone) {
       const auto begin = Clock::now();
       found.program =
           shrink(found.program, {[&](const Program& p) { return fails_like(p, found.difference); },

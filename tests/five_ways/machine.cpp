@@ -181,8 +181,22 @@ Tensors Machine::run(const Block& b, const Tensors& arguments) {
   return out;
 }
 
+void Machine::enter_blocks(const Step& s, const Tensors& in) {
+  if (s.kind == Step::cond) {
+    for (const Block& b : s.blocks) run(b, {});
+  } else if (s.kind == Step::while_loop) {
+    for (const Block& b : s.blocks) run(b, in);
+  } else {
+    Shape row = in[0].shape();
+    row.erase(0);
+    const Tensor first = zeros(row, in[0].dtype());
+    run(s.blocks[0], in.size() > 1 ? Tensors{in[1], first} : Tensors{first});
+  }
+}
+
 void Machine::run_region(const Step& s) {
   const Tensors in = operands(s);
+  if (all_blocks_) enter_blocks(s, in);
   if (s.kind == Step::cond) {
     const auto out = cond(
         in[0], [&] { return run(s.blocks[0], {}); }, [&] { return run(s.blocks[1], {}); });

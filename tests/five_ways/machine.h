@@ -45,6 +45,8 @@ class Machine {
  public:
   Machine(const Program& p, State& state, const Noise* noise = nullptr);
 
+  /// From now on blocks run that plain code would not enter: graphs hold them all the same.
+  void enter_all_blocks() { all_blocks_ = true; }
   /// Gives a fed input its tensor, or its placeholder.
   void feed(int id, const Tensor& t) { values_[size_t(id)] = t; }
   void run(const std::vector<Step>& steps) {
@@ -72,6 +74,7 @@ class Machine {
   void run_record(const Step& s);
   void run_write(const Step& s);
   void run_region(const Step& s);
+  void enter_blocks(const Step& s, const Tensors& in);
   void run_walk(const Step& s);
   void run_decision(const Step& s);
 
@@ -79,6 +82,7 @@ class Machine {
   State& state_;
   const Noise* noise_;
   uint64_t disturbances_ = 0;
+  bool all_blocks_ = false;
   std::vector<Tensor> values_;
 };
 

@@ -4,7 +4,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
+#include <sstream>
 
+#include "tests/five_ways/catalogue.h"
 #include "tests/five_ways/draw.h"
 #include "tests/five_ways/hunt.h"
 #include "tests/five_ways/text.h"
@@ -24,6 +27,7 @@ constexpr const char* usage = R"(usage: five_ways [OPTION...]
   --out FOLDER      writes each finding as a C++ program and as JSON
   --patience S      seconds that one way of one program may take (5)
   --shrink S        seconds for making a finding small (20; 0: as it was drawn)
+  --coverage N      prints how often N programs call what there is to call, and ends
   --show N          prints the program of that seed as C++ and ends
   --replay FILE     runs a program from a JSON file and ends
 
@@ -33,6 +37,26 @@ The last line is `N passed, N failed, N skipped`. Exit code 1 when something dif
 int show(uint64_t seed) {
   const Program p = draw_program(seed);
   std::printf("%s", cpp_text(p, {"compiled", "", 0, ""}).c_str());
+  return 0;
+}
+
+int coverage(int64_t programs, uint64_t seed) {
+  std::map<std::string, int> counts;
+  for (const Callable& c : catalogue()) counts[c.name] = 0;
+  Board& board = *Board::make();
+  for (int64_t i = 0; i < programs; ++i) {
+    const Ending e = in_child(board, {}, [&](const Write& write) {
+      for (; i < programs; ++i) {
+        board.begin(i);
+        for (const std::string& name : calls_of(draw_program(seed * 1000000 + uint64_t(i))))
+          write(name + "\n");
+      }
+    });
+    i = board.program;  // behind the last one, or at one that has crashed
+    std::istringstream names(e.output);
+    for (std::string name; std::getline(names, name);) ++counts[name];
+  }
+  for (const auto& [name, count] : counts) std::printf("%6d %s\n", count, name.c_str());
   return 0;
 }
 
@@ -53,6 +77,7 @@ int run(int argc, char** argv) {
     else if (word == "--out") options.out = value;
     else if (word == "--patience") options.patience = std::atof(value);
     else if (word == "--shrink") options.shrink_seconds = std::atof(value);
+    else if (word == "--coverage") return coverage(std::atoll(value), options.seed);
     else if (word == "--show") return show(std::strtoull(value, nullptr, 10));
     else if (word == "--replay") file = value;
     else if (word == "--ways") {

@@ -217,9 +217,10 @@ std::string way_text(const Program& p, const std::string& way) {
                run, "(in), leaves(in)); });\n");
     return loop_text(s, p);
   };
-  if (way == "compiled gradient")
+  if (way.starts_with("compiled gradient"))
     return cat("  auto g = [&](const List& in) { return gradients_of(f(in), leaves(in)); };\n",
-               "  auto c = compile(g, {.deterministic = ", p.seed % 2 ? "true" : "false",
+               "  auto c = compile(g, {.deterministic = ",
+               way.ends_with("deterministic") ? "true" : "false",
                "});\n  auto run = [&](const List& in) -> List { return way == \"plain\" ? g(in) : "
                "c(in); };\n",
                loop_text("    report(way, [&] { return run(in); });\n", p));
@@ -325,6 +326,8 @@ std::string cpp_text(const Program& p, const Difference& d) {
        "<cmath>\n"
        "#include <cstdio>\n\n#include \"tandem/ops/strided.h\"\n";
   auto uses = [&](std::string_view word) { return body.find(word) != body.npos; };
+  for (const char* rule : {"adagrad", "adam", "rmsprop", "sgd"})
+    if (uses("Step{")) s += cat("#include \"tandem/ops/", rule, "_step.h\"\n");
   if (uses("drawn(")) s += "#include \"tests/support/inputs.h\"\n";
   s += "\nusing namespace tandem;\nusing std::log;\nusing std::max;\nusing std::min;\nusing "
        "std::sqrt;\nusing List = std::vector<Tensor>;\n";

@@ -24,6 +24,12 @@ def value_of(field):
     return special.get(v, v) if field["type"].startswith("float") and isinstance(v, str) else v
 
 
+def has_ties(x, axis):
+    if x.dim() == 0 or x.numel() == 0:
+        return False
+    return bool((x.detach().sort(axis).values.diff(dim=axis) == 0).any())
+
+
 # --- Layers ------------------------------------------------------------------------------------
 
 def convolution(kind):
@@ -175,14 +181,17 @@ class Machine:
     def call(self, name, inputs, attributes):
         """Numbers are Python's where PyTorch takes them, else tensors of the operands' dtype."""
         try:
-            return torch_ops.call(name, inputs, attributes)
-        except TypeError:
+            # A result that is an input would share its memory.
+            return [o.clone() if any(o is x for x in inputs if torch.is_tensor(x)) else o
+                    for o in torch_ops.call(name, inputs, attributes)]
+        except (TypeError, AttributeError):
             real = [x.dtype for x in inputs if torch.is_tensor(x)]
             if not any(isinstance(x, (int, float)) for x in inputs) or not real:
                 raise
             floats = [d for d in real if d.is_floating_point]
             as_tensor = [x if x is None or torch.is_tensor(x) else torch.tensor(
-                x, dtype=floats[0] if floats else real[0] if isinstance(x, int) else torch.float32)
+                x, dtype=floats[0] if floats else torch.float32 if isinstance(x, float)
+                else torch.int64 if all(d == torch.bool for d in real) else real[0])
                 for x in inputs]
             return torch_ops.call(name, as_tensor, attributes)
 
@@ -196,6 +205,8 @@ class Machine:
         attributes = self.attributes(s)
         if name == "topk" and not attributes["sorted"]:
             raise Skip("the order is free")
+        if name in ("topk", "sort") and has_ties(inputs[0], attributes["axis"]):
+            raise Skip("the order of equal elements is free")
         for i in torch_ops.CONSTANTS.get(name, ()):
             if i < len(inputs) and torch.is_tensor(inputs[i]) and inputs[i].requires_grad:
                 inputs[i] = inputs[i].detach()

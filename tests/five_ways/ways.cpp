@@ -14,7 +14,8 @@ namespace {
 struct Way {
   std::string name;
   std::unique_ptr<Run> (*make)(const Program& p, const std::string& folder);
-  bool bits = false;
+  bool bits = false;            ///< results to the last bit
+  bool gradient_bits = false;   ///< and gradients
   bool trains = false;
   bool is_static = false;  ///< cannot run its code again: a decision by a length is an error
 };
@@ -23,15 +24,17 @@ const std::vector<Way>& ways() {
   using P = const Program&;
   using S = const std::string&;
   static const std::vector<Way> all = {
-      {"again", [](P p, S) { return plain_run(p); }, true},
+      {"again", [](P p, S) { return plain_run(p); }, true, true},
       {"compiled deterministic", [](P p, S) { return compiled_run(p, Gradient::outside, true); },
        true},
       {"compiled", [](P p, S) { return compiled_run(p, Gradient::outside, false); }},
-      {"compiled gradient", [](P p, S) { return compiled_run(p, Gradient::inside, p.seed % 2); }},
-      {"session", [](P p, S) { return session_run(p); }, false, false, true},
-      {"saved", [](P p, S folder) { return saved_run(p, folder); }, false, false, true},
-      {"compiled training", [](P p, S) { return compiled_training(p, true); }, true, true},
-      {"session training", [](P p, S) { return session_training(p); }, false, true, true}};
+      {"compiled gradient", [](P p, S) { return compiled_run(p, Gradient::inside, false); }},
+      {"compiled gradient deterministic",
+       [](P p, S) { return compiled_run(p, Gradient::inside, true); }, true, true},
+      {"session", [](P p, S) { return session_run(p); }, false, false, false, true},
+      {"saved", [](P p, S folder) { return saved_run(p, folder); }, false, false, false, true},
+      {"compiled training", [](P p, S) { return compiled_training(p, true); }, true, true, true},
+      {"session training", [](P p, S) { return session_training(p); }, false, false, true, true}};
   return all;
 }
 
@@ -93,8 +96,12 @@ class Judgement {
   bool wanted(const Way& way) const {
     if (!options_.only.empty() && !options_.only.count(way.name)) return false;
     if (way.name == "saved" && (options_.folder.empty() || has_draws(p_))) return false;
-    if (way.name == "compiled gradient" && !p_.has_gradient()) return false;
-    return !way.trains || !p_.optimizer.empty();
+    // Every other program for each, unless it is asked for.
+    if (way.name.starts_with("compiled gradient") &&
+        (!p_.has_gradient() ||
+         (options_.only.empty() && (p_.seed % 2 == 1) != way.name.ends_with("deterministic"))))
+      return false;
+    return !way.trains || (!p_.optimizer.empty() && !State(p_).leaves().empty());
   }
   void run_all(Run& run, std::vector<Result>& results) {
     for (size_t c = 0; c < p_.calls.size(); ++c) results.push_back(run.call(int(c)));
@@ -117,7 +124,13 @@ class Judgement {
         const Outcome& got = gradient ? r.gradient : r.forward;
         clean = clean && got.error.empty() && plain[c].forward.error.empty();
         if (is_limit(p_, way, got)) continue;
-        const Comparison found = comparer.outcomes(int(c), gradient, got, way.bits);
+        Comparison found;
+        try {
+          found =
+              comparer.outcomes(int(c), gradient, got, gradient ? way.gradient_bits : way.bits);
+        } catch (const std::exception& e) {
+          found = {"error", cat("gives what cannot be looked at: ", e.what())};
+        }
         if (found.kind.empty()) continue;
         add(way, int(c), found);
         return;
