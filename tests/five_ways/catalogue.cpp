@@ -38,6 +38,10 @@ class LengthWriter final : public FieldVisitor {
   }
   void visit(std::string_view name, std::optional<int64_t>& v) override { put(name, v); }
   void visit(std::string_view, std::optional<double>&) override {}
+#if TANDEM_FIVE_WAYS_SYMBOLS
+  void visit(std::string_view name, Length& v) override { put(name, v); }
+  void visit(std::string_view name, std::optional<Length>& v) override { put(name, v); }
+#endif
 
  private:
   template <class T>
@@ -57,6 +61,24 @@ void Values::write(const OpInfo& info, void* op) const {
 }
 
 namespace {
+
+/// The attributes that are plain integers to a record.
+class PlainIntegers final : public FieldVisitor {
+ public:
+  std::vector<std::string> names;
+  void visit(std::string_view, bool&) override {}
+  void visit(std::string_view name, int64_t&) override { names.emplace_back(name); }
+  void visit(std::string_view, double&) override {}
+  void visit(std::string_view, std::string&) override {}
+  void visit(std::string_view, DType&) override {}
+  void visit(std::string_view, Shape&) override {}
+  void visit(std::string_view name, std::optional<int64_t>&) override { names.emplace_back(name); }
+  void visit(std::string_view, std::optional<double>&) override {}
+#if TANDEM_FIVE_WAYS_SYMBOLS
+  void visit(std::string_view, Length&) override {}
+  void visit(std::string_view, std::optional<Length>&) override {}
+#endif
+};
 
 /// The names of the records' structs, in the order of the table.
 std::vector<std::string> struct_names() {
@@ -109,6 +131,17 @@ const Callable* find_callable(Step::Kind kind, std::string_view name) {
   for (const Callable& c : catalogue())
     if (c.kind == kind && c.name == name) return &c;
   return nullptr;
+}
+
+bool decides_by_attribute(const Step& step) {
+  const Callable* c = find_callable(step.kind, step.name);
+  if (!c || !c->info || step.computed.empty()) return false;
+  const testing::OwnedOp op(*c->info);
+  PlainIntegers plain;
+  c->info->visit(op.get(), plain);
+  return std::any_of(step.computed.begin(), step.computed.end(), [&](const Computed& a) {
+    return std::find(plain.names.begin(), plain.names.end(), a.field) != plain.names.end();
+  });
 }
 
 bool draws(const Step& step) {

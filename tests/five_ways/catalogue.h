@@ -85,6 +85,9 @@ struct Callable {
 const std::vector<Callable>& catalogue();
 /// Null when there is none.
 const Callable* find_callable(Step::Kind kind, std::string_view name);
+/// Whether an attribute of a record that is made from a length is a plain number there: to know it
+/// is a decision.
+bool decides_by_attribute(const Step& step);
 /// True for what takes random numbers from the default generator.
 bool draws(const Step& step);
 

@@ -58,8 +58,8 @@ std::string difference(const Tensor& got, const Tensor& want, const std::vector<
   for (int64_t i = 0; i < a.numel(); ++i) {
     const double x = element(a, i), y = element(b, i);
     if (slack[size_t(i)] == infinity) continue;
-    const double bound =
-        tol.relative * std::abs(y) + tol.normwise * largest + 10 * tol.absolute + 8 * slack[size_t(i)];
+    const double bound = tol.relative * std::abs(y) + tol.normwise * largest + 10 * tol.absolute +
+                         8 * slack[size_t(i)];
     if (!close(x, y, bound) && wrong++ == 0)
       first = cat("at ", place(i, want.shape()), " is ", x, ", should be ", y, " (allowed ", bound,
                   ")");

@@ -207,7 +207,11 @@ void Drawer::vary(FieldValue& value, const std::string& field, Step& s, const Di
     constexpr DType all[] = {f32, f64, f16, bf16, i64, i32, boolean};
     *dtype = chance(0.2) ? pick(all) : is_floating(*dtype) ? real_ : *dtype;
   } else if (auto* shape = std::get_if<Shape>(&value)) {
-    for (int i = 0; i < shape->size(); ++i) vary_integer((*shape)[i], field, i, s, dims);
+    for (int i = 0; i < shape->size(); ++i) {
+      int64_t entry = (*shape)[i];
+      vary_integer(entry, field, i, s, dims);
+      (*shape)[i] = entry;
+    }
   } else if (auto* maybe = std::get_if<std::optional<int64_t>>(&value)) {
     if (chance(0.1)) *maybe = *maybe ? std::nullopt : std::optional<int64_t>(below(4));
     if (!*maybe && takes_length(field) && chance(0.3)) *maybe = 0;

@@ -15,7 +15,8 @@ int64_t integer(const Values& v, std::string_view name) { return int64_t(v.lengt
 
 /// Which part: that there is one may depend on a length.
 Tensor part(const Tensors& parts, int64_t i) {
-  require<IndexError>(i >= 0 && i < int64_t(parts.size()), "part ", i, " of ", int64_t(parts.size()));
+  require<IndexError>(i >= 0 && i < int64_t(parts.size()), "part ", i, " of ",
+                      int64_t(parts.size()));
   return parts[size_t(i)];
 }
 
@@ -29,13 +30,13 @@ std::vector<Function> views() {
             {{{"axis0", int64_t(-1)}, {"axis1", one}}, {{{2, 3, 4}}}},
             {{{"axis0", one}, {"axis1", int64_t(-1)}}, {{{2, 3, 5, 4}}}}}},
           {"flatten",
-           "flatten($0, $start, $end)",
+           "flatten($0, $first, $last)",
            [](const V& v, Inputs in) {
-             return flatten(in[0], int(integer(v, "start")), int(integer(v, "end")));
+             return flatten(in[0], int(integer(v, "first")), int(integer(v, "last")));
            },
-           {{{{"start", int64_t(0)}, {"end", int64_t(-1)}}, {{{3, 5}}}},
-            {{{"start", one}, {"end", int64_t(-1)}}, {{{2, 3, 4, 5}}}},
-            {{{"start", int64_t(0)}, {"end", one}}, {{{2, 3, 4}}}}}},
+           {{{{"first", int64_t(0)}, {"last", int64_t(-1)}}, {{{3, 5}}}},
+            {{{"first", one}, {"last", int64_t(-1)}}, {{{2, 3, 4, 5}}}},
+            {{{"first", int64_t(0)}, {"last", one}}, {{{2, 3, 4}}}}}},
           {"squeeze",
            "squeeze($0, $axis)",
            [](const V& v, Inputs in) { return squeeze(in[0], int(integer(v, "axis"))); },

@@ -20,7 +20,7 @@ Tensor lay_out(const Tensor& t, Layout layout) {
   }
   const bool stepped = layout == Layout::stepped;
   Shape wide = t.shape();
-  for (int64_t& d : wide) d += 2;
+  for (auto& d : wide) d += 2;
   const int last = t.dim() - 1;
   if (stepped) wide[last] = 2 * wide[last];
   const Tensor memory = full(wide, t.dtype() == boolean ? 1 : 77, t.dtype());

@@ -37,10 +37,12 @@ Tensor lay_transposed(const Tensor& t) {
   for (int a = t.dim(); a-- > 0;) back.push_back(a);
   return contiguous(t.permute(back)).permute(back).detach();
 }
-Tensor lay_expanded(const Tensor& t) { return slice(t, 0, 0, 1).clone().expand(t.shape()).detach(); }
+Tensor lay_expanded(const Tensor& t) {
+  return slice(t, 0, 0, 1).clone().expand(t.shape()).detach();
+}
 Tensor lay_apart(const Tensor& t, bool stepped) {
   Shape wide = t.shape();
-  for (int64_t& d : wide) d += 2;
+  for (auto& d : wide) d += 2;
   const int last = t.dim() - 1;
   if (stepped) wide[last] = 2 * wide[last];
   Tensor part = full(wide, t.dtype() == boolean ? 1 : 77, t.dtype());

@@ -85,7 +85,7 @@ def full(shape, value, dtype):
 
 FUNCTIONS = {
     "transpose": lambda a, x: x.transpose(a["axis0"], a["axis1"]),
-    "flatten": lambda a, x: x.flatten(a["start"], a["end"]),
+    "flatten": lambda a, x: x.flatten(a["first"], a["last"]),
     "squeeze": lambda a, x: x.squeeze(a["axis"]),
     "squeeze_all": lambda a, x: x.squeeze(),
     "unsqueeze": lambda a, x: x.unsqueeze(a["axis"]),

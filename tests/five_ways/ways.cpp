@@ -14,8 +14,8 @@ namespace {
 struct Way {
   std::string name;
   std::unique_ptr<Run> (*make)(const Program& p, const std::string& folder);
-  bool bits = false;            ///< results to the last bit
-  bool gradient_bits = false;   ///< and gradients
+  bool bits = false;           ///< results to the last bit
+  bool gradient_bits = false;  ///< and gradients
   bool trains = false;
   bool is_static = false;  ///< cannot run its code again: a decision by a length is an error
 };
@@ -42,7 +42,8 @@ const std::vector<Way>& ways() {
 bool decides(const Program& p) {
   bool any = false;
   each_step(p.steps, [&](const Step& s) {
-    any = any || s.kind == Step::walk || s.kind == Step::decide || s.name == "squeeze_all";
+    any = any || s.kind == Step::walk || s.kind == Step::decide || s.name == "squeeze_all" ||
+          s.name == "unbind" || (named_lengths && decides_by_attribute(s));
   });
   return any;
 }
@@ -126,8 +127,7 @@ class Judgement {
         if (is_limit(p_, way, got)) continue;
         Comparison found;
         try {
-          found =
-              comparer.outcomes(int(c), gradient, got, gradient ? way.gradient_bits : way.bits);
+          found = comparer.outcomes(int(c), gradient, got, gradient ? way.gradient_bits : way.bits);
         } catch (const std::exception& e) {
           found = {"error", cat("gives what cannot be looked at: ", e.what())};
         }
