@@ -22,7 +22,7 @@ Drawer::Drawer(uint64_t seed, const Trial& trial) : trial_(trial), random_(seed)
   program_.seed = seed;
   const double kind = random_.uniform();
   real_ = kind < 0.78 ? f32 : kind < 0.86 ? f64 : kind < 0.93 ? f16 : bf16;
-  large_ = chance(0.03);
+  large_ = chance(0.05);
   unknown_ = chance(0.25) ? 0 : 0.6;
   constexpr int64_t later[] = {1, 0, 2, 5, 3, 1, 7, 16, 12};
   const int calls = references + int(below(4));
@@ -149,8 +149,17 @@ int Drawer::add_input(const InputSpec& spec, Dims& dims) {
                                  [](const Input::Axis& a) { return a.symbol < 0; });
   if (fixed && in.below < 0 && chance(0.35)) in.role = Input::parameter;
   in.gradient = is_floating(in.dtype) && chance(0.6);
+  if (in.fill == InputSpec::normal && is_floating(in.dtype)) vary_values(in);
   if (in.role == Input::fed && chance(0.15)) in.layout = Layout(1 + below(4));
   return add_input(in);
+}
+
+/// Small and large numbers, numbers far from zero, and an infinity or NaN beside finite ones.
+void Drawer::vary_values(Input& in) {
+  constexpr double scales[] = {1e-8, 1e-4, 1e4}, lasts[] = {HUGE_VAL, -HUGE_VAL, NAN};
+  if (chance(0.06)) in.scale = pick(scales);
+  if (chance(0.04)) in.shift = 3000;
+  if (chance(large_ ? 0.3 : 0.03)) in.last = pick(lasts);
 }
 
 bool Drawer::same_spec(int a, int b) const {
@@ -258,24 +267,19 @@ bool Drawer::draw() {
 
 // --- The end -----------------------------------------------------------------------------------
 
-/// Everything that nobody reads, and all that shares memory with what was written.
+/// Everything whose elements nobody needs, and all that shares memory with what was written.
 void Drawer::choose_results() {
-  std::set<int> read;
+  const std::set<int> needed = needed_values(program_);
   std::set<const void*> memory;
   each_step(program_.steps, [&](const Step& s) {
-    each_read(s, [&](int id) { read.insert(id); });
-    for (const Block& b : s.blocks) read.insert(b.results.begin(), b.results.end());
-    if (s.in_place || s.kind == Step::write) {
-      const Tensor t = value(s.in[0].value);
-      if (t.defined()) memory.insert(t.impl()->storage);
-    }
+    if (!s.in_place && s.kind != Step::write) return;
+    const Tensor t = value(s.in[0].value);
+    if (t.defined()) memory.insert(t.impl()->storage);
   });
   for (const Step& s : program_.steps)
-    for (int id : s.out) {
-      if (id < 0) continue;
-      const Tensor t = value(id);
-      if (!read.count(id) || memory.count(t.impl()->storage)) program_.results.push_back(id);
-    }
+    for (int id : s.out)
+      if (id >= 0 && (!needed.count(id) || memory.count(value(id).impl()->storage)))
+        program_.results.push_back(id);
 }
 
 /// Whether some lengths fit the code that runs, but not a branch that is not taken. Graphs refuse
@@ -313,6 +317,7 @@ bool Drawer::finish() {
   if (trains && chance(0.5)) {
     const std::string names[] = {"SGD", "momentum", "Adam", "AdamW", "RMSprop", "Adagrad"};
     program_.optimizer = pick(names);
+    program_.clips = chance(0.2);
   }
   return true;
 }

@@ -53,6 +53,8 @@ class Drawer {
   /// A new input of that sample, its lengths replaced; -1 when no input can be so.
   int add_input(const InputSpec& spec, Dims& dims);
   int add_input(Input input);
+  void vary_values(Input& in);
+  int disguise(int id);
   void drop_inputs(size_t count);
   Dim new_dim(int64_t number, int axis);
   bool same_spec(int a, int b) const;

@@ -1,6 +1,7 @@
 // Writes in place, and control flow.
 #include <algorithm>
 
+#include "tandem/ops/index.h"
 #include "tests/five_ways/draw.h"
 
 namespace tandem::five_ways {
@@ -226,18 +227,9 @@ bool Drawer::draw_fold() {
   if (elements < 0) return false;
   constexpr std::string_view kinds[] = {"foldl", "foldr", "scan", "map_fn"};
   Step s{.kind = Step::fold, .name = std::string(pick(kinds))};
-  // The first row stands for all; it is also what a fold may start from.
-  Step row{.kind = Step::read};
-  row.in = {{elements, {}}};
-  row.index = {{IndexItem::integer, Expr::integer(0)}};
-  row.out = {-1};
-  if (!accept(std::move(row))) return false;
-  const int first = visible_.back();
-  int start = pick_value([&](int v) { return v != first && same_spec(v, first); });
-  if (start < 0) {
-    start = add_record("mul", {{first, {}}, {-1, Expr::constant(0.5)}});
-    if (start < 0) return false;
-  }
+  // A fold starts from what has the spec of a row.
+  const int start = add_record("sum", {{elements, {}}}, {{"axes", Shape{0}}, {"keepdim", false}});
+  if (start < 0) return false;
   const bool maps = s.name == "map_fn";
   s.in = {{elements, {}}};
   if (!maps) s.in.push_back({start, {}});
@@ -249,7 +241,7 @@ bool Drawer::draw_fold() {
     Machine& m = references_[size_t(r)]->machine;
     m.grow(program_.values);
     m.feed(b.arguments[0], value(start, r));
-    m.feed(b.arguments.back(), value(first, r));
+    m.feed(b.arguments.back(), value(elements, r)[0]);
   }
   if (!draw_block(b, b.arguments[0], 1 + int(below(3)))) return false;
   s.out = {-1};

@@ -106,8 +106,11 @@ bool Drawer::fill_operands(const CallSample& sample, Step& s, Dims& dims) {
   for (size_t i = 0; i < sample.in.size(); ++i) {
     const InputSpec& spec = sample.in[i];
     if (spec.fill == InputSpec::absent || s.in[i].value >= 0) continue;
-    const int id = add_input(spec, dims);
+    // Behind the first of a list nothing may stand: that is an error, not a crash.
+    if (i > 0 && chance(0.003)) continue;
+    int id = add_input(spec, dims);
     if (id < 0) return false;
+    if (chance(0.2)) id = disguise(id);
     s.in[i].value = id;
     for (int a = 0; a < spec.shape.size(); ++a)
       if (dims[spec.shape[a]].of < 0) {
@@ -116,6 +119,54 @@ bool Drawer::fill_operands(const CallSample& sample, Step& s, Dims& dims) {
       }
   }
   return true;
+}
+
+/// Makes the last input one of another geometry, and a view that is what it was: permuted, cropped,
+/// stepped or expanded memory for whatever reads it.
+int Drawer::disguise(int id) {
+  Input& last = program_.inputs.back();
+  if (last.id != id || last.shape.empty() || last.fill == InputSpec::listed) return id;
+  const size_t n = last.shape.size(), axis = size_t(below(int64_t(n)));
+  Input in = last;
+  Step view{.kind = Step::record};
+  view.out = {-1};
+  Input::Axis& a = in.shape[axis];
+  const int64_t kind = below(3);
+  if (kind == 0) {  // axes whose lengths are not known stay where they are
+    std::vector<int64_t> order(n);
+    for (size_t k = 0; k < n; ++k) order[k] = int64_t(k);
+    for (size_t k = 0; k < n; ++k) {
+      const size_t other = size_t(below(int64_t(n)));
+      const bool fixed = in.shape[k].symbol < 0 && in.shape[other].symbol < 0;
+      if (named_lengths || fixed) std::swap(order[k], order[other]);
+    }
+    Shape axes = Shape::filled(int(n), 0);
+    for (size_t k = 0; k < n; ++k) {
+      in.shape[size_t(order[k])] = last.shape[k];
+      axes[int(k)] = order[k];
+    }
+    view.name = "permute";
+    view.attributes = {{"axes", axes}};
+  } else if (a.symbol >= 0 || a.length < 1) {
+    return id;
+  } else if (kind == 1) {
+    const int64_t step = 1 + below(2), first = below(3), length = a.length;
+    a.length = first + length * step + below(2);
+    view.name = "slice";
+    view.attributes = {{"axis", int64_t(axis)},
+                       {"start", std::optional<int64_t>(first)},
+                       {"stop", std::optional<int64_t>(first + length * step)},
+                       {"step", step}};
+  } else {
+    Shape wide = Shape::filled(int(n), -1);
+    wide[int(axis)] = a.length;
+    a.length = 1;
+    view.name = "expand";
+    view.attributes = {{"shape", wide}};
+  }
+  drop_inputs(program_.inputs.size() - 1);
+  view.in = {{add_input(in), {}}};
+  return accept(std::move(view)) ? visible_.back() : program_.inputs.back().id;
 }
 
 bool Drawer::draw_elementwise(const Callable& c, int first) {

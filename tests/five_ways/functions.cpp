@@ -1,4 +1,6 @@
 // Public functions that do more than call a record: what a record cannot say of them stands here.
+#include <cmath>
+
 #include "tandem/tandem.h"
 #include "tests/five_ways/catalogue.h"
 
@@ -105,6 +107,7 @@ std::vector<Function> views() {
            {{{{"exponent", 2.0}}, {{{3, 5}}}},
             {{{"exponent", 0.5}}, {positive({3, 5})}},
             {{{"exponent", -1.0}}, {positive({4})}},
+            {{{"exponent", -2.0}}, {listed({5}, {0.0, 2, HUGE_VAL, -3, -0.0})}},
             {{{"exponent", 3.0}}, {{{3, 5}}}}}}};
 }
 
@@ -123,7 +126,9 @@ std::vector<Function> factories() {
       {"full",
        "full($shape, $value, $dtype)",
        [](const V& v, Inputs) { return full(v.shape("shape"), v.real("value"), v.dtype("dtype")); },
-       {{{{"shape", Shape{3}}, {"value", 1.5}, {"dtype", f32}}, {}}}},
+       {{{{"shape", Shape{3}}, {"value", 1.5}, {"dtype", f32}}, {}},
+        {{{"shape", Shape{2}}, {"value", 0.5}, {"dtype", boolean}}, {}},
+        {{{"shape", Shape{2}}, {"value", -2.5}, {"dtype", i64}}, {}}}},
       {"zeros_like",
        "zeros_like($0)",
        [](const V&, Inputs in) { return zeros_like(in[0]); },
@@ -135,7 +140,7 @@ std::vector<Function> factories() {
       {"full_like",
        "full_like($0, $value)",
        [](const V& v, Inputs in) { return full_like(in[0], v.real("value")); },
-       {{{{"value", 0.5}}, {{{3, 5}}}}}},
+       {{{{"value", 0.5}}, {{{3, 5}}}}, {{{"value", 0.5}}, {mask({4})}}}},
       {"eye",
        "eye($n, $m)",
        [](const V& v, Inputs) { return eye(v.length("n"), v.length("m")); },

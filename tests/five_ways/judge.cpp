@@ -11,15 +11,14 @@
 
 namespace tandem::five_ways {
 
-void write_for_judge(const Program& p, const std::vector<Result>& plain, const NamedTensors& state,
-                     const NamedTensors& end, const std::string& folder) {
+void write_for_judge(const Program& p, const Given& given, const std::string& folder) {
   Json j = to_json(p);
   NamedTensors data;
   auto keep = [&](const std::string& name, const Tensor& t) {
     if (t.defined()) data.emplace_back(name, detail::as_contiguous(t.detach()));
   };
-  for (const auto& [name, t] : state) keep("state." + name, t);
-  for (const auto& [name, t] : end) keep("end." + name, t);
+  for (const auto& [name, t] : given.state) keep("state." + name, t);
+  for (const auto& [name, t] : given.trained_end) keep("trained." + name, t);
   for (size_t c = 0; c < p.calls.size(); ++c) {
     size_t i = 0;
     const std::vector<Tensor> fed = fed_inputs(p, int(c));
@@ -31,7 +30,7 @@ void write_for_judge(const Program& p, const std::vector<Result>& plain, const N
       ++i;
     }
     Json outcome = Json::object();
-    const Result& r = plain[c];
+    const Result& r = given.plain[c];
     auto note = [&](const char* part, const Outcome& o) {
       Json names = Json::array();
       for (const auto& [name, t] : o.values) {
@@ -42,6 +41,7 @@ void write_for_judge(const Program& p, const std::vector<Result>& plain, const N
     };
     note("forward", r.forward);
     note("gradient", r.gradient);
+    if (!given.trained.empty()) note("training", given.trained[c].forward);
     outcome["strides"] = layouts;
     j["outcomes"].push_back(outcome);
   }

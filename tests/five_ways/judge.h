@@ -9,10 +9,16 @@
 
 namespace tandem::five_ways {
 
-/// Writes what the judge needs to know of a program: program.json, and its inputs, state and plain
+/// What plain code has given.
+struct Given {
+  const NamedTensors& state;  ///< before the first call
+  const std::vector<Result>& plain;
+  const std::vector<Result>& trained;  ///< whole steps; empty when there are none
+  const NamedTensors& trained_end;     ///< the state after them
+};
+/// Writes what the judge needs to know of a program: program.json, and its inputs, state and
 /// results as data.safetensors. The saved graph lies beside them.
-void write_for_judge(const Program& p, const std::vector<Result>& plain, const NamedTensors& state,
-                     const NamedTensors& end, const std::string& folder);
+void write_for_judge(const Program& p, const Given& given, const std::string& folder);
 
 class Judge {
  public:

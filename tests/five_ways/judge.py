@@ -15,7 +15,7 @@ import numpy
 import torch
 from safetensors.torch import load_file
 
-from torch_program import Machine, Skip, loss_of, make_layers
+from torch_program import Machine, Skip, loss_of, make_layers, make_optimizer, steps_of
 
 DISTURBANCES = 6
 # dtype: relative bound, bound relative to the largest value, absolute bound
@@ -57,7 +57,7 @@ def difference(got, want, slack, nan_is_open=False):
     more = slack()
     wrong = ~close(g, w, bound + 8 * more) & more.isfinite()
     if nan_is_open:
-        wrong &= ~w.isnan()
+        wrong &= ~(w.isnan() | g.isnan())
     if not wrong.any():
         return None
     i = int(wrong.flatten().nonzero()[0])
@@ -74,13 +74,13 @@ class Program:
         self.json = json.loads((folder / "program.json").read_text())
         self.data = load_file(folder / "data.safetensors")
         self.inputs = self.json["inputs"]
-        self.disturbed = None
+        self.disturbed = {}
 
-    def input(self, name, call, wants, disturb=None):
+    def input(self, name, call, wants, change=None):
         t = self.data[name]
         strides = self.json["outcomes"][call]["strides"].get(name.split(".")[-1])
-        t = t.clone() if disturb is None or not t.is_floating_point() else disturb(t)
-        if strides is not None and not (disturb and 0 in strides):
+        t = change(t) if change and t.is_floating_point() else t.clone()
+        if strides is not None and not (change and 0 in strides):
             room = 1 + sum((n - 1) * s for n, s in zip(t.shape, strides) if n)
             laid = torch.zeros(max(room, 1), dtype=t.dtype).as_strided(t.shape, strides)
             if 0 in strides and t.numel():
@@ -97,8 +97,8 @@ class Program:
                 laid, t = laid.narrow(axis, 0, 1), t.narrow(axis, 0, 1)
         laid.copy_(t)
 
-    def run(self, noise=None):
-        """[(results or error, gradients or error)] for each call."""
+    def begin(self, noise, wide):
+        """Layers, parameters, and how floating inputs are changed: disturbed, or made f64."""
         generator = torch.Generator().manual_seed(noise) if noise else None
 
         def disturb(t):
@@ -106,25 +106,67 @@ class Program:
                 2 * torch.rand(t.shape, generator=generator, dtype=torch.float64) - 1)
             return (t.double() * factor).to(t.dtype)
 
-        change = disturb if noise else None
+        change = disturb if noise else (lambda t: t.double()) if wide else None
         layers = make_layers(self.json, self.data)
+        if wide:
+            layers = {k: m.double() for k, m in layers.items()}
         fixed = {i["id"]: self.input(f"state.v{i['id']}", 0, i["gradient"], change)
                  for i in self.inputs if i["role"] == "parameter"}
+        return layers, fixed, change
+
+    def machine(self, call, begun, noise, wide):
+        """For one call; and the leaves that it differentiates by, fed ones first."""
+        layers, fixed, change = begun
+        values, leaves = dict(fixed), []
+        for i in self.inputs:
+            if i["role"] == "fed":
+                t = self.input(f"{call}.in.v{i['id']}", call, i["gradient"], change)
+                values[i["id"]] = t
+                leaves += [(f"v{i['id']}", t)] if i["gradient"] else []
+        leaves += self.parameters(layers, fixed)
+        return Machine(self.json, layers, values, noise, wide), leaves
+
+    @staticmethod
+    def parameters(layers, fixed):
+        found = [(f"v{k}", t) for k, t in sorted(fixed.items()) if t.requires_grad]
+        for k in sorted(layers):
+            found += [(f"layer{k}.{n}", t) for n, t in layers[k].named_parameters()]
+        return found
+
+    def run(self, noise=None, wide=False):
+        """[(results or error, gradients or error)] for each call."""
+        begun = self.begin(noise, wide)
+        return [self.one(*self.machine(c, begun, noise, wide))
+                for c in range(len(self.json["calls"]))]
+
+    def train(self, noise=None):
+        """[(results or error,)] for each call, and one more: the state after all of them."""
+        layers, fixed, _ = begun = self.begin(noise, False)
+        by = self.parameters(layers, fixed)
+        optimizer = make_optimizer(self.json["optimizer"], [t for _, t in by])
         calls = []
         for c in range(len(self.json["calls"])):
-            values = dict(fixed)
-            leaves = []
-            for i in self.inputs:
-                if i["role"] == "fed":
-                    t = self.input(f"{c}.in.v{i['id']}", c, i["gradient"], change)
-                    values[i["id"]] = t
-                    leaves += [(f"v{i['id']}", t)] if i["gradient"] else []
-            leaves += sorted(((f"v{k}", t) for k, t in fixed.items() if t.requires_grad),
-                             key=lambda e: int(e[0][1:]))
-            for k in sorted(layers):
-                leaves += [(f"layer{k}.{n}", t) for n, t in layers[k].named_parameters()]
-            calls.append(self.one(Machine(self.json, layers, values, noise), leaves))
-        return calls
+            machine, _ = self.machine(c, begun, noise, False)
+            try:
+                machine.run(self.json["steps"])
+                results = [machine.values[i] for i in self.json["results"]]
+                calls.append(([(f"result v{i}", t.detach().clone())
+                               for i, t in zip(self.json["results"], results) if t is not None],))
+                optimizer.zero_grad()
+                loss = loss_of(results)
+                if loss is not None:
+                    loss.backward()
+                if self.json["clips"]:
+                    torch.nn.utils.clip_grad_norm_([t for _, t in by], 1)
+                optimizer.step()
+            except Skip:
+                raise
+            except Exception as e:  # of any type: PyTorch asserts, too
+                calls.append((e,))
+        end = [(f"v{k}", t) for k, t in sorted(fixed.items())]
+        for k in sorted(layers):
+            end += [(f"layer{k}.{n}", t) for n, t in layers[k].state_dict().items()]
+        return calls + [(end,)]
 
     def one(self, machine, leaves):
         try:
@@ -148,12 +190,13 @@ class Program:
         return kept, [(f"gradient of {n}", torch.zeros_like(t) if g is None else g)
                       for (n, t), g in zip(leaves, found)]
 
-    def slack(self, call, part, name, want):
+    def slack(self, call, part, name, want, training=False):
         """What small disturbances do to one result."""
-        if self.disturbed is None:
-            self.disturbed = [self.run(noise=k + 1) for k in range(DISTURBANCES)]
+        if training not in self.disturbed:
+            run = self.train if training else self.run
+            self.disturbed[training] = [run(noise=k + 1) for k in range(DISTURBANCES)]
         w, most = wide(want), torch.zeros(want.shape, dtype=torch.float64)
-        for run in self.disturbed:
+        for run in self.disturbed[training]:
             there = run[call][part]
             t = dict(there).get(name) if isinstance(there, list) else None
             if t is None or t.shape != want.shape:
@@ -180,6 +223,8 @@ def compare_torch(p, found):
         theirs = p.run()
     except Skip:
         return
+    # Records that exist for the gradients and updates of others have no function of their own.
+    inner = any(s["name"].endswith(("_grad", "_step")) for s in steps_of(p.json["steps"]))
     for c, (outcome, (forward, gradient)) in enumerate(zip(p.json["outcomes"], theirs)):
         for part, mine, other in ((0, outcome["forward"], forward),
                                   (1, outcome["gradient"], gradient)):
@@ -189,7 +234,7 @@ def compare_torch(p, found):
                 text = str(other).split("\n")[0]
                 if "size 0" in text or "size [0]" in text or "setStorage" in text:
                     break  # rules about tensors without elements
-                if not mine["error"] and any(part in text for part in MUST_REFUSE):
+                if not inner and not mine["error"] and any(t in text for t in MUST_REFUSE):
                     found.append(("torch", "error", c, f"gives a value; PyTorch: {text}"))
                     return
                 break
@@ -208,6 +253,54 @@ def compare_torch(p, found):
                                   lambda: p.slack(c, part, name, want[name]))
                 if text:
                     found.append(("torch", text[0], c, f"{name} {text[1]}"))
+                    return
+
+
+def compare_training(p, found):
+    """Whole steps with the optimizer of torch.optim: results, and the state at the end."""
+    outcomes = p.json["outcomes"]
+    if found or not p.json["optimizer"] or "training" not in outcomes[0]:
+        return
+    try:
+        theirs = p.train()
+    except Skip:
+        return
+    if any(isinstance(c[0], Exception) for c in theirs) or any(
+            o["training"]["error"] for o in outcomes):
+        return
+    for c, (want,) in enumerate(theirs):
+        for name, w in want:
+            key = f"trained.{name}" if c == len(outcomes) else f"{c}.training.{name}"
+            if key not in p.data:
+                continue
+            text = difference(p.data[key], w.detach(), lambda: p.slack(c, 0, name, w, True))
+            if text:
+                found.append(("torch training", text[0], min(c, len(outcomes) - 1),
+                              f"{name} {text[1]}"))
+                return
+
+
+def compare_wide(p, found):
+    """Results of 16 bits with those of the same program in f64."""
+    halves = (torch.float16, torch.bfloat16)
+    if found or not any(t.dtype in halves for t in p.data.values()):
+        return
+    try:
+        truth = p.run(wide=True)
+    except Skip:
+        return
+    for c, (outcome, parts) in enumerate(zip(p.json["outcomes"], truth)):
+        for part, section in enumerate(("forward", "gradient")):
+            if outcome[section]["error"] or not isinstance(parts[part], list):
+                continue
+            for name, want in parts[part]:
+                got = p.data.get(f"{c}.{section}.{name}")
+                if got is None or got.dtype not in halves or got.shape != want.shape:
+                    continue
+                want = want.to(got.dtype)
+                text = difference(got, want, lambda: p.slack(c, part, name, want))
+                if text:
+                    found.append(("f64", text[0], c, f"{name} {text[1]}"))
                     return
 
 
@@ -253,7 +346,8 @@ def compare_runtime(p, found):
         try:
             out = session.run(None, feeds)
         except Exception as e:
-            if not any(part in str(e) for part in ("NOT_IMPLEMENTED", "not support", "bfloat16")):
+            if not any(part in str(e) for part in ("NOT_IMPLEMENTED", "not support", "bfloat16",
+                                                 "modulo by zero")):
                 found.append(("onnxruntime", "error", c, f"cannot be run: {str(e)[:400]}"))
                 return
             continue
@@ -281,6 +375,8 @@ def judge(folder):
     try:
         p = Program(folder)
         compare_torch(p, found)
+        compare_training(p, found)
+        compare_wide(p, found)
         compare_runtime(p, found)
     except Exception as e:  # a fault of the judge must be seen, and not end it
         found.append(("judge", "error", 0, f"{type(e).__name__}: {e}"))

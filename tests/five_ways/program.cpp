@@ -91,6 +91,7 @@ Json json_of(const Input& in) {
           {"shift", testing::number_json(in.shift)},
           {"below", in.below},
           {"values", values},
+          {"last", testing::number_json(in.last)},
           {"layout", std::string(layout_names[int(in.layout)])},
           {"gradient", in.gradient}};
 }
@@ -174,6 +175,7 @@ Input input_of(const Json& j) {
   in.shift = testing::number_of(j.at("shift"));
   in.below = j.at("below");
   for (const Json& v : j.at("values")) in.values.push_back(testing::number_of(v));
+  in.last = testing::number_of(j.at("last"));
   in.layout = Layout(named(layout_names, j.at("layout")));
   in.gradient = j.at("gradient");
   return in;
@@ -193,6 +195,19 @@ const Input* Program::find_input(int id) const {
   for (const Input& in : inputs)
     if (in.id == id) return &in;
   return nullptr;
+}
+
+std::set<int> needed_values(const Program& p) {
+  std::set<int> needed(p.results.begin(), p.results.end());
+  each_step(p.steps, [&](const Step& s) {
+    for (const Block& b : s.blocks) needed.insert(b.results.begin(), b.results.end());
+    if (s.kind == Step::function && s.name.ends_with("_like")) return;
+    for (const Operand& o : s.in)
+      if (o.value >= 0) needed.insert(o.value);
+    for (const IndexItem& i : s.index)
+      if (i.value >= 0) needed.insert(i.value);
+  });
+  return needed;
 }
 
 std::vector<std::string> calls_of(const Program& p) {
@@ -217,9 +232,9 @@ Shape shape_at(const Input& input, const std::vector<int64_t>& lengths) {
 Json to_json(const Program& p) {
   Json inputs = Json::array();
   for (const Input& in : p.inputs) inputs.push_back(json_of(in));
-  return {{"seed", p.seed},       {"inputs", inputs}, {"steps", json_of(p.steps)},
-          {"results", p.results}, {"calls", p.calls}, {"optimizer", p.optimizer},
-          {"values", p.values}};
+  return {{"seed", p.seed},       {"inputs", inputs},  {"steps", json_of(p.steps)},
+          {"results", p.results}, {"calls", p.calls},  {"optimizer", p.optimizer},
+          {"clips", p.clips},     {"values", p.values}};
 }
 
 Program program_of(const Json& j) {
@@ -230,6 +245,7 @@ Program program_of(const Json& j) {
   p.results = j.at("results").get<std::vector<int>>();
   p.calls = j.at("calls").get<std::vector<std::vector<int64_t>>>();
   p.optimizer = j.at("optimizer");
+  p.clips = j.at("clips");
   p.values = j.at("values");
   return p;
 }

@@ -2,6 +2,7 @@
 // Programs as data: five_ways draws them, runs them in every way, shrinks them and prints them.
 #include <array>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -111,6 +112,7 @@ struct Input {
   double scale = 1, shift = 0;
   int below = -1;  ///< index: the symbol whose length bounds it instead of `scale`
   std::vector<double> values = {};
+  double last = 0;  ///< when not 0: what the last element is, an infinity or NaN
   Layout layout = Layout::plain;
   bool gradient = false;
 };
@@ -122,6 +124,7 @@ struct Program {
   std::vector<int> results;
   std::vector<std::vector<int64_t>> calls;  ///< for each call, the unknown lengths
   std::string optimizer;                    ///< of optim; empty: no whole step
+  bool clips = false;                       ///< whole steps clip the norm of the gradients
 
   int values = 0;  ///< numbers above all values
 
@@ -165,6 +168,8 @@ void each_read(S& step, const F& f) {
   each_expr(step, [&](auto& e) { each_value_of(e, f); });
 }
 
+/// Values whose elements something needs: results, and what steps read for more than its shape.
+std::set<int> needed_values(const Program& p);
 /// Names of records, functions and layers that the program calls, once each, sorted.
 std::vector<std::string> calls_of(const Program& p);
 /// The lengths of an input at a call.

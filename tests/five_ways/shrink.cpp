@@ -63,6 +63,26 @@ bool writes_to_input(const Program& p) {
   return any;
 }
 
+/// Whether every value is made before it is read, and needed for more than its shape: graphs do not
+/// compute what nobody needs.
+bool is_whole(const std::vector<Step>& steps, std::set<int> known, const std::set<int>& needed) {
+  for (const Step& s : steps) {
+    bool good = writes(s) || std::any_of(s.out.begin(), s.out.end(),
+                                         [&](int id) { return needed.count(id) > 0; });
+    each_read(s, [&](int id) { good = good && known.count(id); });
+    for (const Block& b : s.blocks) {
+      std::set<int> inner = known;
+      inner.insert(b.arguments.begin(), b.arguments.end());
+      good = good && is_whole(b.steps, inner, needed);
+      for (const Step& step : b.steps) inner.insert(step.out.begin(), step.out.end());
+      for (int id : b.results) good = good && inner.count(id);
+    }
+    if (!good) return false;
+    known.insert(s.out.begin(), s.out.end());
+  }
+  return true;
+}
+
 /// The lists of steps of a program: its own, and those of blocks.
 std::vector<std::vector<Step>*> lists_of(std::vector<Step>& steps) {
   std::vector<std::vector<Step>*> all = {&steps};
@@ -95,7 +115,11 @@ class Shrinker {
   bool take(Program candidate) {
     if (how_.enough()) return false;
     prune(candidate);
-    if (candidate.results.empty() || writes_to_input(candidate)) return false;
+    std::set<int> inputs;
+    for (const Input& in : candidate.inputs) inputs.insert(in.id);
+    if (candidate.results.empty() || writes_to_input(candidate) ||
+        !is_whole(candidate.steps, inputs, needed_values(candidate)))
+      return false;
     const std::string text = to_json(candidate).dump();
     if (!tried_.insert(text).second || !how_.fails(candidate)) return false;
     best_ = std::move(candidate);
@@ -223,6 +247,8 @@ class Shrinker {
         any = attempt([&](Program& p) { change(p.inputs[i]); }) || any;
       };
       if (best_.inputs[i].gradient) with([](Input& in) { in.gradient = false; });
+      if (i >= best_.inputs.size()) break;
+      if (best_.inputs[i].last != 0) with([](Input& in) { in.last = 0; });
       if (i >= best_.inputs.size()) break;
       if (best_.inputs[i].layout != Layout::plain)
         with([](Input& in) { in.layout = Layout::plain; });

@@ -54,7 +54,9 @@ Tensor make_input(const Program& p, const Input& in, int call, const Shape& shap
   spec.scale = in.fill == InputSpec::index ? below : in.scale;
   spec.shift = in.shift;
   spec.values = in.values;
-  return lay_out(testing::make_input(spec, input_seed(p, in, call)), in.layout);
+  const Tensor t = testing::make_input(spec, input_seed(p, in, call));
+  if (in.last != 0 && t.numel() > 0) t.reshape({-1})[-1] = in.last;
+  return lay_out(t, in.layout);
 }
 
 uint64_t input_seed(const Program& p, const Input& in, int call) {

@@ -18,6 +18,12 @@ Tensor drawn(const Shape& shape, DType dtype, InputSpec::Fill fill, double scale
   return testing::make_input(sample::filled(shape, fill, dtype, scale, shift), seed);
 }
 )";
+constexpr std::string_view last_text = R"(
+Tensor with_last(const Tensor& t, double value) {
+  t.reshape({-1})[-1] = value;
+  return t;
+}
+)";
 constexpr std::string_view leaf_text = R"(
 Tensor leaf(Tensor t) {
   t.requires_grad_();
@@ -105,6 +111,7 @@ std::string values_text(const Program& p, const Input& in, int call) {
     text = cat("drawn(", cpp_shape(t.shape()), ", ", dtype_text(in.dtype),
                ", InputSpec::", fills[in.fill], ", ", cpp_value(below_of(p, in, call)), ", ",
                cpp_value(in.shift), ", ", input_seed(p, in, call), "ull)");
+  if (in.last != 0 && t.numel() > 0) text = cat("with_last(", text, ", ", cpp_value(in.last), ")");
   if (t.dim() > 0) switch (in.layout) {
       case Layout::plain: break;
       case Layout::transposed: text = cat("lay_transposed(", text, ")"); break;
@@ -280,7 +287,9 @@ std::string training_text(const Program& p, const std::string& way) {
   s += "  auto step = [&](const List& in) -> List {\n    const List out = f(in);\n    List "
        "copies;\n    for (const Tensor& t : out) copies.push_back(t.detach().clone());\n    "
        "optimizer.zero_grad();\n    const Tensor loss = loss_of(out);\n    if "
-       "(loss.requires_grad()) loss.backward();\n    optimizer.step();\n    return copies;\n  };\n";
+       "(loss.requires_grad()) loss.backward();\n";
+  if (p.clips) s += "    optim::clip_grad_norm_(optimizer.parameters(), 1);\n";
+  s += "    optimizer.step();\n    return copies;\n  };\n";
   if (way == "compiled training") {
     s += "  auto c = compile(step, {.deterministic = true});\n  auto run = [&](const List& in) -> "
          "List { return way == \"plain\" ? step(in) : c(in); };\n";
@@ -335,6 +344,7 @@ std::string cpp_text(const Program& p, const Difference& d) {
        "std::sqrt;\nusing List = std::vector<Tensor>;\n";
   if (uses("make(")) s += make_text;
   if (uses("drawn(")) s += drawn_text;
+  if (uses("with_last(")) s += last_text;
   if (uses("leaf(")) s += leaf_text;
   if (uses("part(")) s += part_text;
   if (uses("lay_")) s += layout_text;

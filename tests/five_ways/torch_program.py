@@ -114,8 +114,9 @@ FUNCTIONS = {
 class Machine:
     """One run: values by number. `noise` disturbs each result of a step a little."""
 
-    def __init__(self, program, layers, values, noise=None):
+    def __init__(self, program, layers, values, noise=None, wide=False):
         self.program, self.layers, self.values = program, layers, dict(values)
+        self.wide = wide  # everything floating is f64
         self.noise = torch.Generator().manual_seed(noise) if noise else None
         self.no_gradient = False  # a step differentiates by what PyTorch takes for a constant
 
@@ -156,6 +157,8 @@ class Machine:
             else:
                 found[c["field"]] = list(found[c["field"]])
                 found[c["field"]][c["entry"]] = self.number(c["expr"])
+        if self.wide and found.get("dtype") in ("f16", "bf16", "f32"):
+            found["dtype"] = "f64"
         return found
 
     # --- Steps ---------------------------------------------------------------------------------
@@ -287,7 +290,9 @@ class Machine:
             out = torch.stack([self.block(b, [row])[0] for row in elements])
         else:
             now, steps = self.operand(s["in"][1]), []
-            for row in reversed(elements) if name == "foldr" else elements:
+            order = range(len(elements))
+            for i in reversed(order) if name == "foldr" else order:
+                row = elements[i]  # a view
                 now = self.block(b, [now, row])[0]
                 steps.append(now)
             out = torch.stack(steps) if name == "scan" else now
@@ -326,6 +331,17 @@ def make_layers(program, state):
         module.train(attributes.get("training", True))
         layers[s["out"][0]] = module
     return layers
+
+
+def make_optimizer(name, parameters):
+    """Those of training.cpp."""
+    optim = torch.optim
+    return {"SGD": lambda: optim.SGD(parameters, lr=0.1),
+            "momentum": lambda: optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
+            "Adam": lambda: optim.Adam(parameters, lr=0.01),
+            "AdamW": lambda: optim.AdamW(parameters, lr=0.01),
+            "RMSprop": lambda: optim.RMSprop(parameters, lr=0.01),
+            "Adagrad": lambda: optim.Adagrad(parameters, lr=0.01)}[name]()
 
 
 def loss_of(results):

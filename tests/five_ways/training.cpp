@@ -37,6 +37,7 @@ std::vector<Tensor> step(const Program& p, State& state, optim::Optimizer& optim
   for (const Tensor& t : out) copies.push_back(t.detach().clone());
   optimizer.zero_grad();
   if (const Tensor loss = loss_of(out); loss.defined()) loss.backward();
+  if (p.clips) optim::clip_grad_norm_(optimizer.parameters(), 1);
   optimizer.step();
   return copies;
 }

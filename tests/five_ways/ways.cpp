@@ -70,17 +70,21 @@ class Judgement {
     const NamedTensors begin = plain_run_->end();
     run_all(*plain_run_, plain_);
     plain_end_ = plain_run_->end();
-    if (options_.keep_files && !has_draws(p_))
-      write_for_judge(p_, plain_, begin, plain_end_, options_.folder);
-    std::unique_ptr<Run> training;
+    const bool trains = !p_.optimizer.empty() && !State(p_).leaves().empty();
+    if (trains) {
+      announce_("plain training");
+      const auto training = plain_training(p_);
+      run_all(*training, trained_);
+      trained_end_ = training->end();
+    }
+    if (options_.keep_files && !has_draws(p_)) {
+      Outcome written;
+      attempt(written, [&] {
+        write_for_judge(p_, {begin, plain_, trained_, trained_end_}, options_.folder);
+      });
+    }
     for (const Way& way : ways()) {
       if (full() || !wanted(way)) continue;
-      if (way.trains && !training) {
-        announce_("plain training");
-        training = plain_training(p_);
-        run_all(*training, trained_);
-        trained_end_ = training->end();
-      }
       announce_(way.name);
       run(way);
     }
@@ -102,7 +106,8 @@ class Judgement {
         (!p_.has_gradient() ||
          (options_.only.empty() && (p_.seed % 2 == 1) != way.name.ends_with("deterministic"))))
       return false;
-    return !way.trains || (!p_.optimizer.empty() && !State(p_).leaves().empty());
+    if (way.name == "session training" && p_.clips) return false;  // minimize() does not clip
+    return !way.trains || !trained_.empty();
   }
   void run_all(Run& run, std::vector<Result>& results) {
     for (size_t c = 0; c < p_.calls.size(); ++c) results.push_back(run.call(int(c)));
