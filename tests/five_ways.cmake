@@ -1,14 +1,19 @@
 # The judge of random programs, see tests/five_ways/README.md.
 file(GLOB TANDEM_FIVE_WAYS CONFIGURE_DEPENDS "${CMAKE_CURRENT_LIST_DIR}/five_ways/*.cpp")
 list(FILTER TANDEM_FIVE_WAYS EXCLUDE REGEX "/main\\.cpp$")
-add_library(tandem_five_ways STATIC ${TANDEM_FIVE_WAYS})
+# The names of the records' structs in the order of the table: what a printed program calls them.
+set(structs "${PROJECT_BINARY_DIR}/tandem_gen/op_structs.gen.cpp")
+list(JOIN TANDEM_OPS "," names)
+file(
+  CONFIGURE
+  OUTPUT "${structs}"
+  CONTENT "#include \"tests/five_ways/catalogue.h\"\n\nconst char* tandem::five_ways::op_structs() {
+  return \"${names}\";\n}\n"
+  @ONLY)
+add_library(tandem_five_ways STATIC ${TANDEM_FIVE_WAYS} "${structs}")
 target_link_libraries(tandem_five_ways PUBLIC ${TANDEM_TEST_LINK})
 target_include_directories(tandem_five_ways SYSTEM PUBLIC "${TANDEM_JSON_INCLUDE}")
 set_target_properties(tandem_five_ways PROPERTIES CXX_EXTENSIONS OFF)
-# The names of the records' structs in the order of the table: what a printed program calls them.
-list(JOIN TANDEM_OPS "," TANDEM_OP_STRUCTS)
-target_compile_definitions(tandem_five_ways
-                           PRIVATE "TANDEM_OP_STRUCTS=\"${TANDEM_OP_STRUCTS}\"")
 
 add_executable(five_ways "${CMAKE_CURRENT_LIST_DIR}/five_ways/main.cpp")
 target_link_libraries(five_ways PRIVATE tandem_five_ways)

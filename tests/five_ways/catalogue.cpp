@@ -83,7 +83,7 @@ class PlainIntegers final : public FieldVisitor {
 /// The names of the records' structs, in the order of the table.
 std::vector<std::string> struct_names() {
   std::vector<std::string> names(1);
-  for (const char* p = TANDEM_OP_STRUCTS; *p; ++p)
+  for (const char* p = op_structs(); *p; ++p)
     if (*p == ',') names.emplace_back();
     else names.back() += *p;
   return names;

@@ -106,11 +106,14 @@ class Hunter {
   ~Hunter() { std::filesystem::remove_all(folder_); }
 
   void run() {
+    if (job_ == 0 && !options_.cases.empty()) run_cases();
     constexpr int64_t chunk = 20;
     for (int64_t first = job_ * chunk; !over(first); first += options_.jobs * chunk) {
       const int64_t count =
           options_.seconds > 0 ? chunk : std::min(chunk, options_.programs - first);
-      run_chunk(first, count);
+      run_batch({count, [&](int64_t i, const Trial& trial) {
+                   return draw_program(options_.seed * 1000000 + uint64_t(first + i), trial);
+                 }});
     }
   }
 
@@ -119,11 +122,29 @@ class Hunter {
     Program program;
     Difference difference;
   };
+  /// Programs that are made one by one, in a child.
+  struct Batch {
+    int64_t count;
+    std::function<Program(int64_t, const Trial&)> make;
+  };
+
+  /// The programs of a folder: what was found once.
+  void run_cases() {
+    std::vector<std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(options_.cases))
+      if (entry.path().extension() == ".json") files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+    run_batch({int64_t(files.size()), [&](int64_t i, const Trial& trial) {
+                 const Program p = program_of(Json::parse(std::ifstream(files[size_t(i)])));
+                 if (trial) trial(p);
+                 return p;
+               }});
+  }
 
   bool over(int64_t first) const {
+    if (counts_.kinds >= options_.most) return true;
     return options_.seconds > 0 ? since(begin_) > options_.seconds : first >= options_.programs;
   }
-  uint64_t seed_of(int64_t number) const { return options_.seed * 1000000 + uint64_t(number); }
   Limits limits() const {
     Limits l;
     l.seconds = options_.patience;
@@ -131,12 +152,12 @@ class Hunter {
   }
   std::string folder_of(int64_t i) const { return cat(folder_, "/", i); }
 
-  void run_chunk(int64_t first, int64_t count) {
-    for (int64_t at = 0; at < count;) {
+  void run_batch(const Batch& batch) {
+    for (int64_t at = 0; at < batch.count;) {
       const Ending e = in_child(board_, limits(), [&](const Write& write) {
         // What one program has asked for must not be missing for the next.
-        for (int64_t i = at; i < count && peak_memory() < most_memory; ++i)
-          run_one(first, i, write);
+        for (int64_t i = at; i < batch.count && peak_memory() < most_memory; ++i)
+          run_one(batch, i, write);
       });
       for (const Json& line : lines_of(e.output)) {
         const Program p = program_of(line.at("program"));
@@ -146,25 +167,25 @@ class Hunter {
       }
       const int64_t last = board_.program;
       counts_.programs += last - at + 1;
-      if (e.failed()) handle_crash(seed_of(first + last), e.failure);
+      if (e.failed()) handle_crash(batch, last, e.failure);
       at = last + 1;
     }
-    if (judge_) judge_chunk(first, count);
+    if (judge_) judge_batch(batch.count);
   }
 
-  void run_one(int64_t first, int64_t i, const Write& write) {
+  void run_one(const Batch& batch, int64_t i, const Write& write) {
     board_.begin(i);
     board_.announce("drawing");
     // Small tensors need no second thread; now and then it is there all the same.
-    set_num_threads((first + i) % 8 == 0 ? 2 : 1);
-    const Program p = draw_program(seed_of(first + i));
+    set_num_threads(i % 8 == 0 ? 2 : 1);
+    const Program p = batch.make(i, {});
     WayOptions ways{options_.only, folder_of(i), judge_ != nullptr, 3};
     std::filesystem::create_directories(ways.folder);
     const auto found = run_ways(p, ways, [&](const std::string& w) { board_.announce(w); });
     if (!found.empty()) write(line_of({{"program", to_json(p)}, {"differences", json_of(found)}}));
   }
 
-  void judge_chunk(int64_t first, int64_t count) {
+  void judge_batch(int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
       for (const Difference& d : judge_->judge(folder_of(i))) {
         const Json j = Json::parse(std::ifstream(folder_of(i) + "/program.json"));
@@ -172,23 +193,21 @@ class Hunter {
       }
       counts_.judged += 1;
       std::filesystem::remove_all(folder_of(i));
-      (void)first;
     }
   }
 
   // --- Findings -----------------------------------------------------------------------------
 
-  void handle_crash(uint64_t seed, const std::string& failure) {
+  void handle_crash(const Batch& batch, int64_t i, const std::string& failure) {
     const size_t in = failure.find(" in ");
-    const std::string kind =
-        failure.substr(0, failure.find(':') == std::string::npos ? in : failure.find(':'));
-    Difference d{failure.substr(in + 4), kind.substr(0, kind.find(" in ")), 0, failure};
+    Difference d{failure.substr(in + 4), failure.substr(0, std::min(failure.find(':'), in)), 0,
+                 failure};
     const bool drawing = d.way == "drawing";
     // Once more, to know the program.
     const Ending e = in_child(board_, limits(), [&](const Write& write) {
-      if (!drawing) return write(line_of(to_json(draw_program(seed))));
+      if (!drawing) return write(line_of(to_json(batch.make(i, {}))));
       const std::string path = folder_ + "/trial.json";
-      draw_program(seed, [&](const Program& p) { std::ofstream(path) << line_of(to_json(p)); });
+      batch.make(i, [&](const Program& p) { std::ofstream(path) << line_of(to_json(p)); });
     });
     std::string text = e.output;
     if (drawing) {
@@ -198,9 +217,7 @@ class Hunter {
     }
     const std::vector<Json> lines = lines_of(text);
     if (!lines.empty()) return handle({program_of(lines.back()), d});
-    Program unknown;
-    unknown.seed = seed;
-    report({unknown, d}, signature(unknown, d));
+    report({Program(), d}, signature(Program(), d));
   }
 
   /// Whether the program still differs in that way.

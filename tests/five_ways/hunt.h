@@ -21,6 +21,8 @@ struct HuntOptions {
   std::string python;          ///< of the judge; empty: without PyTorch and ONNX Runtime
   std::string judge;           ///< judge.py
   std::set<std::string> only;  ///< ways; empty: all
+  std::string cases;           ///< a folder of programs that run first
+  int64_t most = 1000;         ///< kinds of differences, then it ends
 };
 
 /// What all jobs of a hunt have counted; lies in shared memory.

@@ -24,6 +24,8 @@ constexpr const char* usage = R"(usage: five_ways [OPTION...]
   --jobs N          processes (1)
   --python PATH     runs judge.py: compares with PyTorch and ONNX Runtime, too
   --ways A,B        only these ways
+  --cases FOLDER    runs the programs (*.json) of a folder first
+  --most N          ends when it has found so many kinds of differences (1000)
   --out FOLDER      writes each finding as a C++ program and as JSON
   --patience S      seconds that one way of one program may take (5)
   --shrink S        seconds for making a finding small (20; 0: as it was drawn)
@@ -74,6 +76,8 @@ int run(int argc, char** argv) {
     else if (word == "--hours") options.seconds = 3600 * std::atof(value);
     else if (word == "--jobs") options.jobs = std::atoi(value);
     else if (word == "--python") options.python = value;
+    else if (word == "--cases") options.cases = value;
+    else if (word == "--most") options.most = std::atoll(value);
     else if (word == "--out") options.out = value;
     else if (word == "--patience") options.patience = std::atof(value);
     else if (word == "--shrink") options.shrink_seconds = std::atof(value);
