@@ -1,0 +1,176 @@
+#include "tests/five_ways/ways.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tests/five_ways/compare.h"
+#include "tests/five_ways/judge.h"
+#include "tests/five_ways/runs.h"
+
+namespace tandem::five_ways {
+namespace {
+
+/// One way: how it is made, and how exactly it must agree with plain code.
+struct Way {
+  std::string name;
+  std::unique_ptr<Run> (*make)(const Program& p, const std::string& folder);
+  bool bits = false;           ///< results to the last bit
+  bool gradient_bits = false;  ///< and gradients
+  bool trains = false;
+  bool is_static = false;  ///< cannot run its code again: a decision by a length is an error
+};
+
+const std::vector<Way>& ways() {
+  using P = const Program&;
+  using S = const std::string&;
+  static const std::vector<Way> all = {
+      {"again", [](P p, S) { return plain_run(p); }, true, true},
+      {"compiled deterministic", [](P p, S) { return compiled_run(p, Gradient::outside, true); },
+       true},
+      {"compiled", [](P p, S) { return compiled_run(p, Gradient::outside, false); }},
+      {"compiled gradient", [](P p, S) { return compiled_run(p, Gradient::inside, false); }},
+      {"compiled gradient deterministic",
+       [](P p, S) { return compiled_run(p, Gradient::inside, true); }, true, true},
+      {"session", [](P p, S) { return session_run(p); }, false, false, false, true},
+      {"saved", [](P p, S folder) { return saved_run(p, folder); }, false, false, false, true},
+      {"compiled training", [](P p, S) { return compiled_training(p, true); }, true, true, true},
+      {"session training", [](P p, S) { return session_training(p); }, false, false, true, true}};
+  return all;
+}
+
+/// Code that goes another way by a length, or gives another rank.
+bool decides(const Program& p) {
+  bool any = false;
+  each_step(p.steps, [&](const Step& s) {
+    any = any || s.kind == Step::walk || s.kind == Step::decide || s.name == "squeeze_all" ||
+          s.name == "unbind" || (named_lengths && decides_by_attribute(s));
+  });
+  return any;
+}
+bool has_draws(const Program& p) {
+  bool any = false;
+  each_step(p.steps, [&](const Step& s) { any = any || draws(s); });
+  return any;
+}
+
+/// Errors that a way may give where plain code gives a value.
+bool is_limit(const Program& p, const Way& way, const Outcome& o) {
+  return way.is_static && !o.error.empty() && decides(p) && o.error != "std::bad_alloc" &&
+         o.error != "OutOfMemory";
+}
+
+class Judgement {
+ public:
+  Judgement(const Program& p, const WayOptions& options, const Announce& announce)
+      : p_(p), options_(options), announce_(announce) {}
+
+  std::vector<Difference> judge() {
+    announce_("plain");
+    plain_run_ = plain_run(p_);
+    const NamedTensors begin = plain_run_->end();
+    run_all(*plain_run_, plain_);
+    plain_end_ = plain_run_->end();
+    const bool trains = !p_.optimizer.empty() && !State(p_).leaves().empty();
+    if (trains) {
+      announce_("plain training");
+      const auto training = plain_training(p_);
+      run_all(*training, trained_);
+      trained_end_ = training->end();
+    }
+    if (options_.keep_files && !has_draws(p_)) {
+      Outcome written;
+      attempt(written, [&] {
+        write_for_judge(p_, {begin, plain_, trained_, trained_end_}, options_.folder);
+      });
+    }
+    for (const Way& way : ways()) {
+      if (full() || !wanted(way)) continue;
+      announce_(way.name);
+      run(way);
+    }
+    // What is wrong in a session need not be judged once more.
+    if (options_.keep_files && std::any_of(found_.begin(), found_.end(), [](const Difference& d) {
+          return d.way == "session" || d.way == "saved";
+        }))
+      std::filesystem::remove(options_.folder + "/forward.onnx");
+    return std::move(found_);
+  }
+
+ private:
+  bool full() const { return int(found_.size()) >= options_.most; }
+  bool wanted(const Way& way) const {
+    if (!options_.only.empty() && !options_.only.count(way.name)) return false;
+    if (way.name == "saved" && (options_.folder.empty() || has_draws(p_))) return false;
+    // Every other program for each, unless it is asked for.
+    if (way.name.starts_with("compiled gradient") &&
+        (!p_.has_gradient() ||
+         (options_.only.empty() && (p_.seed % 2 == 1) != way.name.ends_with("deterministic"))))
+      return false;
+    if (way.name == "session training" && p_.clips) return false;  // minimize() does not clip
+    return !way.trains || !trained_.empty();
+  }
+  void run_all(Run& run, std::vector<Result>& results) {
+    for (size_t c = 0; c < p_.calls.size(); ++c) results.push_back(run.call(int(c)));
+  }
+  void add(const Way& way, int call, const Comparison& c) {
+    found_.push_back({way.name, c.kind, call, c.what});
+  }
+
+  void run(const Way& way) {
+    const std::vector<Result>& plain = way.trains ? trained_ : plain_;
+    Comparer comparer(p_, plain);
+    std::unique_ptr<Run> run;
+    Outcome made;
+    attempt(made, [&] { run = way.make(p_, options_.folder); });
+    if (!run) return add(way, 0, {"error", cat("cannot be made: ", made.error, ": ", made.text)});
+    bool clean = true;
+    for (size_t c = 0; c < p_.calls.size(); ++c) {
+      const Result r = run->call(int(c));
+      for (bool gradient : {false, true}) {
+        const Outcome& got = gradient ? r.gradient : r.forward;
+        clean = clean && got.error.empty() && plain[c].forward.error.empty();
+        if (is_limit(p_, way, got)) continue;
+        Comparison found;
+        try {
+          found = comparer.outcomes(int(c), gradient, got, gradient ? way.gradient_bits : way.bits);
+        } catch (const std::exception& e) {
+          found = {"error", cat("gives what cannot be looked at: ", e.what())};
+        }
+        if (found.kind.empty()) continue;
+        add(way, int(c), found);
+        return;
+      }
+    }
+    if (!clean) return;
+    const NamedTensors end = run->end();
+    if (end.empty()) return;
+    const Comparison found = comparer.states(end, way.trains ? trained_end_ : plain_end_, way.bits);
+    if (!found.kind.empty()) add(way, int(p_.calls.size()) - 1, found);
+  }
+
+  const Program& p_;
+  const WayOptions& options_;
+  const Announce& announce_;
+  std::unique_ptr<Run> plain_run_;
+  std::vector<Result> plain_, trained_;
+  NamedTensors plain_end_, trained_end_;
+  std::vector<Difference> found_;
+};
+
+}  // namespace
+
+const std::vector<std::string>& way_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> list;
+    for (const Way& w : ways()) list.push_back(w.name);
+    return list;
+  }();
+  return names;
+}
+
+std::vector<Difference> run_ways(const Program& p, const WayOptions& options,
+                                 const Announce& announce) {
+  return Judgement(p, options, announce).judge();
+}
+
+}  // namespace tandem::five_ways
