@@ -32,7 +32,11 @@ template <class To, class From>
   else if constexpr (std::is_class_v<From>) return convert<To>(float(v));
   else if constexpr (std::is_same_v<To, bool>) return v != From(0);
   else if constexpr (std::is_class_v<To>) return To(float(v));
-  else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>) {
+    constexpr From half = From(0x1p63);
+    return v < half || v != v ? To(whole_part<int64_t>(v))
+                              : To(whole_part<int64_t>(v - half)) ^ (To(1) << 63);
+  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     using I = std::conditional_t<std::is_signed_v<To> && sizeof(To) <= 4, int32_t, int64_t>;
     return To(whole_part<I>(v));
   } else return To(v);

@@ -15,7 +15,8 @@ bool fits(Scalar number) {
   if constexpr (std::is_same_v<T, bool>) return true;
   else if (number.kind() == f64) {
     const double x = number.to_double();
-    if constexpr (std::is_integral_v<T> && sizeof(T) == 8) return x >= -0x1p63 && x < 0x1p63;
+    if constexpr (std::is_integral_v<T> && sizeof(T) == 8)
+      return x >= -0x1p63 && x < (std::is_signed_v<T> ? 0x1p63 : 0x1p64);
     else if constexpr (std::is_integral_v<T>)
       return x >= double(limits::min()) && x <= double(limits::max());
     else {

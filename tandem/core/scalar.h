@@ -2,12 +2,8 @@
 #include <concepts>
 #include <cstdint>
 
-<<<<<<< HEAD
-#include "tandem/core/dtype.h"
-#include "tandem/core/length.h"
-=======
 #include "tandem/core/convert.h"
->>>>>>> numbers
+#include "tandem/core/length.h"
 
 namespace tandem {
 
@@ -24,13 +20,12 @@ class Scalar {
 
   /// f64, i64 or boolean.
   DType kind() const { return kind_; }
-<<<<<<< HEAD
   /// False for an expression of unknown lengths; then the next two throw LengthError.
   bool is_known() const { return kind_ == f64 ? number_.is_known() : !is_length_; }
   double to_double() const { return kind_ == f64 ? double(number_) : double(to_int()); }
   int64_t to_int() const {
     if (is_length_) return length_;  // LengthError
-    return kind_ == f64 ? int64_t(double(number_)) : int_;
+    return kind_ == f64 ? detail::whole_part<int64_t>(double(number_)) : int_;
   }
   /// Of another kind than f64: as a length.
   Length length() const { return is_length_ ? length_ : Length(int_); }
@@ -39,10 +34,6 @@ class Scalar {
     if (kind_ == f64) return number_;
     return is_length_ ? Number(length_) : Number(int_);
   }
-=======
-  double to_double() const { return kind_ == f64 ? double_ : double(int_); }
-  int64_t to_int() const { return kind_ == f64 ? detail::whole_part<int64_t>(double_) : int_; }
->>>>>>> numbers
 
  private:
   union {

@@ -169,14 +169,10 @@ class TANDEM_API Tensor {
   /// function has no value yet.
   template <class T>
   T item(CallSite where = CallSite::current()) const {
-<<<<<<< HEAD
     const Scalar v = item_scalar(where);
-    if constexpr (std::is_floating_point_v<T>)
-      return dtype() == u64 ? T(uint64_t(v.to_int())) : T(v.to_double());
-    else return T(v.to_int());
-=======
-    return detail::checked_number<T>("item()", item_scalar(where));
->>>>>>> numbers
+    if constexpr (std::is_floating_point_v<T>)  // from 2^63 on an i64 holds it as a negative one
+      if (dtype() == u64) return T(uint64_t(v.to_int()));
+    return detail::checked_number<T>("item()", v);
   }
   /// u64 from 2^63 on wraps around to negative numbers.
   Scalar item_scalar(CallSite where = CallSite::current()) const;

@@ -424,13 +424,8 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   auto attach = [&](Tensors& results) {
     const Tensors& given = before.empty() ? in.tensors : before;
     BackwardInstance::attach(
-<<<<<<< HEAD
-        instance->backward, {given.data(), given.size()}, out,
-        recording.results + recording.input_gradients.size() + recording.written.size(),
-=======
         instance->backward, {given.data(), given.size()}, results,
-        instance->results + instance->input_gradients.size() + instance->written.size(),
->>>>>>> memory
+        recording.results + recording.input_gradients.size() + recording.written.size(),
         ready->operands);
   };
   Plan::Ready with_history;
@@ -459,13 +454,8 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     copy_data(to, now);
     bump_version(to, "a compiled function");
   }
-<<<<<<< HEAD
   out.resize(recording.results);
-  std::pair<Tensors, std::shared_ptr<const void>> result{std::move(out), recording.returned};
-=======
-  out.resize(instance->results);
-  std::shared_ptr<const void> returned = instance->returned;
->>>>>>> memory
+  std::shared_ptr<const void> returned = recording.returned;
   delete impl_->hot[size_t(place)].exchange(hot.release());
   return {std::move(out), std::move(returned)};
 } catch (const OutOfMemory&) {

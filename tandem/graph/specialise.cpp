@@ -38,7 +38,6 @@ class Substituter final : public FieldVisitor {
   const LengthValues& lengths_;
 };
 
-<<<<<<< HEAD
 /// A number is known now: a constant, no longer a node.
 void make_constant(Value& v, const Node& n) {
   const detail::Uncaptured now;
@@ -47,30 +46,6 @@ void make_constant(Value& v, const Node& n) {
   t.impl()->flags |= TensorImpl::wrapped_number;
   v.tensor = t;
   v.kind = ValueKind::constant;
-=======
-bool has_axis(const Shape& shape, Lengths lengths) {
-  for (int64_t d : shape)
-    if (substitute(d, lengths) != d) return true;
-  return false;
-}
-
-Tensor constant_for(const Tensor& t, Lengths lengths) {
-  require<NotImplemented>(!has_axis(t.shape(), lengths), "graph: a constant of shape ", t.shape(),
-                          " was made from an axis of unknown length; make it of tensors that "
-                          "have that length, or give the axis its length");
-  if (t.numel() != 1 || t.dtype() == boolean || t.device() != cpu_device) return t;
-  const NoGrad guard;
-  Tensor fresh = t;
-  if (is_integral(t.dtype())) {
-    const int64_t v = t.item<int64_t>(), w = substitute(v, lengths);
-    if (w != v) fresh = full(t.shape(), w, t.dtype());
-  } else {
-    const double v = t.item<double>(), w = substitute(v, lengths);
-    if (w != v) fresh = full(t.shape(), w, t.dtype());
-  }
-  if (!fresh.is_same(t)) fresh.impl()->flags |= t.impl()->flags & TensorImpl::wrapped_number;
-  return fresh;
->>>>>>> memory
 }
 
 }  // namespace

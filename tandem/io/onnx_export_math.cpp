@@ -333,34 +333,19 @@ bool variance(E& e, const O& op) {
   if (!is_floating(d) || s.empty()) return false;
   Length n = 1;
   const std::vector<int64_t> axes = every_axis(op.axes, s.size());
-<<<<<<< HEAD
   for (int64_t a : axes) n *= s[int(a < 0 ? a + s.size() : a)];
-  const std::string x = e.in(0, d);
-=======
-  for (int64_t a : axes) {
-    const int64_t length = s[int(a < 0 ? a + s.size() : a)];
-    if (e.open(length)) return false;
-    n *= double(length);
-  }
-  if (n <= op.correction) return false;
+  if (n.is_known() && double(n) <= op.correction) return false;
   // In f64, as the record: squares neither overflow nor lose what the mean lost.
   const std::string x = e.in(0, f64);
->>>>>>> numbers
   const std::string mean =
       e.emit("ReduceMean", {x}, {Attribute::of("axes", axes), Attribute::of("keepdims", 1)});
   const std::string sum =
       e.emit("ReduceSumSquare", {e.emit("Sub", {x, mean})}, reduction(e, op.axes, op.keepdim));
-<<<<<<< HEAD
   const Number divisor = max(n, int64_t(std::ceil(op.correction))) - op.correction;
-  const Names quotient{sum, e.scalar(divisor, d)};
-  if constexpr (std::is_same_v<O, Var>) return e.result("Div", quotient);
-  else return e.result("Sqrt", {e.emit("Div", quotient)});
-=======
-  std::string y = e.emit("Div", {sum, e.scalar(n - op.correction, f64)});
+  std::string y = e.emit("Div", {sum, e.scalar(divisor, f64)});
   if constexpr (std::is_same_v<O, Std>) y = e.emit("Sqrt", {y});
   if (d == f64) return e.result("Identity", {y});
   return e.result("Cast", {y}, {Attribute::of("to", int32_t(onnx::to_element_type(d)))});
->>>>>>> numbers
 }
 bool cumsum_(E& e, const Cumsum& op) {
   const DType d = e.out().dtype;

@@ -387,16 +387,6 @@ GraphValues OnnxImporter::run_function(const onnx::Function& f) {
   return out;
 }
 
-<<<<<<< HEAD
-Tensors OnnxImporter::run_node() {
-  const bool own = node_->domain == "tandem";
-  // A record that a file has a function for is nearer to what was saved than the function.
-  if (own && find_op(node_->op_type)) return run_record();
-  if (const onnx::Function* f = find_function(model_, *node_)) return run_function(*f);
-  if (own) return run_record();
-  const auto it = onnx_imports().find(node_->op_type);
-  if (!own_domain(node_->domain) || it == onnx_imports().end())
-=======
 /// By an operator of tensors. Elements of any type keep it where they are only moved.
 GraphValues OnnxImporter::run_tensors(const OnnxImport& import) {
   std::optional<onnx::ElementType> element;
@@ -415,11 +405,13 @@ GraphValues OnnxImporter::run_tensors(const OnnxImport& import) {
 }
 
 GraphValues OnnxImporter::run_node() {
+  const bool own = node_->domain == "tandem";
+  // A record that a file has a function for is nearer to what was saved than the function.
+  if (own && find_op(node_->op_type)) return as_values(run_record());
   if (const onnx::Function* f = model_.function(*node_)) return run_function(*f);
-  if (node_->domain == "tandem") return as_values(run_record());
+  if (own) return as_values(run_record());
   const OnnxImport* import = find_import(*node_);
   if (!import)
->>>>>>> onnximport
     throw NotImplemented(cat("load_graph(): operator ", where(), " of operator set ", opset(),
                              " cannot be imported; docs/graphs.md lists those that can"));
   // What constants determine is computed at once, inside a region that is being recorded as well.

@@ -40,12 +40,7 @@ using Windows = OnnxWindows;
 /// A convolution of space: each plane of the kernel is one of planes.
 Tensor conv3(const Tensor& x, const Tensor& weight, const Tensor& bias, const Windows& w,
              int64_t groups) {
-<<<<<<< HEAD
-  const int64_t reach = w.dilation[0] * (w.kernel[0] - 1) + 1;
-  const int64_t depth = x.size(2) < reach ? 0 : int64_t((x.size(2) - reach) / w.stride[0] + 1);
-=======
   const int64_t depth = w.out[0];
->>>>>>> onnximport
   const Shape stride{w.stride[1], w.stride[2]}, dilation{w.dilation[1], w.dilation[2]};
   Tensor sum;
   for (int64_t k = 0; k < w.kernel[0]; ++k) {

@@ -12,11 +12,6 @@
 
 namespace tandem {
 
-<<<<<<< HEAD
-using detail::OnnxImporter;
-
-=======
->>>>>>> onnximport
 namespace {
 
 std::optional<std::string> metadata(const onnx::Model& m, std::string_view key) {
@@ -87,35 +82,6 @@ std::string to_string(const GraphPort& p) {
   return s + "]";
 }
 
-<<<<<<< HEAD
-struct LoadedGraph::Impl {
-  struct Instance {
-    std::vector<Shape> shapes;
-    Tensors values;  ///< of the inputs that shapes depend on; undefined for the others
-    std::shared_ptr<graph::Graph> graph;
-    std::unique_ptr<graph::Plan> plan;
-  };
-  static constexpr size_t most_instances = 32;
-  static constexpr int64_t most_frozen = 4096;
-
-  onnx::Model model;
-  std::vector<GraphPort> inputs, outputs;
-  NamedTensors state;
-  std::vector<std::pair<std::string, Tensor>> constants;
-  std::map<std::string, std::string> next;  ///< the output that a state becomes
-  /// The first key that regions draw, and the output that says where the generator is afterwards.
-  std::vector<std::pair<std::string, std::string>> random;
-  std::vector<std::unique_ptr<Instance>> instances;
-  /// Shapes depend on the values of inputs: integers and a few numbers are constants of an
-  /// instance.
-  bool by_value = false;
-
-  explicit Impl(onnx::Model m);
-  detail::NamedLengths check(std::span<const Shape> shapes) const;
-  Instance& instance(std::span<const Shape> shapes, const Tensors& given);
-  std::unique_ptr<Instance> build(std::span<const Shape> shapes, const Tensors& given) const;
-};
-=======
 GraphValue GraphValue::of_texts(std::vector<std::string> values, const Shape& shape) {
   require<ShapeError>(int64_t(values.size()) == shape.numel(), "of_texts(): ", values.size(),
                       " texts for shape ", shape);
@@ -130,7 +96,6 @@ GraphValue GraphValue::of_items(std::vector<GraphValue> items) {
   v.items = std::make_shared<const std::vector<GraphValue>>(std::move(items));
   return v;
 }
->>>>>>> onnximport
 
 LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
   const onnx::Model& file = model.model();
@@ -183,105 +148,6 @@ LoadedGraph::Impl::Impl(onnx::Model m) : model(std::move(m)) {
   for (const auto& [begin, out] : random)
     require(given.contains(out), "load_graph(): the generator's next key is \"", out,
             "\", which is no output");
-<<<<<<< HEAD
-}
-
-/// The lengths of the file's unknown axes.
-detail::NamedLengths LoadedGraph::Impl::check(std::span<const Shape> shapes) const {
-  detail::NamedLengths named;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const GraphPort& p = inputs[i];
-    if (!p.shape) continue;
-    bool fits = p.shape->size() == shapes[i].size();
-    for (int a = 0; fits && a < shapes[i].size(); ++a) {
-      const int64_t want = (*p.shape)[a], have = shapes[i][a];
-      if (want >= 0) fits = want == have;
-      else if (const std::string& axis = p.axes[size_t(a)]; !axis.empty())
-        fits = named.emplace(axis, have).first->second == have;
-    }
-    require<ShapeError>(fits, "LoadedGraph::run(): input ", to_string(p), ", got shape ",
-                        shapes[i]);
-  }
-  return named;
-}
-
-std::unique_ptr<LoadedGraph::Impl::Instance> LoadedGraph::Impl::build(std::span<const Shape> shapes,
-                                                                      const Tensors& given) const {
-  auto fresh = std::make_unique<Instance>();
-  fresh->shapes.assign(shapes.begin(), shapes.end());
-  fresh->values.resize(inputs.size());
-  fresh->graph = graph::Graph::make();
-  graph::Graph& g = *fresh->graph;
-  OnnxImporter importer(g, model, check(shapes));
-  importer.set_opset(detail::onnx_opset(model.operator_sets));
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Tensor x = g.input(inputs[i].name, {shapes[i], inputs[i].dtype, {}});
-    const int64_t most = is_floating(inputs[i].dtype) ? 16 : most_frozen;
-    if (by_value && !given.empty() && shapes[i].numel() <= most) {
-      fresh->values[i] = clone(given[i]);
-      fresh->values[i].impl()->flags |= TensorImpl::made_in_capture;
-    }
-    importer.set(inputs[i].name, fresh->values[i].defined() ? fresh->values[i] : x);
-  }
-  for (const auto& [name, t] : constants) {
-    t.impl()->flags |= TensorImpl::made_in_capture;
-    importer.set(name, t);
-  }
-  for (const auto& [name, t] : state) {
-    const graph::ValueId id = g.capture(t);
-    if (g.value(id).name.empty()) g.rename(id, name);
-    importer.set(name, g.handle(id));
-  }
-  importer.run(model.graph);
-  for (const GraphPort& p : outputs) {
-    const Tensor value = importer.value(p.name);
-    require<DTypeError>(value.dtype() == p.dtype, "load_graph(): output ", to_string(p), " is ",
-                        to_string(value.spec()));
-    g.output(p.name, value);
-  }
-  for (const auto& [name, out] : next) {
-    const Tensor target = tandem::find(state, name), value = importer.value(out);
-    require(target.spec() == value.spec(), "load_graph(): state \"", name, "\" is ",
-            to_string(target.spec()), " and becomes ", to_string(value.spec()));
-    g.edit_assignments().push_back({g.capture(target), g.id_of(value)});
-  }
-  for (const auto& [begin, out] : random) {
-    const Tensor first = importer.value(begin), last = importer.value(out);
-    require(first.is_symbolic() && last.is_symbolic(), "load_graph(): the random key \"", begin,
-            "\" is a constant");
-    g.set_stream(default_generator(), g.id_of(first), g.id_of(last));
-  }
-  graph::verify(g);
-  return fresh;
-}
-
-LoadedGraph::Impl::Instance& LoadedGraph::Impl::instance(std::span<const Shape> shapes,
-                                                         const Tensors& given) {
-  for (const auto& i : instances) {
-    if (!std::equal(i->shapes.begin(), i->shapes.end(), shapes.begin(), shapes.end())) continue;
-    bool same = true;
-    for (size_t k = 0; k < given.size(); ++k)
-      if (i->values[k].defined())
-        same = same && std::memcmp(i->values[k].raw_data(), given[k].raw_data(),
-                                   size_t(given[k].numel() * itemsize(given[k].dtype()))) == 0;
-    if (same) return *i;
-  }
-  const detail::Uncaptured now;
-  const NoGrad no_grad;
-  std::unique_ptr<Instance> fresh;
-  try {
-    fresh = build(shapes, given);
-  } catch (const detail::NeedsValue&) {
-    if (by_value || given.empty()) throw;
-    by_value = true;
-    fresh = build(shapes, given);
-  }
-  if (instances.size() >= most_instances) instances.erase(instances.begin());
-  instances.push_back(std::move(fresh));
-  return *instances.back();
-=======
-  axes = parse_axes(metadata(file, "tandem.axes").value_or(""));
->>>>>>> onnximport
 }
 
 const std::vector<GraphPort>& LoadedGraph::inputs() const { return impl_->inputs; }

@@ -16,7 +16,6 @@ namespace tandem {
 
 using detail::GraphValues;
 using detail::OnnxImporter;
-using graph::AxisLength;
 
 namespace {
 
@@ -138,7 +137,7 @@ void check_value(const GraphPort& p, GraphValue& v) {
 // --- Planning -----------------------------------------------------------------------------------
 
 /// The lengths of the file's unknown axes.
-std::vector<AxisLength> LoadedGraph::Impl::check(const Given& given) const {
+detail::NamedLengths LoadedGraph::Impl::check(const Given& given) const {
   std::map<std::string, std::pair<int64_t, std::string>> named;
   for (size_t i = 0; i < given.names.size(); ++i) {
     const GraphPort& p =
@@ -160,10 +159,8 @@ std::vector<AxisLength> LoadedGraph::Impl::check(const Given& given) const {
     }
     require<ShapeError>(fits, "LoadedGraph::run(): input ", to_string(p), ", got shape ", shape);
   }
-  std::vector<AxisLength> lengths;
-  for (const auto& [name, stand_in] : axes)
-    if (const auto it = named.find(name); it != named.end())
-      lengths.emplace_back(stand_in, it->second.first);
+  detail::NamedLengths lengths;
+  for (const auto& [name, found] : named) lengths.emplace(name, found.first);
   return lengths;
 }
 
@@ -254,13 +251,13 @@ bool LoadedGraph::Impl::cut(Part& p, OnnxImporter& importer, const Given& given,
 }
 
 std::shared_ptr<LoadedGraph::Impl::Part> LoadedGraph::Impl::build(
-    size_t first, const Given& given, std::span<const AxisLength> lengths, bool known) const {
+    size_t first, const Given& given, const detail::NamedLengths& lengths, bool known) const {
   auto p = std::make_shared<Part>();
   p->first = first;
   p->structure = structure_of(given);
   p->graph = graph::Graph::make();
   graph::Graph& g = *p->graph;
-  OnnxImporter importer(g, model, {lengths.begin(), lengths.end()});
+  OnnxImporter importer(g, model, lengths);
   for (const auto& [name, v] : constants) importer.set(name, v);
   for (const auto& [name, t] : state) {
     const graph::ValueId id = g.capture(t);
@@ -293,7 +290,7 @@ std::shared_ptr<LoadedGraph::Impl::Part> LoadedGraph::Impl::build(
 }
 
 std::shared_ptr<LoadedGraph::Impl::Part> LoadedGraph::Impl::part(
-    Parts& among, size_t first, const Given& given, std::span<const AxisLength> lengths) {
+    Parts& among, size_t first, const Given& given, const detail::NamedLengths& lengths) {
   const std::string structure = structure_of(given);
   for (const auto& p : among)
     if (fits(*p, given, structure)) return p;
@@ -360,7 +357,7 @@ GraphValues LoadedGraph::Impl::run_part(Part& p, const Given& given) {
 GraphValues LoadedGraph::Impl::run(Given given) {
   const detail::Uncaptured now;
   const NoGrad no_grad;
-  const std::vector<AxisLength> lengths = check(given);
+  const detail::NamedLengths lengths = check(given);
   std::shared_ptr<Part> p;
   {
     const std::lock_guard lock(mutex);

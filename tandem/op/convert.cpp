@@ -1,41 +1,12 @@
-<<<<<<< HEAD
-#include <cmath>
 #include <tuple>
 
-=======
 #include "tandem/core/convert.h"
->>>>>>> numbers
 #include "tandem/op/copy.h"
 #include "tandem/op/simd.h"
 
 namespace tandem::detail {
 namespace {
 
-<<<<<<< HEAD
-/// As x86 converts without AVX-512: what does not fit wraps around, or is 0 above 2^64.
-template <class From>
-TANDEM_FN uint64_t to_u64(From v) {
-  constexpr From half = From(0x1p63);
-  return v < half || v != v ? uint64_t(int64_t(v)) : uint64_t(int64_t(v - half)) ^ (1ull << 63);
-}
-
-template <class To, class From>
-TANDEM_FN To convert(From v) {
-  if constexpr (std::is_same_v<To, From>) return v;
-  else if constexpr (std::is_same_v<To, bool>) {
-    if constexpr (std::is_class_v<From>) return float(v) != 0.f;
-    else return v != From(0);
-  } else if constexpr (std::is_class_v<From> && !std::is_class_v<To>) return convert<To>(float(v));
-  else if constexpr (std::is_class_v<To>) return To(float(v));
-  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>)
-    return to_u64(v);
-  else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && sizeof(To) < 8)
-    return To(int64_t(v));  // wraps, as the integer conversion that PyTorch's CPU kernels do
-  else return To(v);
-}
-
-=======
->>>>>>> numbers
 template <class From, class To>
 void gather(const void* from, int64_t stride, void* to, int64_t n) {
   const From* __restrict x = static_cast<const From*>(from);

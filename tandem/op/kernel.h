@@ -174,16 +174,10 @@ struct ReduceKernel {
   struct Of {
     FoldRowFn row, sequence;  ///< over lanes; one after another
     FoldColumnsFn columns;
-<<<<<<< HEAD
-    FoldEndsFn ends;  ///< begin: fills with the identity; else: finish()
-    FoldRowFn merge;  ///< merges `n` folds into one
-  } f32, f64, i64, u64;
-=======
     FoldEndsFn ends;              ///< begin: fills with the identity; else: finish()
     FoldRowFn merge;              ///< merges `n` folds into one
     FoldColumnsFn merge_columns;  ///< `n` folds into `n` others
-  } f32, f64, i64;
->>>>>>> numbers
+  } f32, f64, i64, u64;
 };
 TANDEM_API void reduce_launch(const ReduceKernel& k, const void* op, const Shape& axes, Inputs in,
                               Tensor& out);
@@ -353,12 +347,9 @@ constexpr OpInfo make_op_info() {
   r.min_inputs = count_inputs(O::inputs, true);
   r.max_inputs = count_inputs(O::inputs, false);
   r.outputs = output_count<O>();
-<<<<<<< HEAD
   if constexpr (requires { O::is_number; }) r.number = O::is_number;
-=======
   r.all_defined = O::inputs.ends_with("...");
   if constexpr (requires { O::on_cpu; }) r.on_cpu = O::on_cpu;
->>>>>>> memory
   if constexpr (requires { O::broadcasts; }) r.broadcasts = O::broadcasts;
   else r.broadcasts = PointOp<O>;
   r.size = std::is_empty_v<O> ? 0 : sizeof(O);

@@ -97,14 +97,10 @@ struct OpInfo {
   OnnxRule onnx;
   Saves saves;
   int min_inputs, max_inputs, outputs;
-<<<<<<< HEAD
-  bool number;      ///< its result promotes as a C++ number does
-  bool broadcasts;  ///< gradients are summed back to the inputs' shapes by the tape
-=======
+  bool number;       ///< its result promotes as a C++ number does
   bool all_defined;  ///< inputs beyond min_inputs must be defined as well
   IndexSet on_cpu;   ///< inputs that lie on the CPU whatever the device: keys, hyperparameters
   bool broadcasts;   ///< gradients are summed back to the inputs' shapes by the tape
->>>>>>> memory
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not
   uint32_t size, align;                 ///< of the attributes; size 0: there are none

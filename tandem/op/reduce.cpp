@@ -236,14 +236,6 @@ void Reduction::narrow_columns(int64_t first, int64_t r0, int64_t rows, char* to
   for (int64_t k = 0; k < together; ++k) fn.merge_columns(op, folds + k * width * item, width, to);
 }
 
-<<<<<<< HEAD
-/// A few elements a result: element after element of many results at once.
-void Reduction::short_rows() const {
-  const int64_t width = s.kept.empty() ? 1 : int64_t(s.kept.back());
-  const int64_t step = s.kept.empty() ? 1 : int64_t(s.kept_strides.back());
-  constexpr int64_t some = tile / 4;  // results: their elements stay in the L1 cache meanwhile
-  const int64_t blocks = (width + some - 1) / some;
-=======
 /// A few elements a result are added one after another: of many results at once where these step
 /// as one.
 void Reduction::few_elements() const {
@@ -261,7 +253,6 @@ void Reduction::few_elements() const {
   const bool direct = step == 1 && !convert;
   // The elements of so many results stay in the L1 cache meanwhile.
   const int64_t some = direct ? tile : tile / 4, blocks = (width + some - 1) / some;
->>>>>>> numbers
   const int64_t grain = std::max<int64_t>(1, parallel_grain / (std::min(width, some) * count));
   cpu::parallel_for(kept / width * blocks, grain, [&](int64_t begin, int64_t end) {
     alignas(64) char buffer[tile / 4 * 8];
@@ -277,18 +268,11 @@ void Reduction::few_elements() const {
   });
 }
 
-<<<<<<< HEAD
-void Reduction::long_rows(DType compute) const {
-  const int64_t run = s.reduced.empty() ? 1 : int64_t(s.reduced.back());
-  const int64_t step = s.reduced.empty() ? 1 : int64_t(s.reduced_strides.back());
-  const bool direct = step == 1 && !convert;
-=======
 /// Neighbours in the row-major tensor belong to one result.
 void Reduction::rows(DType compute) const {
   const int64_t most = convert ? tile : stretch;
   const bool one_run = s.reduced.size() == 1, direct = !convert && reduced_step() == 1;
   const int64_t step = reduced_step() * x_item;
->>>>>>> numbers
   auto fold = [&](int64_t result, int64_t first, int64_t last, char* to) {
     const char* base = data + offset_of(result, s.kept, s.kept_strides) * x_item;
     alignas(64) char buffer[stretch * 8];

@@ -16,12 +16,8 @@ struct Abs {
   template <class A>
   TANDEM_FN A point(A x) const {
     // The least integer stays as it is, as everywhere.
-<<<<<<< HEAD
     if constexpr (std::is_unsigned_v<A>) return x;
-    else if constexpr (std::is_integral_v<A>) return x < A(0) ? A(uint64_t(0) - uint64_t(x)) : x;
-=======
-    if constexpr (std::is_integral_v<A>) return x < A(0) ? math::neg(x) : x;
->>>>>>> numbers
+    else if constexpr (std::is_integral_v<A>) return x < A(0) ? math::neg(x) : x;
     else return math::abs(x);
   }
 

@@ -25,15 +25,10 @@ struct TruncDiv {
   static constexpr Result result = Result::same;
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-<<<<<<< HEAD
     if constexpr (std::is_unsigned_v<A>) {
       return y == 0 ? 0 : x / y;
     } else if constexpr (std::is_integral_v<A>) {
-      if (y == 0 || y == -1) return A(0 - uint64_t(x));
-=======
-    if constexpr (std::is_integral_v<A>) {
       if (y == 0 || y == -1) return math::neg(x);
->>>>>>> numbers
       return x / y;
     } else {
       return math::trunc(x / y);
@@ -53,15 +48,10 @@ struct FloorDiv {
   static constexpr Result result = Result::same;
   template <class A>
   TANDEM_FN A point(A x, A y) const {
-<<<<<<< HEAD
     if constexpr (std::is_unsigned_v<A>) {
       return y == 0 ? 0 : x / y;
     } else if constexpr (std::is_integral_v<A>) {
-      if (y == 0 || y == -1) return A(0 - uint64_t(x));
-=======
-    if constexpr (std::is_integral_v<A>) {
       if (y == 0 || y == -1) return math::neg(x);
->>>>>>> numbers
       const A q = x / y;
       return x % y != 0 && (x < 0) != (y < 0) ? q - 1 : q;
     } else {

@@ -138,16 +138,9 @@ void Indexed::check_written() const {
                       "is lost; give all indices at once, x(rows, 0) = 1");
 }
 
-<<<<<<< HEAD
-/// One mask and one value: no need to look where the mask holds.
-bool Indexed::fill_masked(const Tensor& value) {
-  if (!detail::must_equal(value.numel(), 1)) return false;
-  int first = -1;
-=======
 /// The number of the only place, when that is a mask; -1 otherwise.
 int Indexed::mask_place() const {
   int only = -1;
->>>>>>> numbers
   for (size_t k = 0; k < places_.size(); ++k) {
     if (!places_[k].defined()) continue;
     if (only >= 0 || places_[k].dtype() != boolean) return -1;
@@ -161,30 +154,20 @@ Tensor Indexed::wide_mask(int place) const {
   const Tensor& mask = places_[size_t(place)];
   Shape wide = mask.shape();
   for (int i = 0; i < wide.size(); ++i)
-<<<<<<< HEAD
-    require<IndexError>(detail::may_equal(wide[i], view_.shape()[first + i]),
-                        "index: a mask of shape ", mask.shape(), " does not fit axes from ", first,
+    require<IndexError>(detail::may_equal(wide[i], view_.shape()[place + i]),
+                        "index: a mask of shape ", mask.shape(), " does not fit axes from ", place,
                         " on of shape ", view_.shape());
-  while (first + wide.size() < view_.dim()) wide.push_back(1);
-  Tensor one = value.dim() == 0 ? value : tandem::reshape(value, {});
-  if (!one.impl()->has(TensorImpl::wrapped_number)) one = cast(one, view_.dtype());
-  apply_inplace(MaskedFill{}, {view_, tandem::reshape(mask, wide), one});
-=======
-    require<IndexError>(wide[i] == view_.shape()[place + i], "index: a mask of shape ",
-                        mask.shape(), " does not fit axes from ", place, " on of shape ",
-                        view_.shape());
   while (place + wide.size() < view_.dim()) wide.push_back(1);
   return tandem::reshape(mask, wide);
 }
 
 /// One mask and one value: no need to look where the mask holds.
 bool Indexed::fill_masked(const Tensor& value) {
-  const int place = value.numel() == 1 ? mask_place() : -1;
+  const int place = detail::must_equal(value.numel(), 1) ? mask_place() : -1;
   if (place < 0) return false;
   const Tensor one = value.dim() == 0 ? value : tandem::reshape(value, {});
   const Tensor same = cast(detail::number_as("index", one, view_.dtype()), view_.dtype());
   apply_inplace(MaskedFill{}, {view_, wide_mask(place), same});
->>>>>>> numbers
   return true;
 }
 

@@ -161,12 +161,8 @@ Samples<RandomNormal> RandomNormal::samples() {
 Spec RandomInt::infer(Specs in) const {
   detail::check_key(*this, in[0]);
   check<DTypeError>(dtype != boolean, *this, "dtype must not be bool");
-<<<<<<< HEAD
   check(detail::may_be_less(low, high), *this, "low must be below high");
-=======
-  check(low < high, *this, "low must be below high");
-  range_of(*this, dtype, low, high);
->>>>>>> numbers
+  if (low.is_known() && high.is_known()) range_of(*this, dtype, low, high);
   return {shape, dtype, in[0].device};
 }
 
@@ -269,12 +265,8 @@ Spec Multinomial::infer(Specs in) const {
 void Multinomial::cpu(Inputs in, Outputs out) const {
   const cpu::RandomKey key = detail::read_key(in[1]);
   const Tensor p = detail::as_contiguous(in[0], f64);
-<<<<<<< HEAD
   const int64_t n = p.shape().back(), rows = n ? int64_t(p.numel()) / n : 0;
-=======
-  const int64_t n = p.shape().back(), rows = n ? p.numel() / n : 0;
   check(n > 0 || out[0].numel() == 0, *this, "there are no weights to draw from");
->>>>>>> numbers
   // A row takes a whole number of groups of words.
   const int64_t used = ((replacement ? num_samples : n) + 63) / 64 * 64;
   cpu::parallel_for(rows, std::max<int64_t>(1, 4096 / (n + used)), [&](int64_t begin, int64_t end) {
@@ -351,14 +343,8 @@ Tensor rand(const Shape& shape, DType dtype, Generator& generator) {
 Tensor randn(const Shape& shape, DType dtype, Generator& generator) {
   return draw(RandomNormal{.shape = shape, .dtype = dtype}, generator);
 }
-<<<<<<< HEAD
 Tensor randint(Length low, Length high, const Shape& shape, DType dtype, Generator& generator) {
-  return apply(RandomInt{.shape = shape, .dtype = dtype, .low = low, .high = high},
-               {generator.next_key()});
-=======
-Tensor randint(int64_t low, int64_t high, const Shape& shape, DType dtype, Generator& generator) {
   return draw(RandomInt{.shape = shape, .dtype = dtype, .low = low, .high = high}, generator);
->>>>>>> memory
 }
 Tensor rand_like(const Tensor& t, Generator& generator) {
   return is_null(t) ? empty_like(t) : rand(t.shape(), t.dtype(), generator);
@@ -366,19 +352,8 @@ Tensor rand_like(const Tensor& t, Generator& generator) {
 Tensor randn_like(const Tensor& t, Generator& generator) {
   return is_null(t) ? empty_like(t) : randn(t.shape(), t.dtype(), generator);
 }
-<<<<<<< HEAD
 Tensor randint_like(const Tensor& t, Length low, Length high, Generator& generator) {
-  return randint(low, high, t.shape(), t.dtype(), generator);
-}
-Tensor randperm(Length n, Generator& generator) {
-  return apply(Randperm{.n = n}, {generator.next_key()});
-}
-Tensor bernoulli(const Tensor& p, Generator& generator) {
-  return apply(Bernoulli{}, {p, generator.next_key()});
-=======
-Tensor randint_like(const Tensor& t, int64_t low, int64_t high, Generator& generator) {
   return is_null(t) ? empty_like(t) : randint(low, high, t.shape(), t.dtype(), generator);
->>>>>>> memory
 }
 Tensor randperm(int64_t n, Generator& generator) { return draw(Randperm{.n = n}, generator); }
 Tensor bernoulli(const Tensor& p, Generator& generator) { return draw(Bernoulli{}, p, generator); }

@@ -42,7 +42,8 @@ Spec Arange::infer(Specs) const {
 void Arange::cpu(Inputs, Outputs out) const {
   const int64_t a = start, s = step;
   fill_each(out[0], [&]<class T>(int64_t i) {
-    if constexpr (std::is_integral_v<T>) return T(a + i * s);
+    if constexpr (std::is_integral_v<T>)
+      return detail::convert<T>(int64_t(uint64_t(a) + uint64_t(i) * uint64_t(s)));
     else return T(double(a) + double(i) * double(s));
   });
 }
@@ -69,9 +70,12 @@ Spec Linspace::infer(Specs) const {
 void Linspace::cpu(Inputs, Outputs out) const {
   const int64_t n = steps;
   const double a = start, b = end, d = n > 1 ? (b - a) / double(n - 1) : 0;
+  visit(dtype, [&]<class T>() {
+    for (double bound : {a, b}) detail::checked_number<T>("linspace()", bound);
+  });
   // Counted from both ends, so that the last value is exactly `end`.
   fill_each(out[0], [&]<class T>(int64_t i) {
-    return T(i < (n + 1) / 2 ? a + d * double(i) : b - d * double(n - 1 - i));
+    return detail::convert<T>(i < (n + 1) / 2 ? a + d * double(i) : b - d * double(n - 1 - i));
   });
 }
 
@@ -115,7 +119,11 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
   require<OutOfMemory>(n < 9e18, "arange(start=", a, ", end=", b, ", step=", s,
                        "): has too many elements");
   const Tensor t = empty({int64_t(n)}, dtype.value_or(f32));
-  fill_each(t, [&]<class T>(int64_t i) { return T(a + double(i) * s); });
+  fill_each(t, [&]<class T>(int64_t i) { 
+    const double x = a + double(i) * s;
+    if constexpr (std::is_integral_v<T>) return detail::convert<T>(detail::convert<int64_t>(x));
+    else return T(x);
+  });
   return t;
 }
 

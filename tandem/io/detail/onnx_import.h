@@ -96,15 +96,10 @@ class OnnxImporter {
  public:
   using Values = std::unordered_map<std::string, GraphValue>;
 
-<<<<<<< HEAD
-  OnnxImporter(graph::Graph& graph, const onnx::Model& model, NamedLengths lengths)
-      : graph_(graph), model_(model), lengths_(std::move(lengths)) {}
-=======
-  OnnxImporter(graph::Graph& graph, const OnnxModel& model, std::vector<graph::AxisLength> lengths)
+  OnnxImporter(graph::Graph& graph, const OnnxModel& model, NamedLengths lengths)
       : graph_(graph), model_(model), lengths_(std::move(lengths)) {
     scopes_.back().opset = model.opset();
   }
->>>>>>> onnximport
 
   void set(const std::string& name, GraphValue v) { scopes_.back().values[name] = std::move(v); }
   /// Errors: ValueError when nothing of that name was computed.
@@ -187,13 +182,8 @@ class OnnxImporter {
   GraphValues run_tensors(const OnnxImport& import);
 
   graph::Graph& graph_;
-<<<<<<< HEAD
-  const onnx::Model& model_;
-  NamedLengths lengths_;
-=======
   const OnnxModel& model_;
-  std::vector<graph::AxisLength> lengths_;
->>>>>>> onnximport
+  NamedLengths lengths_;
   std::vector<Scope> scopes_{1};
   const onnx::Node* node_ = nullptr;
   int64_t nodes_run_ = 0, known_steps_ = 1;

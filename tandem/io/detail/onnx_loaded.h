@@ -67,11 +67,11 @@ struct LoadedGraph::Impl {
   std::shared_ptr<const graph::Graph> graph(std::span<const Shape> shapes);
 
  private:
-  std::vector<graph::AxisLength> check(const Given& given) const;
+  NamedLengths check(const Given& given) const;
   std::shared_ptr<Part> part(Parts& among, size_t first, const Given& given,
-                             std::span<const graph::AxisLength> lengths);
+                             const NamedLengths& lengths);
   std::shared_ptr<Part> build(size_t first, const Given& given,
-                              std::span<const graph::AxisLength> lengths, bool known) const;
+                              const NamedLengths& lengths, bool known) const;
   void finish(Part& p, detail::OnnxImporter& importer) const;
   bool cut(Part& p, detail::OnnxImporter& importer, const Given& given, const Tensor& needed) const;
   detail::GraphValues run_part(Part& p, const Given& given);
