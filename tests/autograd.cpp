@@ -237,8 +237,8 @@ TEST(Autograd, ExpandedMemoryIsNotWritten) {
   Tensor y = zeros({1, 3}).expand({2, 3});
   EXPECT_EQ(
       error_of<ShapeError>([&] { y += 1.0; }),
-      "add(): in-place write to an expanded tensor of shape [2, 3] and strides [0, 1]: several "
-      "elements share memory");
+      "add(): in-place write to a tensor of shape [2, 3] and strides [0, 1], several elements of "
+      "which are one in memory; write to a clone()");
 }
 
 TEST(Autograd, GradientsKeepTheLeafsDtypeAndShape) {

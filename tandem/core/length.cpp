@@ -11,10 +11,8 @@ using detail::LengthTable;
 
 constexpr const char* remedy =
     "; keep it a length (`auto n = x.size(0)`), of which +, -, *, /, %, min, max, sqrt, log and "
-    "exp "
-    "make further ones, let cond(), while_loop(), scan() or map_fn() do what depends on it, or "
-    "give "
-    "the placeholder that length";
+    "exp make further ones, let cond(), while_loop(), scan() or map_fn() do what depends on it, "
+    "or give the placeholder that length";
 
 [[noreturn]] void no_fit(char op, int64_t a, int64_t b) {
   const bool zero = b == 0 && (op == '/' || op == '%');
@@ -44,16 +42,18 @@ Length Length::combine(char op, Length a, Length b) {
   no_fit(op, x, y);
 }
 
-int Length::compare(Length a, Length b) {
-  if (detail::ask_equal(a, b) == detail::Answer::yes) return 0;
-  const auto less = detail::ask_less(a, b), more = detail::ask_less(b, a);
-  if (less == detail::Answer::yes) return -1;
-  if (more == detail::Answer::yes) return 1;
+namespace {
+bool answered(detail::Answer answer, Length a, Length b) {
+  if (answer != detail::Answer::unknown) return answer == detail::Answer::yes;
   const auto table = LengthTable::of(a.is_known() ? b : a);
   throw LengthError(cat("the lengths ", to_string(a), table->place_of(a), " and ", to_string(b),
                         table->place_of(b),
                         " are compared, which has no answer while the graph is built", remedy));
 }
+}  // namespace
+
+bool Length::equal(Length a, Length b) { return answered(detail::ask_equal(a, b), a, b); }
+bool Length::less(Length a, Length b) { return answered(detail::ask_less(a, b), a, b); }
 
 Number Number::combine_unknown(char op, Number a, Number b) {
   return LengthTable::of(a.is_known() ? b : a)->real(op, a, b);

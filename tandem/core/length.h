@@ -82,13 +82,16 @@ class TANDEM_API Length {
   friend constexpr bool operator==(Length a, Length b) {
     if (a.v_ == b.v_ || plain(a, b)) [[likely]]
       return a.v_ == b.v_;
-    return compare(a, b) == 0;
+    return equal(a, b);
   }
-  friend constexpr std::strong_ordering operator<=>(Length a, Length b) {
+  friend constexpr bool operator<(Length a, Length b) {
     if (plain(a, b)) [[likely]]
-      return a.v_ <=> b.v_;
-    return compare(a, b) <=> 0;
+      return a.v_ < b.v_;
+    return less(a, b);
   }
+  friend constexpr bool operator>(Length a, Length b) { return b < a; }
+  friend constexpr bool operator<=(Length a, Length b) { return !(b < a); }
+  friend constexpr bool operator>=(Length a, Length b) { return !(a < b); }
 
   constexpr Length operator-() const { return Length(0) - *this; }
   constexpr Length operator+() const { return *this; }
@@ -114,7 +117,8 @@ class TANDEM_API Length {
   [[noreturn]] static void refuse_number(int64_t v);
   [[noreturn]] void decide() const;
   static Length combine(char op, Length a, Length b);
-  static int compare(Length a, Length b);
+  static bool equal(Length a, Length b);
+  static bool less(Length a, Length b);
 
   int64_t v_;
 };
@@ -180,10 +184,23 @@ template <std::integral T>
 constexpr bool operator==(Length a, T b) {
   return a == Length(b);
 }
-template <std::integral T>
-constexpr std::strong_ordering operator<=>(Length a, T b) {
-  return a <=> Length(b);
-}
+namespace detail {
+template <class A, class B>
+concept LengthPair = (std::same_as<A, Length> && std::integral<B>) ||
+                     (std::integral<A> && std::same_as<B, Length>);
+}  // namespace detail
+template <class A, class B>
+requires detail::LengthPair<A, B>
+constexpr bool operator<(A a, B b) { return Length(a) < Length(b); }
+template <class A, class B>
+requires detail::LengthPair<A, B>
+constexpr bool operator>(A a, B b) { return Length(a) > Length(b); }
+template <class A, class B>
+requires detail::LengthPair<A, B>
+constexpr bool operator<=(A a, B b) { return Length(a) <= Length(b); }
+template <class A, class B>
+requires detail::LengthPair<A, B>
+constexpr bool operator>=(A a, B b) { return Length(a) >= Length(b); }
 
 /// A double, or an exact expression that makes one of unknown lengths: what `1.0 / x.size(0)` and
 /// `sqrt(x.size(0))` are. It becomes a tensor where one is wanted; made a double while a length is

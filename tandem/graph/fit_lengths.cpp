@@ -177,6 +177,14 @@ std::optional<Number> LengthFit::real_of(const Base& b, std::span<const double> 
     if (holds([&](size_t s) { return gives(k + c / at(s), v[s]); })) return k + c / e;
     if (holds([&](size_t s) { return gives(k - -c / at(s), v[s]); })) return k - -c / e;
   }
+  // e / (e + q) with q = 1 / m: e / v - e is q without cancellation.
+  for (const double sign : {1.0, -1.0}) {
+    const double m = std::nearbyint(sign / (at(0) / v[0] - at(0)));
+    if (!(m > 1 && m < 1e9)) continue;
+    if (!holds([&](size_t s) { return gives(m * at(s) / (m * at(s) + sign), v[s]); })) continue;
+    const Length whole = int64_t(m) * b.expression;
+    return Number(whole) / Number(whole + int64_t(sign));
+  }
   // v (e + q) = e + p in two samples gives p and q, which are fractions of one denominator.
   for (size_t s = 1; s < samples_; ++s) {
     if (v[s] == v[0]) continue;

@@ -158,8 +158,9 @@ Samples<StridedSum> StridedSum::samples() {
 
 Spec StridedScatter::infer(Specs in) const {
   check_region(*this, in[1].shape, strides, offset, in[0].shape.numel());
-  check(!detail::overlaps_itself(in[1].shape, strides), *this, "a region of shape ", in[1].shape,
-        " overlaps itself and cannot be written");
+  check<ShapeError>(!detail::overlaps_itself(in[1].shape, strides), *this, "a region of shape ",
+                    in[1].shape,
+                    ", several elements of which are one in memory, cannot be written");
   return in[0];
 }
 
@@ -182,8 +183,8 @@ Samples<StridedScatter> StridedScatter::samples() {
                       "tensor of 4"},
                      {{{1, 1}, 0},
                       {{{4}}, {{2, 2}}},
-                      "strided_scatter(strides=[1, 1], offset=0): a region of shape [2, 2] "
-                      "overlaps itself and cannot be written"}}};
+                      "strided_scatter(strides=[1, 1], offset=0): a region of shape [2, 2], "
+                      "several elements of which are one in memory, cannot be written"}}};
 }
 
 }  // namespace tandem

@@ -121,6 +121,12 @@ def div(x, y, rounding_mode):
     return torch.div(x, y, rounding_mode=mode)
 
 
+def strided_sum(dy, shape, strides, offset):
+    total = torch.zeros(shape, dtype=dy.dtype)
+    places = torch.arange(total.numel()).as_strided(dy.shape, strides, offset)
+    return total.reshape(-1).index_put((places,), dy, accumulate=True).reshape(shape)
+
+
 def whole(v):
     return int(v) if v is not None and v == int(v) else v
 
@@ -434,15 +440,16 @@ CALLS = {
     "as_strided": lambda x, shape, strides, offset: x.contiguous().as_strided(
         shape, strides, offset),
     "strided_scatter": strided_scatter,
+    "strided_sum": strided_sum,
     "linear": linear,
     "clamp": clamp,
     "hardtanh": hardtanh,
     "round": lambda x, decimals: torch.round(x, decimals=decimals) if x.is_floating_point()
         else x.clone(),
     "kl_div": F.kl_div,
-    "prod_grad": lambda x, dy: gradient_of(lambda v: v.prod(-1, keepdim=True), [x], dy, 0),
     "scatter_region": lambda src, shape, strides, offset: torch.as_strided_scatter(
         torch.zeros(shape, dtype=src.dtype), src, src.shape, strides, offset),
+    "prod_grad": lambda x, dy: gradient_of(lambda v: v.prod(-1, keepdim=True), [x], dy, 0),
     "sum": lambda x, axes, keepdim: torch.sum(x, dim=dims(axes), keepdim=keepdim),
     "mean": lambda x, axes, keepdim: torch.mean(x, dim=dims(axes), keepdim=keepdim),
     "prod": product,
