@@ -243,7 +243,7 @@ TEST(BackendConv, InfinitiesReachOnlyTheirWindows) {
       };
       for (const bool autotune : {false, true}) {
         for (const bool winograd : {false, true}) {
-          set_conv_autotune(autotune);
+          set_autotune(autotune);
           set_conv_winograd(winograd);
           run.template operator()<float>(autotune ? "tuned" : "by the rule");
         }
@@ -256,7 +256,7 @@ TEST(BackendConv, InfinitiesReachOnlyTheirWindows) {
 // Our own kernels one by one, NaN among the numbers as well.
 TEST(BackendConv, OwnKernelsKeepNanInItsWindows) {
   const Switches keep;
-  set_conv_autotune(false);
+  set_autotune(false);
   const ConvShape tiles{1, 64, 20, 20, 64, 3, 3, 1, 1, 1, 1};
   for (const double v : {HUGE_VAL, double(NAN)}) {
     static double value;

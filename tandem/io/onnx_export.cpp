@@ -362,7 +362,7 @@ bool OnnxExporter::recurrent(std::string op, Names in, Attributes attributes, in
 }
 
 bool OnnxExporter::record_as_function(const std::string& x, std::vector<onnx::Node> body) {
-  AttributeReader reader;
+  AttributeReader reader(*this);
   node_->info->visit(node_->op.get(), reader);
   const std::string name(node_->info->name);
   auto known = [&](const onnx::Function& f) { return f.name == name; };

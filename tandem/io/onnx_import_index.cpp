@@ -9,6 +9,7 @@
 #include "tandem/ops/gather.h"
 #include "tandem/ops/index_put.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/scatter_reduce.h"
 #include "tandem/ops/slice.h"
@@ -68,7 +69,7 @@ Tensors scatter_elements(I& n) {
 }
 /// The columns of a list of places [..., k], each for an axis of x from `first` on.
 Tensors columns(I& n, const Tensor& x, const Tensor& index, int first = 0) {
-  const int64_t k = index.dim() ? index.size(-1) : 0;
+  const int64_t k = index.dim() ? int64_t(index.size(-1)) : 0;
   n.need(index.dim() > 0 && k > 0 && k <= x.dim(), "indices of shape ", index.shape(),
          " for data of shape ", x.shape());
   Tensors all;
@@ -104,7 +105,7 @@ Tensors scatter_nd(I& n) {
       at = at * x.size(int(i)) + list[i];
       rows *= x.size(int(i));
     }
-    const int64_t width = rows ? x.numel() / rows : 0, count = at.numel();
+    const int64_t width = rows ? int64_t(x.numel()) / rows : 0, count = at.numel();
     at = contiguous(expand(reshape(at, {count, 1}), {count, width}));
     n.need(n.in(2).numel() == count * width, "updates of shape ", n.in(2).shape());
     return {reshape(scatter_reduce(reshape(x, {rows, width}), 0, at,

@@ -34,6 +34,7 @@
 #include "tandem/ops/neg.h"
 #include "tandem/ops/pow.h"
 #include "tandem/ops/prod.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reciprocal.h"
 #include "tandem/ops/relu.h"
 #include "tandem/ops/reshape.h"
@@ -111,7 +112,7 @@ Tensors hardmax(I& n) {
   if (n.opset() < 13 && axis < x.dim() - 1) {
     int64_t columns = 1;
     for (int i = int(axis); i < x.dim(); ++i) columns *= x.size(i);
-    rows = reshape(x, {columns ? x.numel() / columns : 0, columns});
+    rows = reshape(x, {columns ? int64_t(x.numel()) / columns : 0, columns});
     axis = 1;
   }
   const int at = int(axis);
@@ -258,7 +259,7 @@ Tensors reduce_mean(I& n) {
   const Reduction r = reduction(n);
   if (r.nothing || is_floating(x.dtype())) return {r.nothing ? x : mean(x, r.axes, r.keep)};
   const Tensor total = sum(x, r.axes, r.keep);
-  const int64_t count = total.numel() ? x.numel() / total.numel() : 1;
+  const int64_t count = total.numel() ? int64_t(x.numel() / total.numel()) : 1;
   n.need(count > 0, "no elements in shape ", x.shape());
   return {cast(div(total, full({}, count, i64), "trunc"), x.dtype())};
 }

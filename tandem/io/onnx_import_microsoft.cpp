@@ -20,6 +20,7 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/norm.h"
 #include "tandem/ops/pow.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/sigmoid.h"
 #include "tandem/ops/slice.h"
@@ -212,7 +213,7 @@ Tensors rotary(I& n) {
     at = expand(reshape(at, {1, 1}) + reshape(arange(length), {1, length}), {batch, length});
   if (x.dim() == 4 || n.attribute("num_heads")) return {rotated(n, x, n.in(2), n.in(3), at)};
   // The cache says how long a head is.
-  const int64_t size = n.in(2).dim() == 2 ? 2 * n.in(2).size(1) : 0;
+  const int64_t size = n.in(2).dim() == 2 ? 2 * int64_t(n.in(2).size(1)) : 0;
   n.need(size > 0 && x.size(2) % size == 0, "shapes ", x.shape(), " and ", n.in(2).shape());
   const Tensor y = rotated(n, by_heads(n, x, x.size(2) / size, "num_heads"), n.in(2), n.in(3), at);
   return {reshape(transpose(y, 1, 2), x.shape())};

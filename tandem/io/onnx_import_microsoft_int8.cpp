@@ -60,7 +60,7 @@ Tensors softmax_(I& n) {
   // Older ones flatten to a matrix first.
   int64_t rows = 1;
   for (int i = 0; i < axis; ++i) rows *= x.size(i);
-  const int64_t columns = rows ? x.numel() / rows : 1;
+  const int64_t columns = rows ? int64_t(x.numel()) / rows : 1;
   return stored_by(n, reshape(softmax(reshape(x, {rows, columns}), 1), x.shape()), 3);
 }
 Tensors global_average(I& n) {

@@ -17,6 +17,7 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/pool.h"
 #include "tandem/ops/pow.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/slice.h"
 #include "tandem/ops/sum.h"

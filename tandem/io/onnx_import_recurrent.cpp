@@ -18,6 +18,7 @@
 #include "tandem/ops/linear.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/recurrent.h"
 #include "tandem/ops/relu.h"
 #include "tandem/ops/reshape.h"

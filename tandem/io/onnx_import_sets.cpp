@@ -110,7 +110,7 @@ Tensors unique(I& n) {
     if (i != axis) order.push_back(i);
   const int64_t count = lines.size(axis);
   const Tensor rows =
-      as_contiguous(reshape(permute(lines, order), {count, count ? lines.numel() / count : 0}));
+      as_contiguous(reshape(permute(lines, order), {count, count ? int64_t(lines.numel()) / count : 0}));
   const Tensors found = unique_rows(n, rows);
   return {index_select(lines, axis, found[0]), found[0], found[1], found[2]};
 }

@@ -64,7 +64,7 @@ Tensors stft(I& n) {
   n.need(x.dim() == 3 && (x.size(2) == 1 || x.size(2) == 2), "a signal of shape ", x.shape());
   const int64_t step = n.whole_number(1);
   n.need(n.has(2) || n.has(3), "a window or frame_length is needed");
-  const int64_t length = n.has(3) ? n.whole_number(3) : n.in(2).numel();
+  const int64_t length = n.has(3) ? n.whole_number(3) : int64_t(n.in(2).numel());
   n.need(step > 0 && length > 0 && length <= x.size(1), "frames of ", length, ", ", step,
          " apart, of a signal of ", x.size(1));
   Tensor frames = permute(unfold(x, 1, length, step), {0, 1, 3, 2});  // [batch, frames, length, 1]

@@ -36,7 +36,7 @@ Shape each_pair(I& n, const Texts& a, const Texts& b, const F& f) {
     int64_t place = 0, step = 1;
     for (int i = shape.size() - 1, k = t.shape.size() - 1; i >= 0; --i, --k) {
       if (k >= 0) {
-        place += (t.shape[k] == 1 ? 0 : at % shape[i]) * step;
+        place += (t.shape[k] == 1 ? 0 : at % int64_t(shape[i])) * step;
         step *= t.shape[k];
       }
       at /= shape[i];

@@ -20,6 +20,7 @@
 #include "tandem/ops/logical.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/mul.h"
+#include "tandem/ops/range.h"
 #include "tandem/ops/reshape.h"
 #include "tandem/ops/roi_align.h"
 #include "tandem/ops/round.h"

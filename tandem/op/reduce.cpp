@@ -26,15 +26,16 @@ constexpr int64_t panel_width = 64, panel_rows = 32;
 /// The input as kept and reduced axes, as they lie in memory: those that step as one are merged.
 /// `width` and `run` are the innermost kept and reduced axes of the row-major tensor.
 struct Split {
-  Shape kept, kept_strides, reduced, reduced_strides;
+  using Numbers = SmallVector<int64_t, max_dims>;  // known, as in every kernel
+  Numbers kept, kept_strides, reduced, reduced_strides;
   int64_t width = 1, run = 1;
   int reduced_groups = 0;
   bool ends_reduced = false, any = false;
 
   void add(int64_t size, int64_t stride, bool is_reduced) {
     if (size == 1) return;
-    Shape& sizes = is_reduced ? reduced : kept;
-    Shape& strides = is_reduced ? reduced_strides : kept_strides;
+    Numbers& sizes = is_reduced ? reduced : kept;
+    Numbers& strides = is_reduced ? reduced_strides : kept_strides;
     int64_t& logical = is_reduced ? run : width;
     const bool neighbour = any && ends_reduced == is_reduced;
     logical = neighbour ? logical * size : size;
@@ -51,7 +52,7 @@ struct Split {
   }
 };
 
-int64_t offset_of(int64_t index, const Shape& sizes, const Shape& strides) {
+int64_t offset_of(int64_t index, const Split::Numbers& sizes, const Split::Numbers& strides) {
   int64_t at = 0;
   for (int i = sizes.size() - 1; i >= 0; --i) {
     at += index % sizes[i] * strides[i];

@@ -355,7 +355,7 @@ Tensor randn_like(const Tensor& t, Generator& generator) {
 Tensor randint_like(const Tensor& t, Length low, Length high, Generator& generator) {
   return is_null(t) ? empty_like(t) : randint(low, high, t.shape(), t.dtype(), generator);
 }
-Tensor randperm(int64_t n, Generator& generator) { return draw(Randperm{.n = n}, generator); }
+Tensor randperm(Length n, Generator& generator) { return draw(Randperm{.n = n}, generator); }
 Tensor bernoulli(const Tensor& p, Generator& generator) { return draw(Bernoulli{}, p, generator); }
 Tensor multinomial(const Tensor& p, int64_t num_samples, bool replacement, Generator& generator) {
   return draw(Multinomial{.num_samples = num_samples, .replacement = replacement}, p, generator);

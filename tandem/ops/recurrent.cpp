@@ -69,18 +69,18 @@ Lengths check_inputs(const O& op, Specs in, int64_t gates, const Places& at) {
 /// What a gradient needs besides: the results of the forward pass, of these last sizes, and the
 /// gradients of its first ones.
 template <class O>
-void check_gradient_inputs(const O& op, Specs in, const detail::RecurrentSize& s, const Places& at,
-                           std::initializer_list<int64_t> widths, int states) {
+void check_gradient_inputs(const O& op, Specs in, const Lengths& s, const Places& at,
+                           std::initializer_list<Length> widths, int states) {
   int i = at.count;
   auto need = [&](const Shape& shape) {
-    check<ShapeError>(in.has(i) && in[i].shape == shape, op, "input ", i, " is ",
+    check<ShapeError>(in.has(i) && detail::may_equal(in[i].shape, shape), op, "input ", i, " is ",
                       in.has(i) ? to_string(in[i]) : std::string("missing"), ", needs shape ",
                       shape);
     check<DTypeError>(in[i].dtype == in[0].dtype, op, "input ", i, " is ", in[i].dtype, ", x is ",
                       in[0].dtype);
     ++i;
   };
-  for (int64_t width : widths) need({s.steps, s.batch, width});
+  for (Length width : widths) need({s.steps, s.batch, width});
   need({s.steps, s.batch, s.hidden});
   for (int k = 0; k < states; ++k) need({s.batch, s.hidden});
 }

@@ -153,9 +153,12 @@ void repair_own_weights(const ConvShape& s, const T* x, const T* dy, T* dw) {
 // parallel region, too much for small work.
 void run_onednn(const Key& key, Plan& plan, const ConvOperands& o, const RowsDone& done) {
   constexpr double enough = 4e6;
+  const ConvShape& s = key.shape;
+  const double work = static_cast<double>(output_size(s)) *
+                      static_cast<double>(s.c / s.groups * s.kh * s.kw);
   plan.onednn->run(o);
   const bool mixes = plan.algorithm == Algorithm::onednn_winograd;
-  const bool invalid = (mixes || macs(key.shape) > enough) && take_invalid_flags();
+  const bool invalid = (mixes || work > enough) && take_invalid_flags();
   if (key.pass == ConvPass::backward_weights) {
     if (invalid) repair_weights(key.shape, o.a, o.b, o.out);
     return;

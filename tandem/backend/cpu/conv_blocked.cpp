@@ -20,6 +20,7 @@
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/core/autotune.h"
+#include "tandem/core/error.h"
 #include "tandem/op/simd.h"
 
 namespace tandem::cpu {

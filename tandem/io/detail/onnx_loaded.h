@@ -57,7 +57,6 @@ struct LoadedGraph::Impl {
   std::map<std::string, std::string> next;  ///< the output that a state becomes
   /// The first key that regions draw, and the output that says where the generator is afterwards.
   std::vector<std::pair<std::string, std::string>> random;
-  std::vector<std::pair<std::string, int64_t>> axes;
   std::mutex mutex;  ///< of all parts
   Parts parts;
 
@@ -67,11 +66,11 @@ struct LoadedGraph::Impl {
   std::shared_ptr<const graph::Graph> graph(std::span<const Shape> shapes);
 
  private:
-  NamedLengths check(const Given& given) const;
+  detail::NamedLengths check(const Given& given) const;
   std::shared_ptr<Part> part(Parts& among, size_t first, const Given& given,
-                             const NamedLengths& lengths);
+                             const detail::NamedLengths& lengths);
   std::shared_ptr<Part> build(size_t first, const Given& given,
-                              const NamedLengths& lengths, bool known) const;
+                              const detail::NamedLengths& lengths, bool known) const;
   void finish(Part& p, detail::OnnxImporter& importer) const;
   bool cut(Part& p, detail::OnnxImporter& importer, const Given& given, const Tensor& needed) const;
   detail::GraphValues run_part(Part& p, const Given& given);
