@@ -50,23 +50,28 @@ TEST(SinkRelu, NotWhereTheReluOrThePlacesAreReadElsewhere) {
 }
 
 TEST(SumBeforeUnpooling, OverWholePlanesOnly) {
-  auto expect = [](const std::string& before, const std::string& after) {
-    testing::expect_pass(sum_before_unpooling, before, after, {});
+  auto expect = [](const std::string& before, const std::string& after, int dilation = 1) {
+    testing::expect_pass(
+        sum_before_unpooling, before, after,
+        {{"<P>", cat("kernel_size=[2], stride=[2], padding=[0], dilation=[", dilation,
+                     "], ceil_mode=false")}});
   };
-  const std::string head = R"(graph(%d: f32[2, 3, 4, 4], %i: i64[2, 3, 4, 4])
-  %2: f32[2, 3, 8, 8] = max_pool2d_grad(%d, %i, size=[8, 8])
-)";
-  const std::string tail = "  return %2, %3\n";
-  auto whole = [&](const char* of, const char* shape, const char* attributes) {
-    return head + "  %3: f32" + shape + " = sum(%" + of + ", " + attributes + ")\n" + tail;
+  auto whole = [&](const char* of, const char* shape, const char* attributes, int size = 8) {
+    return cat("graph(%x: f32[2, 3, ", size, ", ", size, R"(], %d: f32[2, 3, 4, 4])
+  %2: f32[2, 3, 4, 4], %3: i64[2, 3, 4, 4] = max_pool2d(%x, <P>)
+  %4: f32[2, 3, )", size, ", ", size, "] = max_pool2d_grad(%d, %3, size=[", size, ", ", size,
+               "])\n  %5: f32", shape, " = sum(%", of, ", ", attributes, ")\n  return %4, %5\n");
   };
   for (const auto& [shape, attributes] : {std::pair{"[3]", "axes=[0, 2, 3], keepdim=false"},
                                           {"[2, 3]", "axes=[-2, -1], keepdim=false"},
                                           {"[2, 3, 1, 1]", "axes=[2, 3], keepdim=true"},
                                           {"[]", "axes=[], keepdim=false"}})
-    expect(whole("2", shape, attributes), whole("d", shape, attributes));
-  const std::string one = whole("2", "[8]", "axes=[0, 1, 2], keepdim=false");
+    expect(whole("4", shape, attributes), whole("d", shape, attributes));
+  const std::string one = whole("4", "[8]", "axes=[0, 1, 2], keepdim=false");
   expect(one, one);
+  // A window of few, far elements may lie in the padding alone: its gradient goes nowhere.
+  const std::string far = whole("4", "[3]", "axes=[0, 2, 3], keepdim=false", 9);
+  expect(far, far, 2);
 }
 
 /// Values and gradients of overlapping windows, with ties, NaN and infinities in them.

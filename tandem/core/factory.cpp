@@ -36,7 +36,7 @@ namespace detail {
 Tensor captured_full(const Shape& shape, const Tensor& value);
 
 Tensor number_as(std::string_view op, const Tensor& t, DType dtype, bool halves_round) {
-  if (!t.impl()->has(TensorImpl::wrapped_number) || t.is_symbolic()) return t;
+  if (!t.defined() || !t.impl()->has(TensorImpl::wrapped_number) || t.is_symbolic()) return t;
   const Scalar value = t.item_scalar();
   if (halves_round) check_fill(op, value, dtype);
   else visit(dtype, [&]<class T>() { checked_number<T>(op, value); });

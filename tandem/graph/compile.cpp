@@ -264,7 +264,7 @@ struct CompiledFunction::Impl {
                                            {results.data(), results.size()});
     for (const graph::GradientRead& r : g.gradients_read()) follow(*c, r.leaf, r.gradient);
     for (graph::GradientWrite& w : g.edit_gradients())
-      if (w.accumulates) w.before = follow(*c, w.leaf, w.before);
+      w.before = w.accumulates ? follow(*c, w.leaf, w.before) : Tensor();
     auto assume = [&](const Tensor& t) {
       for (const auto& [known, spec] : c->states)
         if (known.is_same(t)) return;

@@ -28,6 +28,16 @@ void fill_each(const Tensor& t, F&& f) {
                        "): step must lead from start to end"));
 }
 
+/// The distance of two integers may be larger than any integer.
+int64_t count_of(int64_t start, int64_t end, int64_t step) {
+  const uint64_t way = step > 0 ? uint64_t(end) - uint64_t(start) : uint64_t(start) - uint64_t(end);
+  const uint64_t one = step > 0 ? uint64_t(step) : 0 - uint64_t(step);
+  const uint64_t n = way / one + (way % one != 0);
+  require<OutOfMemory>(n <= uint64_t(INT64_MAX), "arange(start=", start, ", end=", end,
+                       ", step=", step, "): has too many elements");
+  return int64_t(n);
+}
+
 }  // namespace
 
 Spec Arange::infer(Specs) const {
@@ -35,6 +45,8 @@ Spec Arange::infer(Specs) const {
   const bool up = must_be_less(0, step), down = must_be_less(step, 0);
   check(up || down, *this, "step must not be 0");
   check(up ? may_fit(start, end) : may_fit(end, start), *this, "step must lead from start to end");
+  if (start.is_known() && end.is_known() && step.is_known())
+    return {{count_of(start, end, step)}, dtype, {}};
   const Length n = up ? (end - start + (step - 1)) / step : (start - end + (-step - 1)) / -step;
   return {{n}, dtype, {}};
 }

@@ -160,7 +160,9 @@ void run_onednn(const Key& key, Plan& plan, const ConvOperands& o, const RowsDon
   const bool mixes = plan.algorithm == Algorithm::onednn_winograd;
   const bool invalid = (mixes || work > enough) && take_invalid_flags();
   if (key.pass == ConvPass::backward_weights) {
-    if (invalid) repair_weights(key.shape, o.a, o.b, o.out);
+    const bool padded = s.pad_h > 0 || s.pad_w > 0;
+    if (invalid || (work <= enough && padded && !all_finite(o.b, output_size(s))))
+      repair_weights(s, o.a, o.b, o.out);
     return;
   }
   if (!invalid) return finish(key.shape, key.pass, done);
