@@ -163,7 +163,7 @@ namespace {
 
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
              Spec* specs, Tensor* out, int n_out) {
-  if (!info.broadcasts) check_devices(info, op, in, n);  // the others are told by infer
+  if (!info.infers_devices) check_devices(info, op, in, n);
   if (flags & TensorImpl::symbolic) [[unlikely]]
     return compute_symbolic(info, op, in, n, specs, out, n_out);
   if (info.view) {

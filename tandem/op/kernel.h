@@ -350,6 +350,7 @@ constexpr OpInfo make_op_info() {
   if constexpr (requires { O::is_number; }) r.number = O::is_number;
   r.all_defined = O::inputs.ends_with("...");
   if constexpr (requires { O::on_cpu; }) r.on_cpu = O::on_cpu;
+  r.infers_devices = PointOp<O> && !requires(const O& o, Specs in) { o.infer(in); };
   if constexpr (requires { O::broadcasts; }) r.broadcasts = O::broadcasts;
   else r.broadcasts = PointOp<O>;
   r.size = std::is_empty_v<O> ? 0 : sizeof(O);

@@ -97,10 +97,11 @@ struct OpInfo {
   OnnxRule onnx;
   Saves saves;
   int min_inputs, max_inputs, outputs;
-  bool number;       ///< its result promotes as a C++ number does
-  bool all_defined;  ///< inputs beyond min_inputs must be defined as well
-  IndexSet on_cpu;   ///< inputs that lie on the CPU whatever the device: keys, hyperparameters
-  bool broadcasts;   ///< gradients are summed back to the inputs' shapes by the tape
+  bool number;          ///< its result promotes as a C++ number does
+  bool all_defined;     ///< inputs beyond min_inputs must be defined as well
+  IndexSet on_cpu;      ///< inputs that lie on the CPU whatever the device: keys, hyperparameters
+  bool infers_devices;  ///< infer compares the inputs' devices; else the gate does
+  bool broadcasts;      ///< gradients are summed back to the inputs' shapes by the tape
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not
   uint32_t size, align;                 ///< of the attributes; size 0: there are none

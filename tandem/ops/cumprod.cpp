@@ -29,11 +29,9 @@ void along(const detail::AxisSplit& s, const F& step) {
 
 /// The numbers moved one place back along the axis, the first of them `first`.
 Tensor moved(const Tensor& x, int axis, double first) {
-  const int64_t n = x.size(axis);
-  if (n == 0) return x;
   Shape one = x.shape();
   one[axis] = 1;
-  return cat({full(one, first, x.dtype()), slice(x, axis, 0, n - 1)}, axis);
+  return slice(cat({full(one, first, x.dtype()), x}, axis), axis, 0, x.size(axis));
 }
 
 }  // namespace
@@ -92,7 +90,7 @@ Spec LinearRecurrence::infer(Specs in) const {
   check<DTypeError>(is_floating(in[0].dtype) && in[0].dtype == in[1].dtype, *this,
                     "a and b must be floating and of one dtype, got ", in[0].dtype, " and ",
                     in[1].dtype);
-  check<ShapeError>(in[0].shape == in[1].shape, *this, "shapes ", in[0].shape, " and ", in[1].shape,
+  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "shapes ", in[0].shape, " and ", in[1].shape,
                     " differ");
   return in[0];
 }
@@ -119,7 +117,10 @@ Tensors LinearRecurrence::vjp(const Saved& s, const Tensor& dy) const {
   if (a.dim() == 0) return {zeros_like(dy), dy};
   const int at = check_axis(*this, axis, a.shape());
   const Tensor db = flip(linear_recurrence(moved(flip(a, {at}), at, 0), flip(dy, {at}), at), {at});
-  return {s.needs(0) ? db * moved(s.out(), at, 0) : Tensor(), db};
+  if (!s.needs(0)) return {Tensor(), db};
+  // The first a is read by nothing: its gradient is 0, whatever flows there.
+  const Tensor next = flip(moved(flip(db, {at}), at, 0), {at});
+  return {moved(next * s.out(), at, 0), db};
 }
 
 Samples<LinearRecurrence> LinearRecurrence::samples() {

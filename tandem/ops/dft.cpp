@@ -134,7 +134,7 @@ void transform(const T* x, T* y, const detail::AxisSplit& s, int64_t given, bool
 /// The axis among those before the last one.
 int axis_of(const Dft& op, const Shape& shape) {
   const int a = check_axis(op, op.axis, shape);
-  check<ShapeError>(shape.size() > 1 && shape.back() == 2, op, "the last axis of shape ", shape,
+  check<ShapeError>(shape.size() > 1 && detail::may_equal(shape.back(), 2), op, "the last axis of shape ", shape,
                     " does not hold real and imaginary parts");
   check<ShapeError>(a < shape.size() - 1, op, "axis ", op.axis,
                     " holds real and imaginary parts in shape ", shape);
@@ -147,7 +147,7 @@ Spec Dft::infer(Specs in) const {
   check<DTypeError>(is_floating(in[0].dtype), *this, "takes floating tensors, got ", in[0].dtype);
   const int a = axis_of(*this, in[0].shape);
   Spec out = in[0];
-  check<ShapeError>(out.shape[a] > 0, *this, "axis ", a, " of shape ", out.shape, " is empty");
+  check<ShapeError>(detail::may_be_less(0, out.shape[a]), *this, "axis ", a, " of shape ", out.shape, " is empty");
   if (onesided) out.shape[a] = out.shape[a] / 2 + 1;
   return out;
 }
@@ -177,7 +177,7 @@ Tensors Dft::vjp(const Saved& s, const Tensor& dy) const {
     more.push_back(0), more.push_back(shape[a] - dy.shape()[a]);
     all = pad(dy, more);
   }
-  const double n = double(shape[a]);
+  const Number n = shape[a];
   return {dft(all, a, !inverse) * (inverse ? 1 / n : n)};
 }
 

@@ -29,9 +29,11 @@ struct Windows {
   int64_t n, c, h, w, out, kh, kw, sh, sw, top, left, dh, dw, groups, oh, ow;
 };
 
+/// A number for each of the two axes, or one for both.
+int64_t of(const Shape& s, int i) { return s[s.size() > 1 ? i : 0]; }
+
 Windows windows(const Int8Conv2d& op, const Shape& x, const Shape& w) {
   const Sides p = sides(op.padding);
-  auto both = [](const Shape& s, int i) { return int64_t(s[s.size() > 1 ? i : 0]); };
   Windows c{x[0],
             x[1],
             x[2],
@@ -39,12 +41,12 @@ Windows windows(const Int8Conv2d& op, const Shape& x, const Shape& w) {
             w[0],
             w[2],
             w[3],
-            both(op.stride, 0),
-            both(op.stride, 1),
+            of(op.stride, 0),
+            of(op.stride, 1),
             p.top,
             p.left,
-            both(op.dilation, 0),
-            both(op.dilation, 1),
+            of(op.dilation, 0),
+            of(op.dilation, 1),
             op.groups,
             0,
             0};
@@ -246,19 +248,21 @@ Spec Int8Conv2d::infer(Specs in) const {
   check(numbers(stride, 1, false) && numbers(dilation, 1, false) && numbers(padding, 0, true) &&
             groups >= 1,
         *this, "strides, dilations and groups must be positive, padding not negative");
-  check<ShapeError>(w[2] > 0 && w[3] > 0 && x[1] == w[1] * groups && w[0] % groups == 0, *this,
-                    "x of shape ", x, " and weight of shape ", w, " do not fit");
+  using detail::may_be_less, detail::may_equal;
+  check<ShapeError>(may_be_less(0, w[2]) && may_be_less(0, w[3]) &&
+                        may_equal(x[1], w[1] * groups) && may_equal(w[0] % groups, 0),
+                    *this, "x of shape ", x, " and weight of shape ", w, " do not fit");
   const Sides p = sides(padding);
-  const Windows c = windows(*this, x, w);
-  check<ShapeError>(
-      c.h + p.top + p.bottom > c.dh * (c.kh - 1) && c.w + p.left + p.right > c.dw * (c.kw - 1),
-      *this, "weight of shape ", w, " reaches beyond the padded x of shape ", x);
+  const Length h = x[2] + p.top + p.bottom - of(dilation, 0) * (w[2] - 1) - 1,
+               v = x[3] + p.left + p.right - of(dilation, 1) * (w[3] - 1) - 1;
+  check<ShapeError>(detail::may_fit(0, h) && detail::may_fit(0, v), *this, "weight of shape ", w,
+                    " reaches beyond the padded x of shape ", x);
   if (in.has(2))
-    check<ShapeError>(in[2].shape.numel() == 1, *this, "x_zero of shape ", in[2].shape);
+    check<ShapeError>(may_equal(in[2].shape.numel(), 1), *this, "x_zero of shape ", in[2].shape);
   if (in.has(3))
-    check<ShapeError>(in[3].shape.numel() == 1 || in[3].shape == Shape{w[0]}, *this,
-                      "w_zero of shape ", in[3].shape, " for ", w[0], " channels");
-  return {Shape{x[0], w[0], c.oh, c.ow}, i32, in[0].device};
+    check<ShapeError>(may_equal(in[3].shape.numel(), 1) || may_equal(in[3].shape, Shape{w[0]}),
+                      *this, "w_zero of shape ", in[3].shape, " for ", w[0], " channels");
+  return {Shape{x[0], w[0], h / of(stride, 0) + 1, v / of(stride, 1) + 1}, i32, in[0].device};
 }
 
 void Int8Conv2d::cpu(Inputs in, Outputs out) const {

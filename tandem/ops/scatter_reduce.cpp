@@ -56,10 +56,10 @@ Spec ScatterReduce::infer(Specs in) const {
   detail::check_index_dtype(*this, in[1].dtype);
   check<DTypeError>(in[2].dtype == in[0].dtype, *this, "src is ", in[2].dtype, " and x is ",
                     in[0].dtype);
-  check<ShapeError>(in[2].shape == in[1].shape, *this, "src of shape ", in[2].shape,
+  check<ShapeError>(detail::may_equal(in[2].shape, in[1].shape), *this, "src of shape ", in[2].shape,
                     " for index of shape ", in[1].shape);
   bool fits = in[1].shape.size() == x.size();
-  for (int i = 0; fits && i < x.size(); ++i) fits = i == a || in[1].shape[i] <= x[i];
+  for (int i = 0; fits && i < x.size(); ++i) fits = i == a || detail::may_fit(in[1].shape[i], x[i]);
   check<ShapeError>(fits, *this, "index of shape ", in[1].shape, " does not fit x of shape ", x);
   return in[0];
 }

@@ -1,6 +1,6 @@
 #include "tandem/ops/weighted_select.h"
 
-#include <vector>
+#include <algorithm>
 
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/core/factory.h"
@@ -57,7 +57,7 @@ Spec WeightedSelect::infer(Specs in) const {
   check<DTypeError>(is_floating(out.dtype) && in[2].dtype == out.dtype, *this, "x is ", out.dtype,
                     " and weight ", in[2].dtype);
   detail::check_index_dtype(*this, in[1].dtype);
-  check<ShapeError>(in[1].shape.size() == 2 && in[2].shape == in[1].shape, *this, "place of shape ",
+  check<ShapeError>(in[1].shape.size() == 2 && detail::may_equal(in[2].shape, in[1].shape), *this, "place of shape ",
                     in[1].shape, " and weight of shape ", in[2].shape);
   check<ShapeError>(!out.shape.empty(), *this, "x has no axes");
   const int a = check_axis(*this, axis, out.shape);
@@ -87,22 +87,28 @@ void WeightedSelect::cpu(Inputs in, Outputs out) const {
 Tensors WeightedSelect::vjp(const Saved& s, const Tensor& dy) const {
   const Tensor &x = s.in(0), &place = s.in(1), &weight = s.in(2);
   const int a = check_axis(*this, axis, x.shape());
-  const int64_t taps = weight.size(1);
-  Shape line = Shape::filled(dy.dim(), 1), others;
-  line[a] = dy.size(a);
-  for (int i = 0; i < dy.dim(); ++i)
-    if (i != a) others.push_back(i);
-  Tensor dx = zeros(x.shape(), dy.dtype(), dy.device());
-  std::vector<Tensor> dw;
-  for (int64_t k = 0; k < taps; ++k) {
-    const Tensor at = select(place, 1, k);
-    if (s.needs(0)) dx = index_add(dx, a, at, dy * reshape(select(weight, 1, k), line));
-    if (s.needs(2)) {
-      const Tensor both = dy * index_select(x, a, at);
-      dw.push_back(others.empty() ? both : sum(both, others));
-    }
+  const Length rows = weight.size(0), taps = weight.size(1);
+  const Tensor at = reshape(place, {rows * taps});
+  // Each row of the result beside its taps: axes [..., rows, taps, ...].
+  const Tensor wide = unsqueeze(dy, a + 1);
+  Shape by_taps = dy.shape(), line = Shape::filled(dy.dim() + 1, 1), others;
+  by_taps.insert(a + 1, taps);
+  line[a] = rows;
+  line[a + 1] = taps;
+  for (int i = 0; i < dy.dim() + 1; ++i)
+    if (i != a && i != a + 1) others.push_back(i);
+  Tensor dx, dw;
+  if (s.needs(0)) {
+    Shape flat = dy.shape();
+    flat[a] = rows * taps;
+    dx = index_add(zeros(x.shape(), dy.dtype(), dy.device()), a, at,
+                   reshape(wide * reshape(weight, line), flat));
   }
-  return {dx, Tensor(), dw.empty() ? zeros(weight.shape(), dy.dtype()) : stack(dw, 1)};
+  if (s.needs(2)) {
+    dw = wide * reshape(index_select(x, a, at), by_taps);
+    if (!others.empty()) dw = sum(dw, others);
+  }
+  return {dx, Tensor(), dw};
 }
 
 Samples<WeightedSelect> WeightedSelect::samples() {
