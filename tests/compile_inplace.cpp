@@ -180,7 +180,7 @@ TEST(CompiledInPlace, UpdatesByMask) {
   for (const auto& [what, f] : updates)
     for (const auto& numbers :
          {std::vector<float>{1, -2, 3, -4, 0.5f, 6}, {-1, -2, -3, -inf, -4, -6}}) {
-      auto run = [&, f = f](auto&& g) {
+      auto run = [&](auto&& g) {
         Tensor x = wrap(std::vector<float>(numbers), {2, 3}), v = tensor({2.f, -1.f, 4.f});
         x.requires_grad_();
         v.requires_grad_();

@@ -51,15 +51,15 @@ TEST(SinkRelu, NotWhereTheReluOrThePlacesAreReadElsewhere) {
 
 TEST(SumBeforeUnpooling, OverWholePlanesOnly) {
   auto expect = [](const std::string& before, const std::string& after, int dilation = 1) {
-    testing::expect_pass(
-        sum_before_unpooling, before, after,
-        {{"<P>", cat("kernel_size=[2], stride=[2], padding=[0], dilation=[", dilation,
-                     "], ceil_mode=false")}});
+    testing::expect_pass(sum_before_unpooling, before, after,
+                         {{"<P>", cat("kernel_size=[2], stride=[2], padding=[0], dilation=[",
+                                      dilation, "], ceil_mode=false")}});
   };
   auto whole = [&](const char* of, const char* shape, const char* attributes, int size = 8) {
     return cat("graph(%x: f32[2, 3, ", size, ", ", size, R"(], %d: f32[2, 3, 4, 4])
   %2: f32[2, 3, 4, 4], %3: i64[2, 3, 4, 4] = max_pool2d(%x, <P>)
-  %4: f32[2, 3, )", size, ", ", size, "] = max_pool2d_grad(%d, %3, size=[", size, ", ", size,
+  %4: f32[2, 3, )",
+               size, ", ", size, "] = max_pool2d_grad(%d, %3, size=[", size, ", ", size,
                "])\n  %5: f32", shape, " = sum(%", of, ", ", attributes, ")\n  return %4, %5\n");
   };
   for (const auto& [shape, attributes] : {std::pair{"[3]", "axes=[0, 2, 3], keepdim=false"},

@@ -106,9 +106,11 @@ constexpr Choice choices[] = {
     {"prod_grad", "output", is_nan, "as prod"},
     {"cumprod", "gradient", is_nan, "as prod"},
     {"dft", "", one_is_nan, "another order of sums meets infinities that cancel elsewhere"},
-    {"linear_recurrence", "second gradient", one_is_nan, "0 times NaN for factors that are not read"},
+    {"linear_recurrence", "second gradient", one_is_nan,
+     "0 times NaN for factors that are not read"},
     {"weighted_select", "", is_nan,
-     "the call in PyTorch multiplies by the zeros of a matrix; here a row reads its own places only"},
+     "the call in PyTorch multiplies by the zeros of a matrix; here a row reads its own places "
+     "only"},
     {"remainder", "output", is_nan, "PyTorch's vector loop gives NaN for subnormal divisors"},
     {"binary_cross_entropy_with_logits", "", is_nan, "a target of infinity where pos_weight is 1"},
     {"cross_entropy_grad", "output", [](double, double got, double) { return got == 0; },

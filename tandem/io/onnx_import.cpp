@@ -130,6 +130,7 @@ template <class S>
 struct ScopeEnd {
   std::vector<S>& scopes;
   size_t size;
+  ScopeEnd(std::vector<S>& all, size_t n) : scopes(all), size(n) {}
   ~ScopeEnd() { scopes.erase(scopes.begin() + std::ptrdiff_t(size), scopes.end()); }
 };
 

@@ -242,7 +242,8 @@ Tensor rotated(I& n, const Tensor& given, const Tensor& cosines, const Tensor& s
   n.need(given.dim() == 3 || given.dim() == 4, "input 0 has shape ", given.shape());
   Tensor x = given;  // [batch, heads, length, size]
   if (given.dim() == 3) x = by_heads(n, given, n.integer("num_heads", 0), "num_heads");
-  const int64_t asked = n.integer("rotary_embedding_dim", 0), dim = asked ? asked : int64_t(x.size(3));
+  const int64_t asked = n.integer("rotary_embedding_dim", 0),
+                dim = asked ? asked : int64_t(x.size(3));
   n.need(dim > 0 && dim <= x.size(3) && dim % 2 == 0, "rotary_embedding_dim=", dim, " for shape ",
          given.shape());
   auto angles = [&](Tensor t) {

@@ -109,8 +109,8 @@ Tensors unique(I& n) {
   for (int i = 0; i < lines.dim(); ++i)
     if (i != axis) order.push_back(i);
   const int64_t count = lines.size(axis);
-  const Tensor rows =
-      as_contiguous(reshape(permute(lines, order), {count, count ? int64_t(lines.numel()) / count : 0}));
+  const Tensor rows = as_contiguous(
+      reshape(permute(lines, order), {count, count ? int64_t(lines.numel()) / count : 0}));
   const Tensors found = unique_rows(n, rows);
   return {index_select(lines, axis, found[0]), found[0], found[1], found[2]};
 }

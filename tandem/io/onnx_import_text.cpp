@@ -33,15 +33,15 @@ Shape each_pair(I& n, const Texts& a, const Texts& b, const F& f) {
   n.need(broadcast(a.shape, b.shape, shape), "shapes ", a.shape, " and ", b.shape,
          " do not broadcast");
   auto place = [&](const Texts& t, int64_t at) {
-    int64_t place = 0, step = 1;
+    int64_t found = 0, step = 1;
     for (int i = shape.size() - 1, k = t.shape.size() - 1; i >= 0; --i, --k) {
       if (k >= 0) {
-        place += (t.shape[k] == 1 ? 0 : at % int64_t(shape[i])) * step;
+        found += (t.shape[k] == 1 ? 0 : at % int64_t(shape[i])) * step;
         step *= t.shape[k];
       }
       at /= shape[i];
     }
-    return size_t(place);
+    return size_t(found);
   };
   for (int64_t i = 0; i < shape.numel(); ++i) f(a.values[place(a, i)], b.values[place(b, i)]);
   return shape;

@@ -346,11 +346,11 @@ GraphValues LoadedGraph::Impl::run_part(Part& p, const Given& given) {
     const std::lock_guard lock(mutex);
     p.idle.push_back(std::move(plan));
   }
-  size_t at = 0, next = 0;
+  size_t at = 0, fed = 0;
   GraphValues values;
   for (const GraphValue& v : p.gives.values)
     values.push_back(with_tensors(
-        v, [&](const Tensor& t) { return p.gives.roles[at++] == Role::fed ? out[next++] : t; }));
+        v, [&](const Tensor& t) { return p.gives.roles[at++] == Role::fed ? out[fed++] : t; }));
   return values;
 }
 

@@ -90,8 +90,8 @@ Spec LinearRecurrence::infer(Specs in) const {
   check<DTypeError>(is_floating(in[0].dtype) && in[0].dtype == in[1].dtype, *this,
                     "a and b must be floating and of one dtype, got ", in[0].dtype, " and ",
                     in[1].dtype);
-  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "shapes ", in[0].shape, " and ", in[1].shape,
-                    " differ");
+  check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "shapes ", in[0].shape,
+                    " and ", in[1].shape, " differ");
   return in[0];
 }
 

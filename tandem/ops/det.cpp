@@ -41,8 +41,8 @@ Spec Det::infer(Specs in) const {
   Spec out = in[0];
   check<DTypeError>(is_floating(out.dtype), *this, "takes floating tensors, got ", out.dtype);
   const int n = out.shape.size();
-  check<ShapeError>(n >= 2 && detail::may_equal(out.shape[n - 1], out.shape[n - 2]), *this, "shape ", out.shape,
-                    " holds no square matrices");
+  check<ShapeError>(n >= 2 && detail::may_equal(out.shape[n - 1], out.shape[n - 2]), *this,
+                    "shape ", out.shape, " holds no square matrices");
   out.shape.resize(n - 2);
   return out;
 }

@@ -134,8 +134,8 @@ void transform(const T* x, T* y, const detail::AxisSplit& s, int64_t given, bool
 /// The axis among those before the last one.
 int axis_of(const Dft& op, const Shape& shape) {
   const int a = check_axis(op, op.axis, shape);
-  check<ShapeError>(shape.size() > 1 && detail::may_equal(shape.back(), 2), op, "the last axis of shape ", shape,
-                    " does not hold real and imaginary parts");
+  check<ShapeError>(shape.size() > 1 && detail::may_equal(shape.back(), 2), op,
+                    "the last axis of shape ", shape, " does not hold real and imaginary parts");
   check<ShapeError>(a < shape.size() - 1, op, "axis ", op.axis,
                     " holds real and imaginary parts in shape ", shape);
   return a;
@@ -147,7 +147,8 @@ Spec Dft::infer(Specs in) const {
   check<DTypeError>(is_floating(in[0].dtype), *this, "takes floating tensors, got ", in[0].dtype);
   const int a = axis_of(*this, in[0].shape);
   Spec out = in[0];
-  check<ShapeError>(detail::may_be_less(0, out.shape[a]), *this, "axis ", a, " of shape ", out.shape, " is empty");
+  check<ShapeError>(detail::may_be_less(0, out.shape[a]), *this, "axis ", a, " of shape ",
+                    out.shape, " is empty");
   if (onesided) out.shape[a] = out.shape[a] / 2 + 1;
   return out;
 }

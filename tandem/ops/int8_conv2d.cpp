@@ -144,7 +144,9 @@ TANDEM_FN void sum_taps(const T* all, int64_t taps, const T* weight, const int64
     T* __restrict y = sums + at;
     for (int64_t t = 0; t < taps; t += 3) {
       const T a = weight[t], b = weight[t + 1], c = weight[t + 2];
-      const T* __restrict p = all + offset[t] + at, * __restrict q = all + offset[t + 1] + at, * __restrict r = all + offset[t + 2] + at;
+      const T* __restrict p = all + offset[t] + at;
+      const T* __restrict q = all + offset[t + 1] + at;
+      const T* __restrict r = all + offset[t + 2] + at;
       if (t == 0) {
 #pragma omp simd
         for (int64_t i = 0; i < count; ++i) y[i] = a * p[i] + b * q[i] + c * r[i];

@@ -16,15 +16,17 @@ TANDEM_OP(Requantize)
 Spec Int8Matmul::infer(Specs in) const {
   detail::check_int8_operands(*this, in);
   const Shape &x = in[0].shape, &y = in[1].shape;
-  check<ShapeError>(x.size() >= 2 && y.size() >= 2 && detail::may_equal(x.back(), y[y.size() - 2]), *this, "shapes ",
-                    x, " and ", y, " have no product");
+  check<ShapeError>(x.size() >= 2 && y.size() >= 2 && detail::may_equal(x.back(), y[y.size() - 2]),
+                    *this, "shapes ", x, " and ", y, " have no product");
   const Length m = x[x.size() - 2], n = y.back();
   if (in.has(2))
-    check<ShapeError>(detail::may_equal(in[2].shape.numel(), 1) || detail::may_equal(in[2].shape, Shape{m}), *this,
-                      "x_zero of shape ", in[2].shape, " for ", m, " rows");
+    check<ShapeError>(
+        detail::may_equal(in[2].shape.numel(), 1) || detail::may_equal(in[2].shape, Shape{m}),
+        *this, "x_zero of shape ", in[2].shape, " for ", m, " rows");
   if (in.has(3))
-    check<ShapeError>(detail::may_equal(in[3].shape.numel(), 1) || detail::may_equal(in[3].shape, Shape{n}), *this,
-                      "y_zero of shape ", in[3].shape, " for ", n, " columns");
+    check<ShapeError>(
+        detail::may_equal(in[3].shape.numel(), 1) || detail::may_equal(in[3].shape, Shape{n}),
+        *this, "y_zero of shape ", in[3].shape, " for ", n, " columns");
   Shape a = x, b = y, lead;
   a.resize(a.size() - 2);
   b.resize(b.size() - 2);
@@ -116,15 +118,16 @@ Spec Requantize::infer(Specs in) const {
   const Shape& x = in[0].shape;
   if (!detail::may_equal(in[1].shape.numel(), 1)) {
     const int a = check_axis(*this, axis, x);
-    check<ShapeError>(detail::may_equal(in[1].shape, Shape{x.empty() ? Length(1) : x[a]}), *this, "scale of shape ",
-                      in[1].shape, " for axis ", a, " of shape ", x);
+    check<ShapeError>(detail::may_equal(in[1].shape, Shape{x.empty() ? Length(1) : x[a]}), *this,
+                      "scale of shape ", in[1].shape, " for axis ", a, " of shape ", x);
   }
-  check<ShapeError>(detail::may_equal(in[2].shape.numel(), 1), *this, "zero of shape ", in[2].shape);
+  check<ShapeError>(detail::may_equal(in[2].shape.numel(), 1), *this, "zero of shape ",
+                    in[2].shape);
   if (in.has(3)) {
     check<DTypeError>(in[3].dtype == i32, *this, "bias is ", in[3].dtype, ", not i32");
     const int a = check_axis(*this, axis, x);
-    check<ShapeError>(!x.empty() && detail::may_equal(in[3].shape, Shape{x[a]}), *this, "bias of shape ",
-                      in[3].shape, " for axis ", a, " of shape ", x);
+    check<ShapeError>(!x.empty() && detail::may_equal(in[3].shape, Shape{x[a]}), *this,
+                      "bias of shape ", in[3].shape, " for axis ", a, " of shape ", x);
   }
   return {x, dtype, in[0].device};
 }

@@ -37,7 +37,7 @@ struct Rounded {
 
   template <class A>
   TANDEM_FN A point(A x) const {
-    return detail::by_library(x, [this](auto v) { return round(v); });
+    return detail::by_library(x, [this](auto v) { return this->round(v); });
   }
 
  private:
@@ -66,7 +66,7 @@ struct PowerOfTwo {
 
   template <class A>
   TANDEM_FN A point(A x) const {
-    return detail::by_library(x, [this](auto v) { return round(v); });
+    return detail::by_library(x, [this](auto v) { return this->round(v); });
   }
 
  private:

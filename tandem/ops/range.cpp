@@ -131,7 +131,7 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
   require<OutOfMemory>(n < 9e18, "arange(start=", a, ", end=", b, ", step=", s,
                        "): has too many elements");
   const Tensor t = empty({int64_t(n)}, dtype.value_or(f32));
-  fill_each(t, [&]<class T>(int64_t i) { 
+  fill_each(t, [&]<class T>(int64_t i) {
     const double x = a + double(i) * s;
     if constexpr (std::is_integral_v<T>) return detail::convert<T>(detail::convert<int64_t>(x));
     else return T(x);

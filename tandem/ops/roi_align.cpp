@@ -105,9 +105,11 @@ void align(const RoiAlign& op, const Tensor& x, const T* boxes, const int64_t* b
 
 Spec RoiAlign::infer(Specs in) const {
   const Spec &x = in[0], &boxes = in[1], &batch = in[2];
-  check<ShapeError>(x.shape.size() == 4 && detail::may_be_less(0, x.shape[2]) && detail::may_be_less(0, x.shape[3]), *this, "x has shape ",
-                    x.shape, ", needs [n, c, h, w]");
-  check<ShapeError>(boxes.shape.size() == 2 && detail::may_equal(boxes.shape[1], 4) && batch.shape.size() == 1 &&
+  check<ShapeError>(x.shape.size() == 4 && detail::may_be_less(0, x.shape[2]) &&
+                        detail::may_be_less(0, x.shape[3]),
+                    *this, "x has shape ", x.shape, ", needs [n, c, h, w]");
+  check<ShapeError>(boxes.shape.size() == 2 && detail::may_equal(boxes.shape[1], 4) &&
+                        batch.shape.size() == 1 &&
                         detail::may_equal(batch.shape[0], boxes.shape[0]),
                     *this, "boxes of shape ", boxes.shape, " and batch of shape ", batch.shape);
   check<DTypeError>(is_floating(x.dtype) && boxes.dtype == x.dtype && is_integral(batch.dtype),

@@ -56,8 +56,8 @@ Spec ScatterReduce::infer(Specs in) const {
   detail::check_index_dtype(*this, in[1].dtype);
   check<DTypeError>(in[2].dtype == in[0].dtype, *this, "src is ", in[2].dtype, " and x is ",
                     in[0].dtype);
-  check<ShapeError>(detail::may_equal(in[2].shape, in[1].shape), *this, "src of shape ", in[2].shape,
-                    " for index of shape ", in[1].shape);
+  check<ShapeError>(detail::may_equal(in[2].shape, in[1].shape), *this, "src of shape ",
+                    in[2].shape, " for index of shape ", in[1].shape);
   bool fits = in[1].shape.size() == x.size();
   for (int i = 0; fits && i < x.size(); ++i) fits = i == a || detail::may_fit(in[1].shape[i], x[i]);
   check<ShapeError>(fits, *this, "index of shape ", in[1].shape, " does not fit x of shape ", x);
@@ -112,9 +112,9 @@ Tensors ScatterReduce::vjp(const Saved& s, const Tensor& dy) const {
 Samples<ScatterReduce> ScatterReduce::samples() {
   auto at = [](Shape shape) { return sample::listed(shape, {0, 1, 1, 1, 0, 2, 2, 2, 0}, i64); };
   Samples<ScatterReduce> all;
-  auto add = [&](int64_t axis, const char* how, InputSpecs in, bool gradient = true) {
+  auto add = [&](int64_t along, const char* how, InputSpecs in, bool gradient = true) {
     ScatterReduce op;
-    op.axis = axis;
+    op.axis = along;
     op.reduce = how;
     all.ok.push_back({op, std::move(in), gradient});
   };

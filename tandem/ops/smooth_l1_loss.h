@@ -49,7 +49,7 @@ struct SmoothL1LossGrad {
     const A d = x - target;
     const A sign = A(d > A(0)) - A(d < A(0));
     // NaN stays NaN; without a beta it is l1_loss, where NaN has no sign.
-    const A slope = (math::abs(d) >= A(beta)) | (A(beta) == A(0)) ? sign : d / A(beta);
+    const A slope = ((math::abs(d) >= A(beta)) | (A(beta) == A(0))) ? sign : d / A(beta);
     return dy * (slope * A(scale));
   }
 

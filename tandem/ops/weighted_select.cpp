@@ -57,8 +57,8 @@ Spec WeightedSelect::infer(Specs in) const {
   check<DTypeError>(is_floating(out.dtype) && in[2].dtype == out.dtype, *this, "x is ", out.dtype,
                     " and weight ", in[2].dtype);
   detail::check_index_dtype(*this, in[1].dtype);
-  check<ShapeError>(in[1].shape.size() == 2 && detail::may_equal(in[2].shape, in[1].shape), *this, "place of shape ",
-                    in[1].shape, " and weight of shape ", in[2].shape);
+  check<ShapeError>(in[1].shape.size() == 2 && detail::may_equal(in[2].shape, in[1].shape), *this,
+                    "place of shape ", in[1].shape, " and weight of shape ", in[2].shape);
   check<ShapeError>(!out.shape.empty(), *this, "x has no axes");
   const int a = check_axis(*this, axis, out.shape);
   out.shape[a] = in[1].shape[0];

@@ -88,7 +88,8 @@ const Callable* find_callable(Step::Kind kind, std::string_view name);
 /// Whether an attribute of a record that is made from a length is a plain number there: to know it
 /// is a decision.
 bool decides_by_attribute(const Step& step);
-/// What C++ calls the records of the table, in its order, with commas between. Written by the build.
+/// What C++ calls the records of the table, in its order, with commas between. Written by the
+/// build.
 const char* op_structs();
 /// True for what takes random numbers from the default generator.
 bool draws(const Step& step);

@@ -13,7 +13,7 @@ judges=()
 if "$python" -c 'import numpy, onnx, onnxruntime, safetensors, torch' 2>/dev/null; then
   judges=(--python "$python")
 else
-  echo "five_ways: without PyTorch and ONNX Runtime, no judges in $python (tools/judges.sh gets them)"
+  echo "five_ways: without PyTorch and ONNX Runtime: $python has none (tools/judges.sh gets them)"
 fi
 # Two minutes on two cores; builds with sanitizers are some ten times slower.
 programs=1600

@@ -2,8 +2,9 @@
 
 usage: make_specials.py OP_REPLAY [--check] [OP...]
 
-OP_REPLAY is the built tool; it dumps the calls (`--dump-specials`). tests/specials.cpp says what the
-files hold. With --check nothing is written: every op is computed anew and compared with its file.
+OP_REPLAY is the built tool; it dumps the calls (`--dump-specials`). tests/specials.cpp says what
+the files hold. With --check nothing is written: every op is computed anew and compared with its
+file.
 """
 
 import json
@@ -26,8 +27,9 @@ HERE = pathlib.Path(__file__).parent
 
 def leaves_of(request):
     """Floating inputs that PyTorch differentiates by."""
-    return [i for i, d in enumerate(request["inputs"]) if d is not None
-            and d["dtype"] in ("f32", "f64") and i not in torch_ops.CONSTANTS.get(request["op"], ())]
+    constants = torch_ops.CONSTANTS.get(request["op"], ())
+    return [i for i, d in enumerate(request["inputs"])
+            if d is not None and d["dtype"] in ("f32", "f64") and i not in constants]
 
 
 def results(request, arrays):

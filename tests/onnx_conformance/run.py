@@ -181,7 +181,8 @@ def main():
                     print(f"FAILED {case.name}: {text}")
             else:
                 count["error"] += 1
-                errors[kind, " ".join(sorted({n.op_type for n in model.graph.node})[:4])].append((case.name, text))
+                ops = " ".join(sorted({n.op_type for n in model.graph.node})[:4])
+                errors[kind, ops].append((case.name, text))
     for (kind, where), found in sorted(errors.items(), key=lambda e: -len(e[1])):
         print(f"{len(found)} {kind} in {where}: {found[0][1].splitlines()[0][:150]}")
         if "--all" in sys.argv:

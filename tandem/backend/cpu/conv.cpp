@@ -150,24 +150,26 @@ void repair_own_weights(const ConvShape& s, const T* x, const T* dy, T* dw) {
 }
 
 // What oneDNN mixes shows in the processor's flags, unless it is quiet NaN. Looking at them is a
-// parallel region, too much for small work.
+// parallel region, too much for small work: there the operands that meet the zeros are looked at.
 void run_onednn(const Key& key, Plan& plan, const ConvOperands& o, const RowsDone& done) {
   constexpr double enough = 4e6;
   const ConvShape& s = key.shape;
-  const double work = static_cast<double>(output_size(s)) *
-                      static_cast<double>(s.c / s.groups * s.kh * s.kw);
+  const bool weights = key.pass == ConvPass::backward_weights;
+  const bool padded = key.pass == ConvPass::backward_data || s.pad_h > 0 || s.pad_w > 0;
+  const double work =
+      static_cast<double>(output_size(s)) * static_cast<double>(s.c / s.groups * s.kh * s.kw);
   plan.onednn->run(o);
-  const bool mixes = plan.algorithm == Algorithm::onednn_winograd;
-  const bool invalid = (mixes || work > enough) && take_invalid_flags();
-  if (key.pass == ConvPass::backward_weights) {
-    const bool padded = s.pad_h > 0 || s.pad_w > 0;
-    if (invalid || (work <= enough && padded && !all_finite(o.b, output_size(s))))
-      repair_weights(s, o.a, o.b, o.out);
-    return;
+  bool mixed = false;
+  if (plan.algorithm == Algorithm::onednn_winograd || work > enough) mixed = take_invalid_flags();
+  else if (padded) mixed = weights ? !all_finite(o.b, output_size(s)) : may_need_repair(s, o.b);
+  if (weights) {
+    if (mixed) repair_weights(s, o.a, o.b, o.out);
+  } else if (mixed) {
+    const ConvRepair<float> repair(s, key.pass, o.a, o.b, o.bias, o.out, done);
+    finish(s, key.pass, repair.rows());
+  } else {
+    finish(s, key.pass, done);
   }
-  if (!invalid) return finish(key.shape, key.pass, done);
-  const ConvRepair<float> repair(key.shape, key.pass, o.a, o.b, o.bias, o.out, done);
-  finish(key.shape, key.pass, repair.rows());
 }
 
 void run(const Key& key, Plan& plan, const ConvOperands& o, const RowsDone& done) {

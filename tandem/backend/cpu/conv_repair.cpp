@@ -13,10 +13,11 @@ namespace {
 template <class T>
 using BitsOf = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
 template <class T>
-constexpr BitsOf<T> infinity_bits =
-    std::bit_cast<BitsOf<T>>(std::numeric_limits<T>::infinity()) << 1;
+constexpr BitsOf<T> infinity_bits = std::bit_cast<BitsOf<T>>(std::numeric_limits<T>::infinity())
+                                    << 1;
 
-/// The largest element without its sign, as bits: NaN is more than infinity, and that than the rest.
+/// The largest element without its sign, as bits: NaN is more than infinity, and that than the
+/// rest.
 template <class T>
 TANDEM_FN BitsOf<T> largest_of(const T* x, int64_t n) {
   BitsOf<T> largest = 0;

@@ -17,7 +17,7 @@
 namespace tandem::cpu {
 namespace {
 
-constexpr int taps = 9, most_side = 6, most_lanes = 16;
+constexpr int taps = 9, most_side = 6;
 
 // Evaluation of a filter of 3 at points 0, +-a, +-b and infinity (Toom and Cook): [side][3].
 struct Evaluation {

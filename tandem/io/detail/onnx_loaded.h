@@ -69,8 +69,8 @@ struct LoadedGraph::Impl {
   detail::NamedLengths check(const Given& given) const;
   std::shared_ptr<Part> part(Parts& among, size_t first, const Given& given,
                              const detail::NamedLengths& lengths);
-  std::shared_ptr<Part> build(size_t first, const Given& given,
-                              const detail::NamedLengths& lengths, bool known) const;
+  std::shared_ptr<Part> build(size_t first, const Given& given, const detail::NamedLengths& lengths,
+                              bool known) const;
   void finish(Part& p, detail::OnnxImporter& importer) const;
   bool cut(Part& p, detail::OnnxImporter& importer, const Given& given, const Tensor& needed) const;
   detail::GraphValues run_part(Part& p, const Given& given);
