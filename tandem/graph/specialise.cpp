@@ -69,7 +69,7 @@ std::shared_ptr<Graph> specialise(const Graph& from, const LengthValues& lengths
     }
     const std::vector<Spec> specs = infer(*g, n);
     for (size_t i = 0; i < specs.size(); ++i) values[size_t(n.outputs[i])].spec = specs[i];
-    if (!n.info->number) continue;
+    if (!n.info->number || lengths.empty()) continue;
     make_constant(values[size_t(n.outputs[0])], n);
     gone[k] = true;
   }

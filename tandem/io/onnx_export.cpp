@@ -80,8 +80,14 @@ class AttributeReader final : public FieldVisitor {
 
 constexpr int64_t opset = 17;
 
-bool is_number(const Value& v) {
-  return v.tensor.defined() && v.tensor.impl()->has(TensorImpl::wrapped_number);
+/// Whether it promotes as a C++ number does.
+bool is_number(const graph::Graph& g, ValueId id) {
+  const Value& v = g.value(id);
+  if (v.tensor.defined()) return v.tensor.impl()->has(TensorImpl::wrapped_number);
+  return v.spec.shape.empty() &&
+         std::any_of(g.nodes().begin(), g.nodes().end(), [&](const graph::Node& n) {
+           return n.info->number && n.outputs[0] == id;
+         });
 }
 
 }  // namespace
@@ -180,10 +186,9 @@ void OnnxExporter::find_roots(const SaveGraphOptions& options) {
       outputs_.emplace_back(name, own);
       g.edit_outputs().push_back(own);
     }
-  std::vector<ValueId> inputs;
+  // Others may still be needed for their lengths.
   for (ValueId id : g.inputs())
-    if (seen[size_t(id)] || options.outputs.empty()) inputs.push_back(id);
-  g.edit_inputs() = inputs;
+    if (seen[size_t(id)] || options.outputs.empty()) needed_.insert(id);
 }
 
 const graph::RandomStream* OnnxExporter::stream_of(ValueId state) const {
@@ -385,7 +390,7 @@ void OnnxExporter::write_tandem(const graph::Node& n) {
   std::vector<int64_t> numbers;
   for (size_t i = 0; i < n.inputs.size(); ++i) {
     in.push_back(name_of(n.inputs[i]));
-    if (n.inputs[i] >= 0 && is_number(graph_->value(n.inputs[i]))) numbers.push_back(int64_t(i));
+    if (n.inputs[i] >= 0 && is_number(*graph_, n.inputs[i])) numbers.push_back(int64_t(i));
   }
   if (!numbers.empty()) reader.list.push_back(Attribute::of("inputs_that_are_numbers", numbers));
   results(std::string(n.info->name), std::move(in), int(n.outputs.size()), std::move(reader.list));
@@ -428,8 +433,6 @@ onnx::Model OnnxExporter::write() {
   model_.operator_sets = {{"", opset}};
   model_.producer_name = "tandem";
   model_.graph.name = "tandem";
-  for (ValueId id : g.inputs())
-    model_.graph.inputs.push_back(info(names_[size_t(id)], g.value(id).spec));
   for (size_t i = 0; i < g.values().size(); ++i) {
     const Value& v = g.values()[i];
     if (!used_[i]) continue;
@@ -460,6 +463,11 @@ onnx::Model OnnxExporter::write() {
   };
   for (const auto& [name, id] : outputs_) give(name, id);
   for (const auto& [name, id] : next_) give(name, id);
+  for (size_t i = 0; i < lengths_.size(); ++i)
+    if (read_lengths_.contains(int(i)) && lengths_[i].input >= 0) needed_.insert(lengths_[i].input);
+  for (ValueId id : g.inputs())
+    if (needed_.contains(id))
+      model_.graph.inputs.push_back(info(names_[size_t(id)], g.value(id).spec));
   std::erase_if(model_.graph.values, [&](const auto& v) { return given.contains(v.name); });
 
   for (size_t i = 0; i < g.values().size(); ++i) {

@@ -10,11 +10,15 @@ namespace tandem::detail {
 using onnx::Attribute;
 
 namespace {
-/// The names that unknown lengths have in the file.
+/// The names that unknown lengths have in the file; it notes which are asked for.
 struct AxisNames final : SymbolNames {
   const std::vector<std::string>& names;
-  explicit AxisNames(const std::vector<std::string>& n) : names(n) {}
-  std::string name(const LengthTable&, int symbol) const override { return names[size_t(symbol)]; }
+  std::set<int>& read;
+  AxisNames(const std::vector<std::string>& n, std::set<int>& r) : names(n), read(r) {}
+  std::string name(const LengthTable&, int symbol) const override {
+    read.insert(symbol);
+    return names[size_t(symbol)];
+  }
 };
 }  // namespace
 
@@ -25,16 +29,20 @@ void OnnxExporter::name_axes() {
   std::unordered_set<std::string> taken;
   for (int i = 0; i < table->symbols(); ++i) taken.insert(table->name_of(i));
   for (int i = 0; i < table->symbols(); ++i) {
-    lengths_.emplace_back("", 0);
+    InputAxis found;
     std::string name = table->name_of(i);
-    for (graph::ValueId id : graph_->inputs()) {
-      const Shape& s = graph_->value(id).spec.shape;
-      for (int a = 0; a < s.size() && lengths_.back().first.empty(); ++a)
-        if (s[a].bits() == table->symbol_at(i).bits()) lengths_.back() = {names_[size_t(id)], a};
-    }
+    for (const bool needed : {true, false})
+      for (graph::ValueId id : graph_->inputs()) {
+        const Shape& s = graph_->value(id).spec.shape;
+        for (int a = 0; a < s.size() && found.input < 0; ++a)
+          if (s[a].bits() == table->symbol_at(i).bits() && needed_.contains(id) == needed)
+            found = {id, a, names_[size_t(id)]};
+      }
+    lengths_.push_back(found);
     if (name.empty()) {
-      const auto& [input, axis] = lengths_.back();
-      const std::string wish = input.empty() ? "length" : axis ? cat("axis", axis) : "batch";
+      const std::string wish = found.input < 0 ? "length"
+                               : found.axis    ? cat("axis", found.axis)
+                                               : "batch";
       name = wish;
       for (int k = 1; !taken.insert(name).second; ++k) name = cat(wish, "_", k);
     }
@@ -43,9 +51,9 @@ void OnnxExporter::name_axes() {
 }
 
 std::string OnnxExporter::text_of(Length d) const {
-  return d.is_known() ? cat(int64_t(d)) : to_text(d, AxisNames(axis_names_));
+  return d.is_known() ? cat(int64_t(d)) : to_text(d, AxisNames(axis_names_, read_lengths_));
 }
-std::string OnnxExporter::text_of(Number v) const { return to_text(v, AxisNames(axis_names_)); }
+std::string OnnxExporter::text_of(Number v) const { return to_text(v, AxisNames(axis_names_, read_lengths_)); }
 
 bool OnnxExporter::open(const Shape& shape) const { return !shape.is_known(); }
 
@@ -65,17 +73,19 @@ std::string OnnxExporter::length(Length d) {
 
 std::string OnnxExporter::emit_length(Length d) {
   using Kind = LengthTable::Kind;
-  const LengthTable::Entry& e = graph_->lengths()->entry(d);
+  const auto table = LengthTable::of(d);
+  const LengthTable::Entry& e = table->entry(d);
   auto both = [&](const char* op, Attributes attributes = {}) {
     const std::string a = length(e.a), b = length(e.b);
     return emit(op, {a, b}, std::move(attributes));
   };
   switch (e.kind) {
     case Kind::symbol: {
-      const auto& [input, axis] = lengths_[size_t(e.symbol)];
-      require<NotImplemented>(!input.empty(), "save(): no input has the length \"",
+      const InputAxis& at = lengths_[size_t(e.symbol)];
+      require<NotImplemented>(at.input >= 0, "save(): no input has the length \"",
                               axis_names_[size_t(e.symbol)], "\"");
-      return emit("Gather", {emit("Shape", {input}), ints({axis})}, {Attribute::of("axis", 0)});
+      return emit("Gather", {emit("Shape", {at.name}), ints({at.axis})},
+                  {Attribute::of("axis", 0)});
     }
     case Kind::sum: {
       std::string total;
@@ -113,7 +123,7 @@ std::string OnnxExporter::number(Number v) {
 }
 
 std::string OnnxExporter::emit_number(Number v) {
-  const auto& table = graph_->lengths();
+  const auto table = LengthTable::of(v);
   const LengthTable::Entry& e = table->entry(v);
   if (e.kind != LengthTable::Kind::real) return cast(length(table->length_of(v)), i64, f64);
   if (e.name.empty()) return cast(length(e.a), i64, f64);

@@ -1,4 +1,5 @@
 #pragma once
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -139,8 +140,15 @@ class OnnxExporter {
   onnx::Model model_;
   std::vector<bool> used_;
   /// By unknown length: an input and its axis that have it.
-  std::vector<std::pair<std::string, int64_t>> lengths_;
+  struct InputAxis {
+    graph::ValueId input = -1;
+    int64_t axis = 0;
+    std::string name;  ///< of the input
+  };
+  std::vector<InputAxis> lengths_;
   std::vector<std::string> names_, axis_names_;
+  mutable std::set<int> read_lengths_;  ///< symbols that the file speaks of
+  std::set<graph::ValueId> needed_;      ///< inputs of the file
   std::vector<std::pair<std::string, Id>> outputs_;
   std::vector<std::pair<std::string, Id>> next_;  ///< the output that a state becomes
   std::unordered_set<std::string> taken_;
