@@ -13,6 +13,7 @@ struct TensorExtras {
   std::atomic<Node*> accumulator{nullptr};  ///< leaves: where backward() delivers; one reference
   std::shared_ptr<Recorder> recorder;       ///< symbolic: the graph
   int64_t value = -1;                       ///< symbolic: the number of the value in the graph
+  int64_t fed_as = -1;                      ///< placeholders: the number that a run feeds
   Length view_offset = 0;                   ///< symbolic views: elements from the base's first
   /// A reshape of which unknown lengths leave open whether it is a view or a copy.
   bool perhaps_view = false;

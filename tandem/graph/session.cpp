@@ -72,8 +72,17 @@ Tensor placeholder(std::string name, const Shape& shape, DType dtype) {
                         " is below -1");
     if (d < 0) d = g.unknown_length();
   }
-  return g.input(std::move(name), {known, dtype, {}});
+  const Tensor t = g.input(std::move(name), {known, dtype, {}});
+  t.impl()->extras->fed_as = g.id_of(t);  // a write to it gives the handle another value
+  return t;
 }
+
+namespace {
+ValueId fed_value(Graph& g, const Tensor& t) {
+  const ValueId id = g.id_of(t);
+  return t.is_symbolic() && t.impl()->extras->fed_as >= 0 ? t.impl()->extras->fed_as : id;
+}
+}  // namespace
 
 Tensor variable(std::string name, const Tensor& initial, bool trainable) {
   Graph& g = outside_regions("variable");
@@ -344,7 +353,8 @@ Session::Impl::Program& Session::Impl::find(std::span<const Tensor> fetches,
     for (size_t i = 0; i < fetches.size(); ++i)
       if (p.fetches[i] != graph->id_of(fetches[i])) return false;
     for (size_t i = 0; i < feeds.size(); ++i)
-      if (p.feeds[i] != graph->id_of(feeds[i].value) || !(p.shapes[i] == feeds[i].with.shape()) ||
+      if (p.feeds[i] != fed_value(*graph, feeds[i].value) ||
+          !(p.shapes[i] == feeds[i].with.shape()) ||
           graph->value(p.feeds[i]).spec.dtype != feeds[i].with.dtype() ||
           feeds[i].with.is_symbolic())
         return false;
@@ -355,7 +365,7 @@ Session::Impl::Program& Session::Impl::find(std::span<const Tensor> fetches,
   std::vector<ValueId> out, in;
   for (const Tensor& t : fetches) out.push_back(graph->id_of(t));
   for (const Feed& f : feeds) {
-    const ValueId id = graph->id_of(f.value);
+    const ValueId id = fed_value(*graph, f.value);
     require(f.value.is_symbolic() || is_used(*graph, id), "Session::run(): a ",
             to_string(f.value.spec()), " is fed that is no value of the graph");
     const Value& v = graph->value(id);

@@ -85,9 +85,8 @@ bool is_number(const graph::Graph& g, ValueId id) {
   const Value& v = g.value(id);
   if (v.tensor.defined()) return v.tensor.impl()->has(TensorImpl::wrapped_number);
   return v.spec.shape.empty() &&
-         std::any_of(g.nodes().begin(), g.nodes().end(), [&](const graph::Node& n) {
-           return n.info->number && n.outputs[0] == id;
-         });
+         std::any_of(g.nodes().begin(), g.nodes().end(),
+                     [&](const graph::Node& n) { return n.info->number && n.outputs[0] == id; });
 }
 
 }  // namespace

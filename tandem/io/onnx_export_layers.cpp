@@ -82,7 +82,8 @@ bool adaptive_avg_pool(E& e, const AdaptiveAvgPool2d&) {
   if (e.rank(0) != 4 || !is_floating(e.dtype(0))) return false;
   const Shape &x = e.spec(0).shape, &y = e.out().shape;
   if (y[2] == 1 && y[3] == 1) return e.result("GlobalAveragePool", {e.in(0)});
-  if (e.open({x[2], x[3], y[2], y[3]}) || x[2] % y[2] || x[3] % y[3]) return false;
+  if (e.open({x[2], x[3], y[2], y[3]}) || y[2] == 0 || y[3] == 0) return false;
+  if (x[2] % y[2] || x[3] % y[3]) return false;
   const Ints size{x[2] / y[2], x[3] / y[3]};
   return e.result("AveragePool", {e.in(0)},
                   {Attribute::of("kernel_shape", size), Attribute::of("strides", size)});
@@ -156,7 +157,11 @@ bool group_norm_(E& e, const GroupNorm& op) {
   const DType d = e.out().dtype;
   const Shape& s = e.spec(0).shape;
   if (!is_floating(d) || s.size() < 3 || must_equal(s.numel(), 0)) return false;
-  const std::string groups = e.emit("Reshape", {e.in(0), e.ints({0, op.num_groups, -1})});
+  Length rest = s[1] / op.num_groups;
+  for (int i = 2; i < s.size(); ++i) rest *= s[i];
+  const std::vector<Attribute> zeros{Attribute::of("allowzero", 1)};  // a length of 0 is one
+  const std::string groups =
+      e.emit("Reshape", {e.in(0), e.shape({s[0], op.num_groups, rest})}, zeros);
   const std::string flat =
       is_exact(op.eps, d)
           ? e.emit("InstanceNormalization",
@@ -164,8 +169,8 @@ bool group_norm_(E& e, const GroupNorm& op) {
                    {Attribute::of("epsilon", float(op.eps))})
           : normalized_by_itself(e, groups, {-1}, op.eps, "", "");
   const Names back{flat, e.shape(s)};
-  if (!e.has(1) && !e.has(2)) return e.result("Reshape", back);
-  std::string y = e.emit("Reshape", back);
+  if (!e.has(1) && !e.has(2)) return e.result("Reshape", back, zeros);
+  std::string y = e.emit("Reshape", back, zeros);
   Shape column{s[1]};
   for (int i = 2; i < s.size(); ++i) column.push_back(1);
   if (e.has(1) && !e.has(2)) return e.result("Mul", {y, e.reshape(e.in(1, d), column)});

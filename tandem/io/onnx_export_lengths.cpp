@@ -53,7 +53,9 @@ void OnnxExporter::name_axes() {
 std::string OnnxExporter::text_of(Length d) const {
   return d.is_known() ? cat(int64_t(d)) : to_text(d, AxisNames(axis_names_, read_lengths_));
 }
-std::string OnnxExporter::text_of(Number v) const { return to_text(v, AxisNames(axis_names_, read_lengths_)); }
+std::string OnnxExporter::text_of(Number v) const {
+  return to_text(v, AxisNames(axis_names_, read_lengths_));
+}
 
 bool OnnxExporter::open(const Shape& shape) const { return !shape.is_known(); }
 

@@ -110,13 +110,16 @@ bool logical(E& e, const O&) {
   return e.result(std::string(O::onnx.op), in);
 }
 
+/// IsInf takes no 16-bit types.
+std::string of_wide_type(E& e) { return e.in(0, e.dtype(0) == f64 ? f64 : f32); }
 bool isfinite_(E& e, const Isfinite&) {
   if (!is_floating(e.dtype(0))) return false;
-  return e.result("Not", {e.emit("Or", {e.emit("IsNaN", {e.in(0)}), e.emit("IsInf", {e.in(0)})})});
+  const std::string x = of_wide_type(e);
+  return e.result("Not", {e.emit("Or", {e.emit("IsNaN", {x}), e.emit("IsInf", {x})})});
 }
 template <class O>
 bool test(E& e, const O&) {
-  return is_floating(e.dtype(0)) && e.result(std::string(O::onnx.op), {e.in(0)});
+  return is_floating(e.dtype(0)) && e.result(std::string(O::onnx.op), {of_wide_type(e)});
 }
 
 bool cast_(E& e, const Cast& op) {

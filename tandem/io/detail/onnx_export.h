@@ -102,7 +102,7 @@ class OnnxExporter {
   std::string text_of(Length d) const;
   std::string text_of(Number v) const;
   std::string reshape(const std::string& x, const Shape& to) {
-    return emit("Reshape", {x, shape(to)});
+    return emit("Reshape", {x, shape(to)}, {onnx::Attribute::of("allowzero", 1)});
   }
   std::string transpose(const std::string& x, std::vector<int64_t> axes) {
     return emit("Transpose", {x}, {onnx::Attribute::of("perm", std::move(axes))});
@@ -148,7 +148,7 @@ class OnnxExporter {
   std::vector<InputAxis> lengths_;
   std::vector<std::string> names_, axis_names_;
   mutable std::set<int> read_lengths_;  ///< symbols that the file speaks of
-  std::set<graph::ValueId> needed_;      ///< inputs of the file
+  std::set<graph::ValueId> needed_;     ///< inputs of the file
   std::vector<std::pair<std::string, Id>> outputs_;
   std::vector<std::pair<std::string, Id>> next_;  ///< the output that a state becomes
   std::unordered_set<std::string> taken_;
