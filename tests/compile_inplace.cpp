@@ -392,6 +392,30 @@ TEST(CompiledInPlace, WhatIsWrittenMustNotBeAnotherArgument) {
   refused([&] { outside(state); }, "argument 0 shares memory with a tensor from outside, f32[4]");
 }
 
+TEST(CompiledInPlace, RowMajorCopiesOfViewsAreCopies) {
+  const Tensor x = zeros({2, 4});
+  using View = Tensor (*)(const Tensor&);
+  for (const View copy : {View([](const Tensor& b) { return contiguous(slice(b, 1, 0, 4, 2)); }),
+                          View([](const Tensor& b) { return contiguous(b.t()); }),
+                          View([](const Tensor& b) { return b.t().reshape({8}); }),
+                          View([](const Tensor& b) { return flatten(b.t(), 0, 1); })}) {
+    auto f = compile([&](const Tensor& in) {
+      const Tensor base = in * 1.0;
+      Tensor y = copy(base);
+      y += 1.0;
+      return base;
+    });
+    EXPECT_EQ(f(x).to_vector<float>(), std::vector<float>(8, 0));
+  }
+  auto view = compile([](const Tensor& in) {
+    const Tensor base = in * 1.0;
+    Tensor y = contiguous(slice(base, 0, 1, 2));  // row-major as it is
+    y += 1.0;
+    return base;
+  });
+  EXPECT_EQ(view(x).to_vector<float>(), (std::vector<float>{0, 0, 0, 0, 1, 1, 1, 1}));
+}
+
 TEST(CompiledInPlace, Errors) {
   // What a gradient reads was overwritten, through a view.
   auto stale = compile([](const Tensor& x) {

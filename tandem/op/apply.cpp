@@ -139,6 +139,7 @@ void link_view(const OpInfo& info, const void* op, const Tensor& from, const Ten
   t.view_version = base->storage->version;
   if (e.perhaps_view) return;
   t.strides = v.strides;
+  if (!is_contiguous(t.spec.shape, t.strides)) t.flags &= uint8_t(~TensorImpl::contiguous);
   e.view_offset = v.offset;
   if (of_view) e.view_offset += from.impl()->extras->view_offset;
 }
