@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <string_view>
 
 #include "tandem/core/random.h"
 #include "tandem/core/tensor.h"
@@ -36,6 +37,15 @@ class RecordedAt {
   static inline thread_local const CallSite* now = nullptr;
   const CallSite* before_;
 };
+
+/// Throws where a function is recorded for compile(): what has an effect on the program besides its
+/// tensors would happen then only, and never in a later call.
+inline void refuse_in_compiled(std::string_view what) {
+  const std::string where = RecordedAt::text();
+  require(where.empty(), what, where,
+          ": would happen when the function is recorded, not at every "
+          "call; call it outside of the function");
+}
 
 /// What a reader of a symbolic value can do.
 inline constexpr const char* symbolic_remedy =

@@ -7,6 +7,14 @@ namespace tandem {
 
 class Recorder;  // a graph under construction, op/recorder.h
 
+/// A switch of an object that code under capture may use: a module's training mode. Whoever depends
+/// on it keeps it, and sees when its owner is gone or was replaced.
+struct OwnedSwitch {
+  bool on = true;
+  bool owned = true;
+  const Recorder* made_in = nullptr;  ///< what was recording when it was made
+};
+
 /// Thread-local switches; zero is the usual case, so one test covers all of them.
 struct Modes {
   enum Bit : uint32_t {

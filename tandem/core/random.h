@@ -2,6 +2,8 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <memory>
+#include <utility>
 
 #include "tandem/core/tensor.h"
 
@@ -32,21 +34,15 @@ struct Philox {
 /// the next offset; within it, element i depends on i alone. Safe to use from several threads.
 class TANDEM_API Generator {
  public:
-  explicit Generator(uint64_t seed = 0) : seed_(seed) {}
-  Generator(const Generator& o) : seed_(o.seed()), offset_(o.offset()) {}
-  Generator& operator=(const Generator& o) {
-    seed_ = o.seed();
-    offset_ = o.offset();
-    return *this;
-  }
+  explicit Generator(uint64_t seed = 0);
+  Generator(const Generator& o);
+  Generator& operator=(const Generator& o);
+  ~Generator();
 
-  uint64_t seed() const { return seed_.load(std::memory_order_relaxed); }
-  uint64_t offset() const { return offset_.load(std::memory_order_relaxed); }
+  uint64_t seed() const { return stream_->seed.load(std::memory_order_relaxed); }
+  uint64_t offset() const { return stream_->offset.load(std::memory_order_relaxed); }
   /// Starts over with a seed.
-  void manual_seed(uint64_t seed) {
-    seed_ = seed;
-    offset_ = 0;
-  }
+  void manual_seed(uint64_t seed);
   /// The key of the next draw, i64[2] = (seed, offset): input of the random ops.
   Tensor next_key();
   /// Makes the draw of this key the next one again, unless there were others since.
@@ -56,8 +52,25 @@ class TANDEM_API Generator {
   /// Errors: ShapeError, DTypeError unless `state` is i64[2].
   void set_state(const Tensor& state);
 
+  /// The one other generator with the stream of this one, for graphs: it stays when this one goes.
+  std::shared_ptr<Generator> twin();
+  /// False when the generator whose twin this is was destroyed.
+  bool is_owned() const { return stream_->owned.load(std::memory_order_relaxed); }
+
  private:
-  std::atomic<uint64_t> seed_, offset_{0};
+  /// Whether the code under capture made it, and so makes it anew whenever it runs: then its keys
+  /// are numbers.
+  bool own_of_capture() const;
+  struct Stream {
+    std::atomic<uint64_t> seed, offset{0};
+    std::atomic<bool> owned{true};
+    const void* made_in = nullptr;
+    std::weak_ptr<Generator> twin;
+  };
+  explicit Generator(std::shared_ptr<Stream> stream) : stream_(std::move(stream)), owns_(false) {}
+
+  std::shared_ptr<Stream> stream_;
+  bool owns_ = true;
 };
 
 namespace detail {

@@ -71,6 +71,7 @@ struct Recording {
   std::vector<size_t> written;           ///< arguments whose new values follow these
   std::vector<bool> with_gradient;       ///< those of them that ops with a gradient wrote to
   std::vector<GradientState> gradients;
+  std::vector<std::shared_ptr<Generator>> generators;  ///< that it draws from
 };
 
 /// A recording ready to run.
@@ -168,9 +169,13 @@ struct CompiledFunction::Impl {
     if (in.key != r.key) return no("an argument that is no tensor has another value");
     if (grad_enabled() != r.grad_mode)
       return no("gradients are switched ", r.grad_mode ? "off" : "on", " now");
-    for (const auto& [flag, value] : r.graph->flags())
-      if (*flag != value)
-        return no("a module is in ", value ? "evaluation" : "training", " mode now");
+    for (const Graph::UsedSwitch& s : r.graph->switches())
+      if (!s.holds())
+        return s.of->owned
+                   ? no("a module is in ", *s.value ? "evaluation" : "training", " mode now")
+                   : no("a module that the function called is gone, or another one now");
+    for (const auto& g : r.generators)
+      if (!g->is_owned()) return no("a generator that the function drew from is gone");
     for (const GradientState& g : r.gradients) {
       const Tensor &now = g.now(), &was = g.handle;
       if (now.defined() != was.defined())
@@ -276,6 +281,11 @@ struct CompiledFunction::Impl {
     if (c->backward)
       for (const graph::Operand& o : c->backward->operands)
         if (o.kind == graph::Operand::state) assume(o.tensor);
+    for (const graph::Value& v : g.values())
+      if (v.generator &&
+          std::find(c->generators.begin(), c->generators.end(), v.generator) == c->generators.end())
+        c->generators.push_back(v.generator);
+    g.close(cat("the function compiled at ", place()));
     return c;
   }
 

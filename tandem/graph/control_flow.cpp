@@ -269,7 +269,7 @@ Graph* recorder_of(const Tensor& t) {
   return t.is_symbolic() ? as_graph(t.impl()->extras->recorder.get()) : nullptr;
 }
 
-using Generators = std::vector<Generator*>;
+using Generators = std::vector<std::shared_ptr<Generator>>;
 void add_generators(const Graph& region, Generators& all) {
   for (const RandomStream& s : region.streams())
     if (std::find(all.begin(), all.end(), s.generator) == all.end()) all.push_back(s.generator);
@@ -292,7 +292,7 @@ void open_streams(Graph& region, const Generators& all, size_t at, bool gives) {
 }
 Tensors stream_keys(Graph& parent, const Generators& all) {
   Tensors keys;
-  for (Generator* g : all) keys.push_back(parent.stream_key(*g));
+  for (const auto& g : all) keys.push_back(parent.stream_key(*g));
   return keys;
 }
 /// The last results are the keys that come next.

@@ -176,6 +176,8 @@ ValueId Graph::capture(const Tensor& t) {
 }
 
 void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
+  require(closed_.empty(), info.print(op), ": a tensor of ", closed_,
+          " is used outside of it; let the function return it");
   Node n;
   n.info = &info;
   n.op = copy_record(info, op);
@@ -309,20 +311,22 @@ Tensor Graph::random_key(Generator& generator) {
     return key;
   }
   const ValueId id = add_value({{2}, i64, {}}, {}, ValueKind::key);
-  values_[size_t(id)].generator = &generator;
+  values_[size_t(id)].generator = generator.twin();
   return handle(id);
 }
 
-RandomStream* Graph::find_stream(const Generator& generator) {
+RandomStream* Graph::find_stream(Generator& generator) {
+  if (streams_.empty()) return nullptr;
+  const std::shared_ptr<Generator> twin = generator.twin();
   for (RandomStream& s : streams_)
-    if (s.generator == &generator) return &s;
+    if (s.generator == twin) return &s;
   return nullptr;
 }
 
 Tensor Graph::stream_key(Generator& generator) {
   if (const RandomStream* s = find_stream(generator)) return handle(s->now);
   RandomStream fresh;
-  fresh.generator = &generator;
+  fresh.generator = generator.twin();
   const Spec spec{{2}, i64, {}};
   if (parent_ && !draws_) {
     fresh.now = fresh.begin = add_value(spec, {}, ValueKind::input);
@@ -348,7 +352,7 @@ void Graph::set_stream(Generator& generator, ValueId begin, ValueId last) {
           "graph: a stream of random numbers begins and ends with a key, not with a ",
           tandem::to_string(value(begin).spec), " and a ", tandem::to_string(value(last).spec));
   RandomStream s;
-  s.generator = &generator;
+  s.generator = generator.twin();
   s.now = last;
   s.begin = begin;
   s.later = {last};
@@ -396,11 +400,13 @@ std::string Graph::read_before(size_t k) const {
               : std::string();
 }
 
-void Graph::depends_on(const bool& flag) {
-  if (parent_) parent_->depends_on(flag);
-  for (const auto& [known, value] : flags_)
-    if (known == &flag) return;
-  flags_.emplace_back(&flag, flag);
+void Graph::depends_on(const std::shared_ptr<const OwnedSwitch>& s, bool by_value) {
+  if (parent_) parent_->depends_on(s, by_value);
+  if (s->made_in == this) return;  // the code makes its owner whenever it runs
+  auto it = std::find_if(switches_.begin(), switches_.end(),
+                         [&](const UsedSwitch& known) { return known.of == s; });
+  if (it == switches_.end()) it = switches_.insert(it, {s, std::nullopt});
+  if (by_value && !it->value) it->value = s->on;
 }
 
 std::string Graph::origin(int64_t id) const {

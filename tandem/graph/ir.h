@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,8 +35,8 @@ struct Value {
   std::string name;
   ValueKind kind = ValueKind::result;
   Tensor tensor;
-  Generator* generator = nullptr;
-  bool number = false;  ///< a result that promotes as a C++ number does
+  std::shared_ptr<Generator> generator;  ///< a twin, see Generator::twin()
+  bool number = false;                   ///< a result that promotes as a C++ number does
 };
 
 /// After a run the state value's tensor holds `value`.
@@ -58,7 +59,7 @@ struct GradientRead {
 
 /// The draws of a generator where how many there are depends on values: the next key is a value.
 struct RandomStream {
-  Generator* generator = nullptr;
+  std::shared_ptr<Generator> generator;
   ValueId now = -1;            ///< the next key
   ValueId begin = -1;          ///< the next key at the begin; an input of a region
   ValueId state = -1;          ///< others: what the generator's state is set to from after a run
@@ -144,7 +145,14 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::string read_before(size_t k) const;
   void length_is_read(const CallSite& where) override;
   /// The switches that the code looked at, and what they were.
-  const std::vector<std::pair<const bool*, bool>>& flags() const { return flags_; }
+  /// A switch that the recorded code depends on, with the value that it had; no value: on its
+  /// owner.
+  struct UsedSwitch {
+    std::shared_ptr<const OwnedSwitch> of;
+    std::optional<bool> value;
+    bool holds() const { return of->owned && (!value || *value == of->on); }
+  };
+  const std::vector<UsedSwitch>& switches() const { return switches_; }
 
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::vector<Value>& values() const { return values_; }
@@ -172,7 +180,9 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   Tensor random_key(Generator& generator) override;
   void gradient_changes(const Tensor& leaf, bool accumulates = false) override;
   void gradient_is_read(const Tensor& leaf) override;
-  void depends_on(const bool& flag) override;
+  void depends_on(const std::shared_ptr<const OwnedSwitch>& s, bool by_value) override;
+  /// No code may add to it any more: its handles belong to `what`, which has ended.
+  void close(std::string what) { closed_ = std::move(what); }
   std::string origin(int64_t value) const override;
   /// Recording a write changes nothing, but what the recorded tape saved before it is another value
   /// afterwards. So the versions of such tensors are raised while the graph is being recorded, and
@@ -225,7 +235,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<Variable> variables_;
   std::vector<RandomStream> streams_;
   std::shared_ptr<detail::LengthTable> lengths_;
-  std::vector<std::pair<const bool*, bool>> flags_;
+  std::vector<UsedSwitch> switches_;
+  std::string closed_;
   std::vector<std::pair<size_t, CallSite>> reads_;  ///< of lengths, by how many nodes there were
   std::map<Region, std::vector<ValueId>> captured_;
   std::map<Region, ValueId> constants_;
@@ -237,7 +248,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<ValueId> outer_ids_;
   ValueId from_outside(const Tensor& t);
   ValueId number_again(const Tensor& t);
-  RandomStream* find_stream(const Generator& generator);
+  RandomStream* find_stream(Generator& generator);
 };
 
 /// An owned copy of a record.

@@ -222,7 +222,7 @@ class Parser {
       if (inside.empty()) fail("a constant of several values has no text");
       v.tensor = full(v.spec.shape, number<double>(inside), v.spec.dtype);
     } else {
-      v.generator = &default_generator();
+      v.generator = default_generator().twin();
     }
   }
 

@@ -1,7 +1,9 @@
 #include "tandem/graph/session.h"
 
 #include <algorithm>
+#include <mutex>
 #include <new>
+#include <shared_mutex>
 #include <unordered_map>
 
 #include "tandem/core/factory.h"
@@ -196,17 +198,20 @@ struct Session::Impl {
     std::vector<ValueId> fetches, feeds;
     std::vector<Shape> shapes;
     std::shared_ptr<Graph> graph;
-    std::unique_ptr<Plan> plan;
-    std::vector<int> output_of;  ///< by fetch; -1 for effects without a value
-    std::vector<size_t> reads;   ///< variables that must have a value before
-    std::vector<size_t> writes;  ///< variables that have one after
+    bool assigns = false;                      ///< a run writes to state
+    std::vector<std::unique_ptr<Plan>> plans;  ///< those that no thread runs now
+    std::vector<int> output_of;                ///< by fetch; -1 for effects without a value
+    std::vector<size_t> reads;                 ///< variables that must have a value before
+    std::vector<size_t> writes;                ///< variables that have one after
   };
 
   std::shared_ptr<Graph> graph;
   std::unordered_map<ValueId, size_t> variable_of;  ///< by state
   std::vector<Tensor> values;
   std::vector<bool> initialised;
-  std::vector<std::unique_ptr<Program>> programs;
+  std::vector<std::shared_ptr<Program>> programs;
+  mutable std::mutex mutex;   ///< held for what is here, not while a plan runs
+  std::shared_mutex running;  ///< alone for runs that write to state
   int64_t nodes = 0;
   bool profile = false;
 
@@ -222,15 +227,16 @@ struct Session::Impl {
     }
   }
 
-  std::unique_ptr<Program> build(std::vector<ValueId> fetches, std::vector<ValueId> feeds,
+  std::shared_ptr<Program> build(std::vector<ValueId> fetches, std::vector<ValueId> feeds,
                                  std::span<const Feed> given);
-  Program& find(std::span<const Tensor> fetches, std::span<const Feed> feeds);
+  std::shared_ptr<Program> find(std::span<const Tensor> fetches, std::span<const Feed> feeds);
+  Tensors run(Program& p, Inputs in);
 };
 
-std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId> fetches,
+std::shared_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId> fetches,
                                                              std::vector<ValueId> feeds,
                                                              std::span<const Feed> given) {
-  auto p = std::make_unique<Program>();
+  auto p = std::make_shared<Program>();
   graph::LengthBinder lengths(*graph);
   for (size_t i = 0; i < feeds.size(); ++i) {
     const Value& v = graph->value(feeds[i]);
@@ -337,14 +343,15 @@ std::unique_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
   eliminate_dead_code(*g);
   p->graph = specialise(*g, lengths.values());
   optimize(*p->graph, false);
-  p->plan = std::make_unique<Plan>(p->graph);
+  p->plans.push_back(std::make_unique<Plan>(p->graph));
+  p->assigns = !p->graph->assignments().empty();
   p->fetches = std::move(fetches);
   p->feeds = std::move(feeds);
   return p;
 }
 
-Session::Impl::Program& Session::Impl::find(std::span<const Tensor> fetches,
-                                            std::span<const Feed> feeds) {
+std::shared_ptr<Session::Impl::Program> Session::Impl::find(std::span<const Tensor> fetches,
+                                                            std::span<const Feed> feeds) {
   for (const Tensor& t : fetches) require(t.defined(), "Session::run(): a fetch is undefined");
   for (const Feed& f : feeds)
     require(f.value.defined() && f.with.defined(), "Session::run(): a feed is undefined");
@@ -361,7 +368,7 @@ Session::Impl::Program& Session::Impl::find(std::span<const Tensor> fetches,
     return true;
   };
   for (const auto& p : programs)
-    if (same(*p)) return *p;
+    if (same(*p)) return p;
   std::vector<ValueId> out, in;
   for (const Tensor& t : fetches) out.push_back(graph->id_of(t));
   for (const Feed& f : feeds) {
@@ -378,7 +385,35 @@ Session::Impl::Program& Session::Impl::find(std::span<const Tensor> fetches,
   constexpr size_t most = 64;
   if (programs.size() >= most) programs.erase(programs.begin());
   programs.push_back(build(std::move(out), std::move(in), feeds));
-  return *programs.back();
+  return programs.back();
+}
+
+Tensors Session::Impl::run(Program& p, Inputs in) {
+  std::shared_lock together(running, std::defer_lock);
+  std::unique_lock alone(running, std::defer_lock);
+  if (p.assigns) alone.lock();
+  else together.lock();
+  struct Borrowed {
+    Impl& session;
+    Program& of;
+    std::unique_ptr<Plan> plan;
+    ~Borrowed() {
+      const std::lock_guard lock(session.mutex);
+      if (plan) of.plans.push_back(std::move(plan));
+    }
+  } b{*this, p, nullptr};
+  bool measured = false;
+  {
+    const std::lock_guard lock(mutex);
+    measured = profile;
+    if (!p.plans.empty()) {
+      b.plan = std::move(p.plans.back());
+      p.plans.pop_back();
+    }
+  }
+  if (!b.plan) b.plan = std::make_unique<Plan>(p.graph);
+  b.plan->set_profile(measured);
+  return b.plan->run(in);
 }
 
 Session::Session(std::shared_ptr<Graph> graph) : impl_(std::make_unique<Impl>()) {
@@ -391,18 +426,21 @@ Session& Session::operator=(Session&&) noexcept = default;
 
 std::vector<Tensor> Session::run(std::span<const Tensor> fetches, std::span<const Feed> feeds) try {
   const detail::Uncaptured now;
-  Impl::Program& p = impl_->find(fetches, feeds);
+  std::unique_lock lock(impl_->mutex);
+  const std::shared_ptr<Impl::Program> found = impl_->find(fetches, feeds);
+  const Impl::Program& p = *found;
   for (size_t i : p.reads)
     require(impl_->initialised[i], "Session::run(): variable \"",
             impl_->graph->value(impl_->graph->variables()[i].state).name,
             "\" has no value yet; run global_variables_initializer()");
   Tensors in;
   for (const Feed& f : feeds) in.push_back(f.with);
-  p.plan->set_profile(impl_->profile);
   std::vector<Tensor> results(p.output_of.size());
   for (size_t i = 0; i < results.size(); ++i)
     if (p.output_of[i] < 0) results[i] = empty({0});
-  const Tensors out = p.plan->run({in.data(), in.size()});
+  lock.unlock();
+  const Tensors out = impl_->run(*found, {in.data(), in.size()});
+  lock.lock();
   impl_->nodes += int64_t(p.graph->nodes().size());
   for (size_t i : p.writes) impl_->initialised[i] = true;
   for (size_t i = 0; i < results.size(); ++i)
@@ -413,6 +451,7 @@ std::vector<Tensor> Session::run(std::span<const Tensor> fetches, std::span<cons
 }
 
 Tensor Session::value(const Tensor& variable) const {
+  const std::lock_guard lock(impl_->mutex);
   impl_->know_variables();
   const auto it = impl_->variable_of.find(impl_->graph->capture(variable));
   require(it != impl_->variable_of.end(), "Session::value(): a ", to_string(variable.spec()),
@@ -421,6 +460,7 @@ Tensor Session::value(const Tensor& variable) const {
 }
 
 NamedTensors Session::state_dict() const {
+  const std::lock_guard lock(impl_->mutex);
   impl_->know_variables();
   NamedTensors all;
   for (size_t i = 0; i < impl_->values.size(); ++i)
@@ -444,6 +484,8 @@ void Session::load_state_dict(const NamedTensors& state) {
   require(problems.empty(), "Session::load_state_dict():", problems);
   const detail::Uncaptured now;
   const NoGrad guard;
+  const std::lock_guard alone(impl_->running);
+  const std::lock_guard lock(impl_->mutex);
   for (size_t i = 0; i < own.size(); ++i) {
     Tensor t = own[i].second;
     t.copy_(find(state, own[i].first));
@@ -452,6 +494,7 @@ void Session::load_state_dict(const NamedTensors& state) {
 }
 
 std::string Session::explain(std::span<const Tensor> fetches) const {
+  const std::lock_guard lock(impl_->mutex);
   std::vector<ValueId> wanted;
   for (const Tensor& t : fetches) {
     require(t.defined(), "Session::explain(): a fetch is undefined");
@@ -466,7 +509,8 @@ std::string Session::explain(std::span<const Tensor> fetches) const {
       const std::string name = v.name.empty() ? cat("value ", p->feeds[i]) : v.name;
       s += cat(i ? ", " : " with ", name, ": ", to_string(Spec{p->shapes[i], v.spec.dtype, {}}));
     }
-    s += cat("\n", p->plan->explain());
+    // The plan of the first run; a run in progress has it.
+    s += cat("\n", p->plans.empty() ? Plan(p->graph).explain() : p->plans.front()->explain());
   }
   require(!s.empty(),
           "Session::explain(): these fetches were not run yet, and their plan depends "
@@ -474,8 +518,14 @@ std::string Session::explain(std::span<const Tensor> fetches) const {
   return s;
 }
 
-void Session::set_profile(bool on) { impl_->profile = on; }
+void Session::set_profile(bool on) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->profile = on;
+}
 
-int64_t Session::nodes_run() const { return impl_->nodes; }
+int64_t Session::nodes_run() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->nodes;
+}
 
 }  // namespace tandem

@@ -99,7 +99,8 @@ struct Feed {
 };
 
 /// Runs parts of a graph and keeps its variables. A run computes only what its fetches need;
-/// fetching a loss never updates a weight. One session may be used by one thread at a time.
+/// fetching a loss never updates a weight. Several threads may use one session: runs that write to
+/// variables or draw numbers wait for the others, all other runs go on together.
 class TANDEM_API Session {
  public:
   explicit Session(std::shared_ptr<Graph> graph);

@@ -144,7 +144,29 @@ thread_local Running running;
 
 }  // namespace
 
+TrainingMode::TrainingMode() : switch_(std::make_shared<OwnedSwitch>()) {
+  if (tandem::detail::modes & Modes::capture) switch_->made_in = tandem::detail::capturing;
+}
+TrainingMode::TrainingMode(const TrainingMode& o) : TrainingMode() { switch_->on = o.on(); }
+TrainingMode::TrainingMode(TrainingMode&& o) noexcept : switch_(std::move(o.switch_)) {}
+TrainingMode& TrainingMode::operator=(TrainingMode o) noexcept {
+  std::swap(switch_, o.switch_);
+  return *this;
+}
+TrainingMode::~TrainingMode() {
+  if (switch_) switch_->owned = false;
+}
+void TrainingMode::set(bool on) {
+  if (!switch_) switch_ = std::make_shared<OwnedSwitch>();
+  switch_->on = on;
+}
+void TrainingMode::note(bool by_value) const {
+  if (!switch_) switch_ = std::make_shared<OwnedSwitch>();
+  tandem::detail::capturing->depends_on(switch_, by_value);
+}
+
 PathScope::PathScope(const ModuleBase& m) {
+  if (tandem::detail::modes & Modes::capture) m.note_use();
   if (!(tandem::detail::modes & ~uint32_t(Modes::no_grad))) return;
   active_ = true;
   before_ = tandem::detail::module_path;
@@ -172,8 +194,6 @@ PathScope::~PathScope() {
 }  // namespace detail
 
 // --- Lists ------------------------------------------------------------------------------------
-
-void ModuleBase::note_training() const { tandem::detail::capturing->depends_on(training_); }
 
 NamedTensors ModuleBase::named_parameters() const { return collect(*this, true); }
 NamedTensors ModuleBase::named_buffers() const { return collect(*this, false); }
@@ -217,7 +237,7 @@ int64_t ModuleBase::num_parameters(bool trainable_only) const {
 // --- Changes ----------------------------------------------------------------------------------
 
 void ModuleBase::set_training(bool on) {
-  training_ = on;
+  training_.set(on);
   for_each_child(*this, [&](std::string_view, ModuleBase& m) { m.set_training(on); });
 }
 

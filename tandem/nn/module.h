@@ -51,6 +51,23 @@ class TANDEM_API Hooks {
   std::unique_ptr<HookList> list_;
 };
 
+/// The training mode of a module, which graphs may depend on. A copy has one of its own.
+class TANDEM_API TrainingMode {
+ public:
+  TrainingMode();
+  TrainingMode(const TrainingMode& o);
+  TrainingMode(TrainingMode&& o) noexcept;
+  TrainingMode& operator=(TrainingMode o) noexcept;
+  ~TrainingMode();
+  bool on() const { return !switch_ || switch_->on; }
+  void set(bool on);
+  /// Tells the graph under construction that the module is used, or its mode asked for.
+  void note(bool by_value) const;
+
+ private:
+  mutable std::shared_ptr<OwnedSwitch> switch_;  ///< none in a module that was moved from
+};
+
 /// While it lives, `module_path` names the running module (only when a special mode wants it).
 class TANDEM_API PathScope {
  public:
@@ -84,9 +101,11 @@ class TANDEM_API ModuleBase {
   /// The same module behind a pointer to its base; shares the tensors.
   virtual std::shared_ptr<ModuleBase> copy() const = 0;
 
+  /// Tells the graph under construction that it depends on this module.
+  void note_use() const { training_.note(false); }
   bool is_training() const {
-    if (tandem::detail::modes & Modes::capture) note_training();
-    return training_;
+    if (tandem::detail::modes & Modes::capture) training_.note(true);
+    return training_.on();
   }
   /// Behaviour for training (dropout, batch statistics) here and in all submodules.
   void set_training(bool on);
@@ -167,7 +186,6 @@ class TANDEM_API ModuleBase {
   }
 
  private:
-  void note_training() const;
   std::vector<ModuleBase*> children_first();
 
   /// An argument while hooks run: tensors are held, so that a hook can replace them.
@@ -216,7 +234,7 @@ class TANDEM_API ModuleBase {
     }
   }
 
-  bool training_ = true;
+  detail::TrainingMode training_;
   detail::Hooks hooks_;
 };
 

@@ -15,15 +15,15 @@ class Recorder {
   virtual void record(const OpInfo& info, const void* op, Inputs in, Outputs out) = 0;
   /// From here on the concrete `target` holds `value`; a run of the graph writes it there.
   virtual void assign(const Tensor& target, const Tensor& value) = 0;
-  /// A random key that each run draws anew from `generator`, which must outlive the graph.
+  /// A random key that each run draws anew from the stream of `generator`.
   virtual Tensor random_key(Generator& generator) = 0;
   /// The gradient of `leaf` is about to be replaced or dropped, or, `accumulates`, to be added to.
   virtual void gradient_changes(const Tensor& leaf, bool accumulates = false) = 0;
   /// The code has looked at the gradient that `leaf` has.
   virtual void gradient_is_read(const Tensor& leaf) = 0;
-  /// The code has looked at a switch: with another value it might record something else. The switch
-  /// must outlive the graph.
-  virtual void depends_on(const bool& flag) = 0;
+  /// The code has used the owner of a switch, or, `by_value`, has looked at it: without that owner,
+  /// or with another value, it might record something else.
+  virtual void depends_on(const std::shared_ptr<const OwnedSwitch>& s, bool by_value) = 0;
   /// The code has looked at a length: with another one it might record something else.
   virtual void length_is_read(const CallSite& where) = 0;
   /// Where a value comes from, for error texts: " of relu() in module Net.act".

@@ -106,13 +106,19 @@ ConvShape conv_shape(const O& op, const Shape& x, const Shape& w, int axes) {
   const Shape a = as_images(x, axes), k = as_images(w, axes);
   auto h = [&](const Shape& s, Length flat) { return axes == 1 ? flat : along(s, 0); };
   auto v = [&](const Shape& s) { return along(s, axes - 1); };
-  return {a[0],           a[1],
-          a[2],           a[3],
-          k[0],           k[2],
-          k[3],           h(op.stride, 1),
-          v(op.stride),   h(op.padding, 0),
-          v(op.padding),  h(op.dilation, 1),
-          v(op.dilation), op.groups};
+  ConvShape s{a[0],           a[1],
+              a[2],           a[3],
+              k[0],           k[2],
+              k[3],           h(op.stride, 1),
+              v(op.stride),   h(op.padding, 0),
+              v(op.padding),  h(op.dilation, 1),
+              v(op.dilation), op.groups};
+  // Numbers that change nothing are kept small: no kernel calculates with large ones.
+  if (s.kh == 1) s.dil_h = 1;
+  if (s.kw == 1) s.dil_w = 1;
+  s.stride_h = std::min(s.stride_h, std::max<int64_t>(1, s.h + 2 * s.pad_h));
+  s.stride_w = std::min(s.stride_w, std::max<int64_t>(1, s.w + 2 * s.pad_w));
+  return s;
 }
 
 /// Sums run in f64 for f64, in i64 for integers, where they wrap around, else in f32.

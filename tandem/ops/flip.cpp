@@ -185,7 +185,7 @@ void Roll::cpu(Inputs in, Outputs out) const {
   for (int64_t n : shape) maps.push_back(identity(n));
   for (int i = 0; i < shifts.size(); ++i) {
     const int a = axes.empty() ? 0 : check_axis(*this, axes[i], shape);
-    for (int64_t& from : maps[size_t(a)]) from = wrap(from - shifts[i], shape[a]);
+    for (int64_t& from : maps[size_t(a)]) from = wrap(from - int64_t(shifts[i] % shape[a]), shape[a]);
   }
   const Strides strides = contiguous_strides(shape);
   Tensor y = detail::alias(out[0], shape, strides, 0);
@@ -194,7 +194,10 @@ void Roll::cpu(Inputs in, Outputs out) const {
 
 Tensors Roll::vjp(const Saved&, const Tensor& dy) const {
   Shape back = shifts;
-  for (Length& s : back) s = -s;
+  for (int i = 0; i < back.size(); ++i) {
+    const Length n = axes.empty() ? dy.numel() : dy.size(int(axes[i]));
+    back[i] = n.is_known() && n > 0 ? -(back[i] % n) : -back[i];
+  }
   return {roll(dy, back, axes)};
 }
 

@@ -56,18 +56,24 @@ Samples<O> matrix_samples() {
 
 using Columns = std::pair<int64_t, int64_t>;
 
+/// A diagonal that clears the same, whatever its number is.
+int64_t within(int64_t diagonal, const Shape& s) {
+  const int64_t height = s[s.size() - 2], width = s.back();
+  return std::clamp(diagonal, -height - 1, width + 1);
+}
+
 }  // namespace
 
 Spec Tril::infer(Specs in) const { return infer_matrix(*this, in[0]); }
 void Tril::cpu(Inputs in, Outputs out) const {
-  clear(in[0], out[0], [&](int64_t i) { return Columns(i + diagonal + 1, INT64_MAX); });
+  clear(in[0], out[0], [&](int64_t i) { return Columns(i + within(diagonal, in[0].shape()) + 1, INT64_MAX); });
 }
 Tensors Tril::vjp(const Saved&, const Tensor& dy) const { return {apply(*this, {dy})}; }
 Samples<Tril> Tril::samples() { return matrix_samples<Tril>(); }
 
 Spec Triu::infer(Specs in) const { return infer_matrix(*this, in[0]); }
 void Triu::cpu(Inputs in, Outputs out) const {
-  clear(in[0], out[0], [&](int64_t i) { return Columns(0, i + diagonal); });
+  clear(in[0], out[0], [&](int64_t i) { return Columns(0, i + within(diagonal, in[0].shape())); });
 }
 Tensors Triu::vjp(const Saved&, const Tensor& dy) const { return {apply(*this, {dy})}; }
 Samples<Triu> Triu::samples() { return matrix_samples<Triu>(); }

@@ -4,6 +4,7 @@
 #include <new>
 #include <unordered_set>
 
+#include "tandem/core/captured.h"
 #include "tandem/core/factory.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/recorder.h"
@@ -125,6 +126,7 @@ bool Optimizer::flag(int group, std::string_view name) const {
 }
 
 void Optimizer::set_number(int group, std::string_view name, double value) {
+  detail::refuse_in_compiled("set_lr() or set_number() of an optimizer");
   check_number(number_at(name), value);
   write_number(group, name, value);
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numbers>
 
+#include "tandem/core/captured.h"
 #include "tandem/core/factory.h"
 
 namespace tandem::optim {
@@ -29,6 +30,7 @@ void Scheduler::start() {
 }
 
 void Scheduler::step() {
+  detail::refuse_in_compiled("Scheduler::step()");
   ++step_count_;
   ++last_epoch_;
   update(false);
@@ -208,6 +210,7 @@ size_t SequentialLR::active() const {
                 milestones_.begin());
 }
 void SequentialLR::step() {
+  detail::refuse_in_compiled("Scheduler::step()");
   ++last_epoch_;
   const size_t i = active();
   Scheduler& s = *schedulers_[i];
@@ -302,6 +305,7 @@ bool ReduceLROnPlateau::better(double a) const {
   return a > (relative ? best_ * (t + 1) : best_ + t);
 }
 void ReduceLROnPlateau::step(double metric) {
+  detail::refuse_in_compiled("Scheduler::step()");
   ++last_epoch_;
   if (better(metric)) {
     best_ = metric;
