@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tandem/autograd/autograd.h"
+#include "tandem/autograd/taken.h"
 #include "tandem/core/factory.h"
 #include "tandem/op/gate.h"
 #include "tandem/op/recorder.h"
@@ -259,6 +260,7 @@ void Pass::visit(Node* n, Tensors& captured) {
     for (const HookEntry& h : hooks) {
       Tensor& g = slot(n, h.output_nr);
       if (!g.defined()) continue;
+      g = detail::settled(g);
       if (Tensor changed = h.hook->call(g); changed.defined()) {
         require<ShapeError>(detail::may_equal(changed.shape(), g.shape()), "hook: returned shape ",
                             changed.shape(), " for a gradient of shape ", g.shape());
@@ -268,9 +270,10 @@ void Pass::visit(Node* n, Tensors& captured) {
   }
   auto c = std::lower_bound(captures_.begin(), captures_.end(), n,
                             [](const Capture& a, Node* b) { return std::less<>()(a.node, b); });
-  for (; c != captures_.end() && c->node == n; ++c) captured[c->index] = slot(n, c->output_nr);
+  for (; c != captures_.end() && c->node == n; ++c)
+    captured[c->index] = detail::settled(slot(n, c->output_nr));
   if (!n->info) {
-    if (accumulate_) deliver(n, slot(n, 0));
+    if (accumulate_) deliver(n, detail::settled(slot(n, 0)));
     return;
   }
   // An asked-for result is not taken further down unless another input lies there.
@@ -285,8 +288,9 @@ void Pass::propagate(Node* n) {
   require<GradientError>(!n->released, "backward(): the graph of ", info.print(n->op),
                          " was freed by an earlier pass; use retain_graph to keep it");
   Tensors dy(n->n_out);
+  for (int i = 0; i < n->n_out; ++i) dy[size_t(i)] = slot(n, i);
+  const detail::Taken taken = detail::common(dy);
   for (int i = 0; i < n->n_out; ++i) {
-    dy[size_t(i)] = slot(n, i);
     const Spec& spec = n->specs[i];
     if (!dy[size_t(i)].defined() && is_floating(spec.dtype))
       dy[size_t(i)] = zeros(spec.shape, spec.dtype, spec.device);
@@ -310,18 +314,25 @@ void Pass::propagate(Node* n) {
     Tensor& g = dx[size_t(i)];
     const Spec& want = n->specs[e.spec];
     if (!e.node || !g.defined()) continue;
+    const detail::Taken own = detail::taken_of(g);
+    const bool partial = !own.always() || !taken.always();
+    const bool zero = partial && detail::stays_zero(g, taken);
     if (info.broadcasts && !detail::identical(g.shape(), want.shape)) g = sum_to(g, want.shape);
     if (g.dtype() != e.dtype) g = cast(g, e.dtype);
     require<GradientError>(detail::may_equal(g.shape(), want.shape),
                            "backward(): ", info.print(n->op), " gave a gradient of shape ",
                            g.shape(), " for input ", int64_t(i), " of shape ", want.shape);
     if (!captures_.empty() && !wanted(e.node)) continue;
+    if (partial) [[unlikely]]
+      g = detail::where_taken(g, detail::both(own, taken), zero);
     add_gradient(slot(e.node, e.output_nr), std::move(g));
   }
 }
 
 void Pass::add_gradient(Tensor& slot, Tensor gradient) {
   if (!slot.defined()) slot = std::move(gradient);
+  else if (detail::is_partial(slot) || detail::is_partial(gradient)) [[unlikely]]
+    slot = detail::sum_of_partial(slot, gradient);
   else if (!options_.create_graph && !slot.is_symbolic() && !gradient.is_symbolic() &&
            uniquely_owned(slot))
     slot += gradient;
@@ -334,7 +345,10 @@ void Pass::deliver(Node* n, const Tensor& gradient) {
   if (detail::capturing) detail::capturing->gradient_changes(leaf, true);
   detail::LeafLock lock(*n);
   Tensor& grad = detail::extras(*leaf.impl()).grad;
-  if (options_.create_graph || gradient.is_symbolic() || (grad.defined() && grad.is_symbolic())) {
+  if (grad.defined() && (detail::is_partial(grad) || detail::is_partial(gradient))) {
+    grad = detail::sum_of_partial(grad, gradient);
+  } else if (options_.create_graph || gradient.is_symbolic() ||
+             (grad.defined() && grad.is_symbolic())) {
     grad = grad.defined() ? grad + gradient : gradient;
   } else if (grad.defined()) {
     grad += gradient;

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "tandem/autograd/autograd.h"
+#include "tandem/autograd/taken.h"
 #include "tandem/core/factory.h"
 #include "tandem/graph/control_flow_node.h"
 #include "tandem/op/copy.h"
@@ -21,6 +22,7 @@ struct LoopGradient {
   int order = 1;
   size_t lower = 0;                   ///< inputs of the next lower order
   std::shared_ptr<RegionGraph> body;  ///< order 1: of (body's inputs, gradients) to the gradients
+  std::vector<bool> reached;          ///< order 1: whether a gradient has a path through the body
 };
 struct HeldGradient {
   std::shared_ptr<const LoopGradient> node;
@@ -130,7 +132,8 @@ void run_gradient(const void* op, Inputs in, Outputs out) {
     detail::copy_data(out[k], k < found.size() ? found[k] : zeros_like(out[k]));
 }
 
-std::shared_ptr<RegionGraph> body_gradient(const ControlFlow& n, Inputs dy) {
+std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy) {
+  const ControlFlow& n = *node.loop;
   auto g = Graph::make();
   const Graph& body = *n.first->graph();
   const detail::CaptureScope scope(*g);
@@ -139,7 +142,8 @@ std::shared_ptr<RegionGraph> body_gradient(const ControlFlow& n, Inputs dy) {
     inputs.push_back(g->input(cat("in", i), body.value(body.inputs()[i]).spec));
   for (size_t i = 0; i < dy.size(); ++i) given.push_back(g->input(cat("d", i), dy[i].spec()));
   const Tensors found =
-      region_gradients(body, {inputs.data(), inputs.size()}, {given.data(), given.size()});
+      region_gradients(body, {inputs.data(), inputs.size()},
+                                         {given.data(), given.size()}, &node.reached);
   for (size_t i = 0; i < found.size(); ++i) g->output(cat("g", i), found[i]);
   return std::make_shared<RegionGraph>(std::move(g));
 }
@@ -167,14 +171,62 @@ std::shared_ptr<LoopGradient> make_gradient(std::shared_ptr<const ControlFlow> l
   return node;
 }
 
+/// Whether a condition holds for all runs, since it is made of constants.
+bool surely_holds(const Graph& condition, Inputs in) {
+  std::vector<bool> used(condition.values().size(), false);
+  for (const Node& n : condition.nodes())
+    for (ValueId id : n.inputs)
+      if (id >= 0) used[size_t(id)] = true;
+  used[size_t(condition.outputs()[0])] = true;
+  const detail::Uncaptured now;
+  Tensors values;
+  for (size_t i = 0; i < in.size(); ++i) {
+    Tensor t = in[i];
+    if (t.is_symbolic()) {
+      const TensorExtras& e = *t.impl()->extras;
+      const auto* g = dynamic_cast<const Graph*>(e.recorder.get());
+      t = g ? g->value(e.value).tensor : Tensor();
+      if (g && g->value(e.value).kind != ValueKind::constant) t = {};
+    } else if (!t.impl()->has(TensorImpl::made_in_capture)) {
+      t = {};
+    }
+    const ValueId id = condition.inputs()[i];
+    if (!t.defined() && used[size_t(id)]) return false;
+    const Spec& spec = condition.value(id).spec;
+    if (!t.defined() && !spec.shape.numel().is_known()) return false;
+    values.push_back(t.defined() ? t : empty(spec));
+  }
+  for (const Node& n : condition.nodes())
+    if (n.info->number || n.inputs.empty()) return false;  // may be made of unknown lengths
+  return truth(condition.run({values.data(), values.size()})[0]);
+}
+
+/// What the body uses besides its variables has a gradient in plain code when the loop turns, and
+/// when there is a path.
+void mark_turns(const LoopGradient& node, Inputs in, Tensors& found) {
+  const ControlFlow& n = *node.loop;
+  size_t k = floating(in.first(size_t(n.variables))).size();
+  const size_t last = k + floating(n.of_first(in)).size();
+  const Tensors c = joined(in.first(size_t(n.variables)), n.of_second(in));
+  detail::Taken turns;
+  if (k < last && detail::modes & Modes::capture && !surely_holds(*n.second->graph(), c)) {
+    const NoGrad off;
+    turns = {n.second->graph()->run({c.data(), c.size()})[0], true};
+  }
+  for (; k < found.size(); ++k)
+    found[k] = k < last && node.reached[k] ? detail::where_taken(found[k], turns, true) : Tensor();
+}
+
 /// The node of that order on the inputs of the next lower order and gradients of its results.
 Tensors apply_gradient(const std::shared_ptr<const ControlFlow>& loop, int order, Inputs in,
                        Inputs dy) {
   const auto node = make_gradient(loop, order, in.size(), int(floating(in).size()));
-  if (order == 1) node->body = body_gradient(*loop, dy);
+  if (order == 1) node->body = body_gradient(*node, dy);
   const HeldGradient op{node};
   const Tensors args = joined(in, dy);
-  return detail::apply_all(node->info, &op, args.data(), int(args.size()));
+  Tensors found = detail::apply_all(node->info, &op, args.data(), int(args.size()));
+  if (order == 1) mark_turns(*node, in, found);
+  return found;
 }
 
 void gradient_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx) {

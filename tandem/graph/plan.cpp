@@ -10,6 +10,7 @@
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/fused_product.h"
+#include "tandem/graph/geometry.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/update.h"
@@ -103,10 +104,14 @@ void Plan::group_updates() {
                : Tensor();
   };
 
-  int at = -1;
+  std::optional<Geometry> geometry;
+  // The pass over many tensors reads each as a row of numbers.
+  auto packed = [&](ValueId id) {
+    if (!geometry) geometry.emplace(*graph_);
+    return (*geometry)[id].is_contiguous();
+  };
   for (const Node& n : graph_->nodes()) {
     Step step{.node = &n};
-    ++at;
     const OpInfo* rule = n.info;
     auto in_place = [&]() -> bool {
       if (!rule->update) return false;
@@ -119,7 +124,7 @@ void Plan::group_updates() {
       m.gradient = n.inputs[3];
       const Tensor hyper = state_tensor(n.inputs[0], f64);
       if (!m.step.defined() || !m.parameter.defined() || !hyper.defined() ||
-          values[size_t(m.gradient)].spec.dtype != dtype)
+          values[size_t(m.gradient)].spec.dtype != dtype || !packed(m.gradient))
         return false;
       const int states = int(n.inputs.size()) - 4;
       auto writes = [&](ValueId out, ValueId state) {
