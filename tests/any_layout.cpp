@@ -72,6 +72,144 @@ TEST(AnyLayout, UpdatesReadTransposedGradients) {
   }
 }
 
+/// What copies in plain code copies when compiled: writing to the copy leaves the argument alone.
+TEST(AnyLayout, ArgumentsThatLieOtherwiseAreCopied) {
+  const auto expect = [](const char* what, auto f, bool copies) {
+    for (const bool compiled : {false, true}) {
+      const Tensor x = ones({2, 3}).transpose(0, 1);
+      const Tensor y = compiled ? compile(f)(x) : f(x);
+      EXPECT_EQ(y.sum().template item<double>(), 12) << what << compiled;
+      EXPECT_EQ(x.sum().template item<double>(), copies ? 6 : 12) << what << compiled;
+    }
+  };
+  const auto add = [](Tensor y) {
+    y += 1;
+    return y;
+  };
+  expect(
+      "contiguous", [&](const Tensor& x) { return add(contiguous(x)); }, true);
+  expect(
+      "reshape", [&](const Tensor& x) { return add(x.reshape({6})); }, true);
+  expect(
+      "flatten", [&](const Tensor& x) { return add(flatten(x)); }, true);
+  expect(
+      "transpose", [&](const Tensor& x) { return add(x.transpose(0, 1)); }, false);
+  expect(
+      "unsqueeze", [&](const Tensor& x) { return add(x.unsqueeze(0)); }, false);
+  expect(
+      "inside", [&](const Tensor& x) { return add(contiguous((x * 1).transpose(0, 1))); }, true);
+}
+
+TEST(AnyLayout, OneFunctionTakesManyLayouts) {
+  const auto f = [](const Tensor& x) {
+    Tensor y = x.reshape({6});
+    y += 1;
+    return x * 10 + y.reshape({3, 2});
+  };
+  auto c = compile(f);
+  for (int k = 0; k < 2; ++k) {
+    const Tensor rows = ones({3, 2}), columns = ones({2, 3}).transpose(0, 1);
+    EXPECT_EQ(c(rows).to_vector<float>(), std::vector<float>(6, 22));
+    EXPECT_EQ(c(columns).to_vector<float>(), std::vector<float>(6, 12));
+    EXPECT_EQ(rows.sum().item<float>(), 12);
+    EXPECT_EQ(columns.sum().item<float>(), 6);
+  }
+}
+
+// --- detach() ----------------------------------------------------------------------------------
+
+/// f(x) is this, plain and compiled.
+template <class F>
+void expect_both(const char* what, F f, const Tensor& x, const Values& want) {
+  EXPECT_EQ(f(x).template to_vector<double>(), want) << what << ", plain";
+  auto c = compile(f);
+  EXPECT_EQ(c(x).template to_vector<double>(), want) << what << ", compiled";
+  EXPECT_EQ(c(x).template to_vector<double>(), want) << what << ", compiled again";
+}
+
+TEST(AnyLayout, DetachIsALook) {
+  const Tensor x = ones({2, 2});
+  expect_both(
+      "of a late view",
+      [](const Tensor& v) {
+        Tensor y = v * 2, t = y.transpose(0, 1);
+        y += 10;
+        return t.detach() * 1;
+      },
+      x, {12, 12, 12, 12});
+  expect_both(
+      "of a view that was written",
+      [](const Tensor& v) {
+        Tensor y = v * 2, t = y.transpose(0, 1);
+        t[1] += 10;
+        return t.detach() * 1;
+      },
+      x, {2, 2, 12, 12});
+  expect_both(
+      "written later",
+      [](const Tensor& v) {
+        Tensor y = v * 2, d = y.detach();
+        y += 1;
+        return d * 1;
+      },
+      x, {3, 3, 3, 3});
+  expect_both(
+      "written through it",
+      [](const Tensor& v) {
+        Tensor y = v * 2, d = y.detach();
+        d[0] += 1;
+        return y * 1;
+      },
+      x, {3, 3, 2, 2});
+  expect_both(
+      "of what the function made",
+      [](const Tensor& v) {
+        Tensor z = zeros({2, 2}), d = z.detach();
+        d += v;
+        return z + d;
+      },
+      x, {2, 2, 2, 2});
+}
+
+/// The history knows nothing of writes through a detached look; what is written through it has one.
+TEST(AnyLayout, DetachHasNoHistory) {
+  Tensor x = ones({2}, f64), w = ones({2}, f64) * 3;
+  x.requires_grad_();
+  expect_both(
+      "the base",
+      [](const Tensor& v) {
+        Tensor y = v * 2;
+        Tensor d = y.detach();
+        d *= 5;
+        return grad((y * 1).sum(), v);
+      },
+      x, {2, 2});
+  expect_both(
+      "the look",
+      [](const Tensor& v) {
+        Tensor y = v * 2, d = y.detach();
+        y += 1;
+        return grad((y * d).sum(), v);
+      },
+      x, {6, 6});
+  expect_both(
+      "a look at the look",
+      [](const Tensor& v) {
+        Tensor y = v * 2, d = y.detach()[0];
+        y += 1;
+        return grad((y * d).sum(), v);
+      },
+      x, {6, 6});
+  expect_both(
+      "what is written through it",
+      [&](const Tensor& v) {
+        Tensor y = w * 2, d = y.detach();
+        d += v;
+        return grad((d * d).sum(), v);
+      },
+      x, {14, 14});
+}
+
 TEST(AnyLayout, NumbersOfTheProgramAreNodes) {
   for (const bool deterministic : {false, true}) {
     auto f = compile(

@@ -423,8 +423,12 @@ void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_gra
 }
 
 Tensor Tensor::detach() const {
-  Tensor t = detail::alias(*this);
-  return t;
+  const TensorImpl& from = checked();
+  const bool constant = detail::modes & Modes::capture && from.has(TensorImpl::made_in_capture) &&
+                        !from.has(TensorImpl::wrapped_number);
+  if (from.has(TensorImpl::symbolic) || constant) [[unlikely]]
+    return detail::symbolic_detach(*this);
+  return detail::alias(*this);
 }
 
 namespace detail {

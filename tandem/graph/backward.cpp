@@ -271,7 +271,7 @@ constinit const OpInfo compiled_row = make_compiled(), failed_row = make_failed(
 
 Tensor with_history(const Tensor& leaf) {
   const Held op;
-  Tensor out = detail::new_symbolic(leaf.spec());
+  Tensor out = detail::alias(leaf);
   const TensorExtras& e = *leaf.impl()->extras;
   detail::bind_symbolic(out, e.recorder, e.value);
   detail::record_node(argument_row, &op, &leaf, 1, &out, 1);

@@ -141,7 +141,7 @@ class Judgement {
 
   void run(const Way& way) {
     const std::vector<Result>& plain = way.trains ? trained_ : plain_;
-    Comparer comparer(p_, plain);
+    Comparer comparer(p_, plain, way.trains);
     std::unique_ptr<Run> run;
     Outcome made;
     attempt(made, [&] { run = way.make(p_, options_.folder); });
