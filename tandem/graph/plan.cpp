@@ -11,6 +11,7 @@
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/fused_product.h"
 #include "tandem/graph/geometry.h"
+#include "tandem/graph/plan_check.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/update.h"
@@ -64,6 +65,10 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   written_directly_.assign(graph_->assignments().size(), false);
   group_updates();
   make_shells();
+  if constexpr (checks_plans)
+    for (size_t i = 0; i < shells_.size(); ++i)
+      if (const Shell& s = shells_[i]; s.root != ValueId(i))
+        check_inside(ValueId(i), s.tensor, s.offset, shells_[size_t(s.root)].tensor);
   share_in_place();
   place();
   bind_steps();
@@ -284,6 +289,8 @@ void Plan::write_state() {
   Tensor* const base = operands_.data();
   const Inputs in{base + step.first_input, size_t(step.n_in)};
   const Outputs out{base + step.first_output, size_t(step.n_out)};
+  std::optional<StepCheck> check;
+  if constexpr (checks_plans) check.emplace(*step.node->info, step.node->op.get(), in, out);
   if (step.folded < 0) {
     step.node->info->cpu(step.node->op.get(), in, out);
   } else if (settled_) {
@@ -293,6 +300,7 @@ void Plan::write_state() {
     run_rows(*step.node->info, step.node->op.get(), in, out,
              {[](const void*, int64_t, int64_t) {}, nullptr, graph_->same_kernels()});
   }
+  if constexpr (checks_plans) check->compare();
 }
 
 void Plan::run_step(size_t k) { run_this(steps_[k]); }
