@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "tandem/graph/compile.h"
+#include "tandem/graph/plan_check.h"
 #include "tandem/graph/session.h"
+#include "tandem/ops/neg.h"
 #include "tandem/ops/number.h"
 #include "tandem/tandem.h"
 #include "tests/support/errors.h"
@@ -208,6 +210,53 @@ TEST(AnyLayout, DetachHasNoHistory) {
         return grad((d * d).sum(), v);
       },
       x, {14, 14});
+}
+
+// --- What builds for debugging verify ------------------------------------------------------------
+
+TEST(PlanCheck, AKernelThatReadsAsIfRowMajorIsFound) {
+  OpInfo info = op_info<Neg>();
+  info.cpu = [](const void*, Inputs in, Outputs out) {
+    const float* x = in[0].data<float>();
+    for (int64_t i = 0; i < out[0].numel(); ++i) out[0].data<float>()[i] = -x[i];
+  };
+  const auto run = [&](const OpInfo& row, const Tensor& x) {
+    Tensor in = x, out = empty(x.spec());
+    const Neg op;
+    graph::StepCheck check(row, &op, {&in, 1}, {&out, 1});
+    row.cpu(&op, {&in, 1}, {&out, 1});
+    check.compare();
+  };
+  const Tensor rows = arange(6).to(f32).reshape({2, 3});
+  run(info, rows);
+  run(op_info<Neg>(), rows.transpose(0, 1));
+  EXPECT_EQ(testing::error_of<Error>([&] { run(info, rows.transpose(0, 1)); }),
+            "plan: neg() does not read its operands as they lie: of result 0 element 1 is -1 and "
+            "-3 of operands that lie row by row");
+}
+
+TEST(PlanCheck, AViewBeyondItsMemoryIsFound) {
+  const Tensor whole = zeros({2, 3});
+  graph::check_inside(7, whole.transpose(0, 1), 0, whole);
+  graph::check_inside(7, flip(whole, {0}), 0, whole);
+  graph::check_inside(7, zeros({3}), 12, whole);
+  const Tensor late = zeros({4});
+  EXPECT_EQ(testing::error_of<Error>([&] { graph::check_inside(7, late, 12, whole); }),
+            "plan: value %7, a view of shape [4] and strides [1] from element 3 on, looks beyond "
+            "the [2, 3] that it is a view of");
+  EXPECT_EQ(testing::error_of<Error>([&] { graph::check_inside(7, late, -4, whole); }),
+            "plan: value %7, a view of shape [4] and strides [1] from element -1 on, looks beyond "
+            "the [2, 3] that it is a view of");
+}
+
+TEST(PlanCheck, RoundingsAreNoDifference) {
+  using graph::rounding_difference;
+  const Tensor a = tensor({1.f, 2.f, NAN}), b = tensor({1.f, 2.00001f, NAN});
+  EXPECT_EQ(rounding_difference(a, b, 0), "");
+  EXPECT_NE(rounding_difference(a, tensor({1.f, 2.1f, NAN}), 0), "");
+  EXPECT_EQ(rounding_difference(a, tensor({1.f, 2.1f, NAN}), 1000), "");
+  EXPECT_NE(rounding_difference(a, tensor({1.f, 2.f, 0.f}), 1000), "");
+  EXPECT_NE(rounding_difference(tensor({1, 2}), tensor({1, 3}), 1000), "");
 }
 
 TEST(AnyLayout, NumbersOfTheProgramAreNodes) {
