@@ -94,6 +94,31 @@ TEST(Untaken, InfiniteDerivativesReachNothing) {
       },
       at, {5, 5, 5});
   expect_gradient(
+      "one inside the other",
+      [](const Tensor& x) {
+        const Tensor root = sqrt(x);
+        return cond(
+            x.sum() > 0,
+            [&] {
+              return cond(
+                  x.min() > 0, [&] { return root * 1; }, [&] { return x * 7; });
+            },
+            [&] { return x; });
+      },
+      at, {7, 7, 7});
+  expect_gradient(
+      "inside the branch not taken",
+      [](const Tensor& x) {
+        const Tensor root = sqrt(x), other = log(x);
+        return cond(
+            x.sum() < 0, [&] { return other; },
+            [&] {
+              return cond(
+                  x.min() > 0, [&] { return root * other; }, [&] { return x * 7; });
+            });
+      },
+      at, {7, 7, 7});
+  expect_gradient(
       "no turn",
       [](const Tensor& x) {
         const Tensor root = sqrt(x);
@@ -126,6 +151,23 @@ TEST(Untaken, TheBranchTakenHasItsGradient) {
                           [&](const Tensor& v) { return Tensors{v + root}; }, {x * 0})[0];
       },
       {4, 1, 0.25}, {0.75, 1.5, 3});
+}
+
+/// What lies in front of a compiled function has no gradient either.
+TEST(Untaken, ReachesNothingInFrontOfAFunction) {
+  auto f = compile([](const Tensor& root, const Tensor& x) {
+    return cond(
+        x.min() > 0, [&] { return root * 2; }, [&] { return x + 1; });
+  });
+  const Tensor x = leaf({4, -1, 0}), y = leaf({4, 1, 0.25});
+  EXPECT_EQ(grad(f(sqrt(x), x).sum(), x).to_vector<double>(), (Values{1, 1, 1}));
+  EXPECT_EQ(grad(f(sqrt(y), y).sum(), y).to_vector<double>(), (Values{0.5, 1, 2}));
+  const Tensor a = leaf({1}), b = leaf({-1});
+  const Tensor loss = f(a, b).sum();
+  const std::vector<Tensor> by{a, b};
+  const Tensors d = grad({&loss, 1}, by, {}, {.allow_unused = true});
+  EXPECT_FALSE(d[0].defined());
+  EXPECT_EQ(d[1].item<double>(), 1);
 }
 
 /// A parameter without a gradient is not updated: no decay of the weight, no step counted.

@@ -255,12 +255,18 @@ void Pass::visit(Node* n, Tensors& captured) {
   bool any = false;
   for (int i = 0; i < n->n_out; ++i) any = any || slot(n, i).defined();
   if (!any) return;
+  auto c = std::lower_bound(captures_.begin(), captures_.end(), n,
+                            [](const Capture& a, Node* b) { return std::less<>()(a.node, b); });
+  // What leaves the pass is zero where plain code has no gradient.
+  if (n->extras || !n->info || (c != captures_.end() && c->node == n))
+    for (int i = 0; i < n->n_out; ++i)
+      if (Tensor& g = slot(n, i); detail::is_partial(g)) [[unlikely]]
+        g = detail::settled(g);
   if (n->extras) {
     const auto hooks = n->extras->hooks;  // a hook may remove itself
     for (const HookEntry& h : hooks) {
       Tensor& g = slot(n, h.output_nr);
       if (!g.defined()) continue;
-      g = detail::settled(g);
       if (Tensor changed = h.hook->call(g); changed.defined()) {
         require<ShapeError>(detail::may_equal(changed.shape(), g.shape()), "hook: returned shape ",
                             changed.shape(), " for a gradient of shape ", g.shape());
@@ -268,12 +274,9 @@ void Pass::visit(Node* n, Tensors& captured) {
       }
     }
   }
-  auto c = std::lower_bound(captures_.begin(), captures_.end(), n,
-                            [](const Capture& a, Node* b) { return std::less<>()(a.node, b); });
-  for (; c != captures_.end() && c->node == n; ++c)
-    captured[c->index] = detail::settled(slot(n, c->output_nr));
+  for (; c != captures_.end() && c->node == n; ++c) captured[c->index] = slot(n, c->output_nr);
   if (!n->info) {
-    if (accumulate_) deliver(n, detail::settled(slot(n, 0)));
+    if (accumulate_) deliver(n, slot(n, 0));
     return;
   }
   // An asked-for result is not taken further down unless another input lies there.
@@ -288,8 +291,12 @@ void Pass::propagate(Node* n) {
   require<GradientError>(!n->released, "backward(): the graph of ", info.print(n->op),
                          " was freed by an earlier pass; use retain_graph to keep it");
   Tensors dy(n->n_out);
-  for (int i = 0; i < n->n_out; ++i) dy[size_t(i)] = slot(n, i);
-  const detail::Taken taken = detail::common(dy);
+  bool partial = false;
+  for (int i = 0; i < n->n_out; ++i) {
+    dy[size_t(i)] = slot(n, i);
+    partial = partial || detail::is_partial(dy[size_t(i)]);
+  }
+  const detail::Taken taken = partial ? detail::common(dy) : detail::Taken();
   for (int i = 0; i < n->n_out; ++i) {
     const Spec& spec = n->specs[i];
     if (!dy[size_t(i)].defined() && is_floating(spec.dtype))
@@ -314,17 +321,17 @@ void Pass::propagate(Node* n) {
     Tensor& g = dx[size_t(i)];
     const Spec& want = n->specs[e.spec];
     if (!e.node || !g.defined()) continue;
-    const detail::Taken own = detail::taken_of(g);
-    const bool partial = !own.always() || !taken.always();
-    const bool zero = partial && detail::stays_zero(g, taken);
+    const bool marks = !taken.always() || detail::is_partial(g);
+    const detail::Taken when = marks ? detail::both(detail::taken_of(g), taken) : taken;
+    const bool zero = marks && detail::stays_zero(g, taken);
     if (info.broadcasts && !detail::identical(g.shape(), want.shape)) g = sum_to(g, want.shape);
     if (g.dtype() != e.dtype) g = cast(g, e.dtype);
     require<GradientError>(detail::may_equal(g.shape(), want.shape),
                            "backward(): ", info.print(n->op), " gave a gradient of shape ",
                            g.shape(), " for input ", int64_t(i), " of shape ", want.shape);
     if (!captures_.empty() && !wanted(e.node)) continue;
-    if (partial) [[unlikely]]
-      g = detail::where_taken(g, detail::both(own, taken), zero);
+    if (marks) [[unlikely]]
+      g = detail::where_taken(g, when, zero);
     add_gradient(slot(e.node, e.output_nr), std::move(g));
   }
 }

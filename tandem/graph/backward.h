@@ -26,6 +26,7 @@ struct Backward {
   std::vector<Operand> operands;
   std::vector<size_t> reads;    ///< operands, by further input of `graph`
   std::vector<size_t> targets;  ///< operands, by output of `graph`
+  std::vector<size_t> conditions;  ///< targets that depend on a branch; `graph` gives them last
   std::vector<size_t> repeats;  ///< operands that running the function again needs besides
   bool repeatable = true;       ///< false when the function overwrites what it read
   std::vector<size_t> failed;   ///< results that have none, because of `error`

@@ -180,6 +180,11 @@ Graph* as_graph(Recorder* recorder) {
   return g;
 }
 
+bool holds_regions(const Graph& g) {
+  return std::any_of(g.nodes().begin(), g.nodes().end(),
+                     [](const Node& n) { return has_regions(*n.info); });
+}
+
 void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx) {
   const auto& held = static_cast<const Held*>(op)->node;
   const ControlFlow& n = *held;
@@ -226,14 +231,36 @@ void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors&
     };
     const Inputs a = n.of_first(all), b = n.of_second(all);
     std::vector<bool> by_yes, by_no;
+    // Where a branch has regions inside, it says of each gradient whether plain code has it.
+    const bool says_a = holds_regions(*n.first->graph()), says_b = holds_regions(*n.second->graph());
+    auto add_taken = [](const Tensors& gradients, bool says, Tensors& to) {
+      for (size_t k = 0; says && k < gradients.size(); ++k) {
+        const detail::Taken when = detail::taken_of(gradients[k]);
+        to.push_back(when.always() ? ones({}, boolean) : detail::as_boolean(when));
+      }
+    };
+    auto branch = [&](bool yes) {
+      const Tensors own = yes ? gradients_of(*n.first, a, by_yes)
+                              : gradients_of(*n.second, b, by_no);
+      const Tensors other = zeros_of(yes ? b : a);
+      Tensors results = yes ? joined(own, other) : joined(other, own);
+      const size_t others = (yes ? says_b : says_a) ? other.size() : 0;
+      if (yes) add_taken(own, says_a, results);
+      for (size_t k = 0; k < others; ++k) results.push_back(zeros({}, boolean));
+      if (!yes) add_taken(own, says_b, results);
+      return results;
+    };
     const auto both = cond(
-        in[0], [&] { return joined(gradients_of(*n.first, a, by_yes), zeros_of(b)); },
-        [&] { return joined(zeros_of(a), gradients_of(*n.second, b, by_no)); });
+        in[0], [&] { return branch(true); }, [&] { return branch(false); });
     // Plain code has the gradients of the branch that it took.
-    for (size_t k = 0; k < both.size(); ++k) {
-      const bool yes = k < by_yes.size();
-      const bool reached = yes ? by_yes[k] : by_no[k - by_yes.size()];
-      found.push_back(reached ? detail::where_taken(both[k], {in[0], yes}, true) : Tensor());
+    const size_t of_a = by_yes.size(), gradients = of_a + by_no.size();
+    for (size_t k = 0; k < gradients; ++k) {
+      const bool yes = k < of_a;
+      detail::Taken when{in[0], yes};
+      if (yes && says_a) when = {both[gradients + k], true};
+      if (!yes && says_b) when = {both[gradients + (says_a ? of_a : 0) + k - of_a], true};
+      const bool reached = yes ? by_yes[k] : by_no[k - of_a];
+      found.push_back(reached ? detail::where_taken(both[k], when, true) : Tensor());
     }
     dx.push_back(Tensor());
   }

@@ -299,6 +299,11 @@ void Plan::write_state() {
     // The same kernel, but nothing is written yet.
     run_rows(*step.node->info, step.node->op.get(), in, out,
              {[](const void*, int64_t, int64_t) {}, nullptr, graph_->same_kernels()});
+    // Later steps may take its place.
+    const Tensor& gradient = shells_[size_t(folded_[size_t(step.folded)].member.gradient)].tensor;
+    late_.resize(folded_.size());
+    late_[size_t(step.folded)] = detail::new_tensor(gradient.spec());
+    detail::copy_data(late_[size_t(step.folded)], gradient);
   }
   if constexpr (checks_plans) check->compare();
 }
@@ -315,13 +320,16 @@ void Plan::run_step(size_t k) { run_this(steps_[k]); }
 
 /// Nothing here asks for memory.
 void Plan::run_updates() {
-  if (!settled_)
-    for (const FoldedUpdate& folded : folded_) {
-      const UpdateGroup& group = groups_[size_t(folded.group)];
-      const detail::UpdateItem item = begin_update(group, folded.member);
+  if (!settled_) {
+    for (size_t k = 0; k < folded_.size(); ++k) {
+      const UpdateGroup& group = groups_[size_t(folded_[k].group)];
+      detail::UpdateItem item = begin_update(group, folded_[k].member);
+      item.g = late_[k].raw_data();
       group.rule->update(group.first->op.get(), static_cast<const double*>(group.hyper.raw_data()),
                          {&item, 1}, group.states, group.dtype);
     }
+    late_.clear();
+  }
   using clock = std::chrono::steady_clock;
   for (size_t k = first_update_; k < steps_.size(); ++k) {
     if (detail::poisons) watch(int(k));
