@@ -84,6 +84,8 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
 
 Plan::~Plan() = default;
 
+bool plans_are_checked() { return checks_plans; }
+
 /// Updates of parameters by one rule and one set of hyperparameters become one pass over all of
 /// them, in place, after everything that reads the old values.
 void Plan::group_updates() {

@@ -46,8 +46,9 @@ std::string rounding_difference(const Tensor& got, const Tensor& want, double sc
 StepCheck::StepCheck(const OpInfo& info, const void* op, Inputs in, Outputs out)
     : info_(info), op_(op), out_(out) {
   for (const Tensor& t : out)
-    require<Error>(t.is_contiguous(), "plan: a result of ", info.print(op),
-                   " does not lie row by row; its strides are ", t.strides());
+    if (!t.is_contiguous())
+      throw Error(cat("plan: a result of ", info.print(op),
+                      " does not lie row by row; its strides are ", t.strides()));
   const bool all_rows = std::all_of(
       in.begin(), in.end(), [](const Tensor& t) { return !t.defined() || t.is_contiguous(); });
   if (all_rows) return;
@@ -73,8 +74,9 @@ void StepCheck::compare() const {
   info_.cpu(op_, {rows_.data(), rows_.size()}, {again.data(), again.size()});
   for (size_t i = 0; i < again.size(); ++i) {
     const std::string s = rounding_difference(out_[i], again[i], scale);
-    require<Error>(s.empty(), "plan: ", info_.print(op_),
-                   " does not read its operands as they lie: of result ", i, " ", s);
+    if (!s.empty())
+      throw Error(cat("plan: ", info_.print(op_),
+                      " does not read its operands as they lie: of result ", i, " ", s));
   }
 }
 

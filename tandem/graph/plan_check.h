@@ -11,6 +11,9 @@ namespace tandem::graph {
 
 inline constexpr bool checks_plans = TANDEM_CHECK_PLANS != 0;
 
+/// Whether the plans of this build are verified.
+bool plans_are_checked();
+
 /// One step's kernel, held against itself: if an operand does not lie row by row, the kernel runs
 /// once more on operands that do, and must give the same but for roundings.
 class StepCheck {
