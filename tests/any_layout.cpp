@@ -131,85 +131,76 @@ void expect_both(const char* what, F f, const Tensor& x, const Values& want) {
 
 TEST(AnyLayout, DetachIsALook) {
   const Tensor x = ones({2, 2});
-  expect_both(
-      "of a late view",
-      [](const Tensor& v) {
-        Tensor y = v * 2, t = y.transpose(0, 1);
-        y += 10;
-        return t.detach() * 1;
-      },
-      x, {12, 12, 12, 12});
-  expect_both(
-      "of a view that was written",
-      [](const Tensor& v) {
-        Tensor y = v * 2, t = y.transpose(0, 1);
-        t[1] += 10;
-        return t.detach() * 1;
-      },
-      x, {2, 2, 12, 12});
-  expect_both(
-      "written later",
-      [](const Tensor& v) {
-        Tensor y = v * 2, d = y.detach();
-        y += 1;
-        return d * 1;
-      },
-      x, {3, 3, 3, 3});
-  expect_both(
-      "written through it",
-      [](const Tensor& v) {
-        Tensor y = v * 2, d = y.detach();
-        d[0] += 1;
-        return y * 1;
-      },
-      x, {3, 3, 2, 2});
-  expect_both(
-      "of what the function made",
-      [](const Tensor& v) {
-        Tensor z = zeros({2, 2}), d = z.detach();
-        d += v;
-        return z + d;
-      },
-      x, {2, 2, 2, 2});
+  expect_both("of a late view",
+              [](const Tensor& v) {
+                Tensor y = v * 2, t = y.transpose(0, 1);
+                y += 10;
+                return t.detach() * 1;
+              },
+              x, {12, 12, 12, 12});
+  expect_both("of a view that was written",
+              [](const Tensor& v) {
+                Tensor y = v * 2, t = y.transpose(0, 1);
+                t[1] += 10;
+                return t.detach() * 1;
+              },
+              x, {2, 2, 12, 12});
+  expect_both("written later",
+              [](const Tensor& v) {
+                Tensor y = v * 2, d = y.detach();
+                y += 1;
+                return d * 1;
+              },
+              x, {3, 3, 3, 3});
+  expect_both("written through it",
+              [](const Tensor& v) {
+                Tensor y = v * 2, d = y.detach();
+                d[0] += 1;
+                return y * 1;
+              },
+              x, {3, 3, 2, 2});
+  expect_both("of what the function made",
+              [](const Tensor& v) {
+                Tensor z = zeros({2, 2}), d = z.detach();
+                d += v;
+                return z + d;
+              },
+              x, {2, 2, 2, 2});
 }
 
 /// The history knows nothing of writes through a detached look; what is written through it has one.
 TEST(AnyLayout, DetachHasNoHistory) {
   Tensor x = ones({2}, f64), w = ones({2}, f64) * 3;
   x.requires_grad_();
-  expect_both(
-      "the base",
-      [](const Tensor& v) {
-        Tensor y = v * 2;
-        Tensor d = y.detach();
-        d *= 5;
-        return grad((y * 1).sum(), v);
-      },
-      x, {2, 2});
-  expect_both(
-      "the look",
-      [](const Tensor& v) {
-        Tensor y = v * 2, d = y.detach();
-        y += 1;
-        return grad((y * d).sum(), v);
-      },
-      x, {6, 6});
-  expect_both(
-      "a look at the look",
-      [](const Tensor& v) {
-        Tensor y = v * 2, d = y.detach()[0];
-        y += 1;
-        return grad((y * d).sum(), v);
-      },
-      x, {6, 6});
-  expect_both(
-      "what is written through it",
-      [&](const Tensor& v) {
-        Tensor y = w * 2, d = y.detach();
-        d += v;
-        return grad((d * d).sum(), v);
-      },
-      x, {14, 14});
+  expect_both("the base",
+              [](const Tensor& v) {
+                Tensor y = v * 2;
+                Tensor d = y.detach();
+                d *= 5;
+                return grad((y * 1).sum(), v);
+              },
+              x, {2, 2});
+  expect_both("the look",
+              [](const Tensor& v) {
+                Tensor y = v * 2, d = y.detach();
+                y += 1;
+                return grad((y * d).sum(), v);
+              },
+              x, {6, 6});
+  expect_both("a look at the look",
+              [](const Tensor& v) {
+                Tensor y = v * 2, d = y.detach()[0];
+                y += 1;
+                return grad((y * d).sum(), v);
+              },
+              x, {6, 6});
+  expect_both("what is written through it",
+              [&](const Tensor& v) {
+                Tensor y = w * 2, d = y.detach();
+                d += v;
+                return grad((d * d).sum(), v);
+              },
+              x, {14, 14});
 }
 
 // --- What builds for debugging verify ------------------------------------------------------------

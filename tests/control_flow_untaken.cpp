@@ -47,85 +47,78 @@ void expect_gradient(const char* what, F f, const Values& at, const Values& want
 
 TEST(Untaken, InfiniteDerivativesReachNothing) {
   const Values at{4, -1, 0};
-  expect_gradient(
-      "cond",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x);  // its derivative is NaN and infinite at -1 and 0
-        return cond(
-            x.min() > 0, [&] { return root * 2; }, [&] { return x + 1; });
-      },
-      at, {1, 1, 1});
-  expect_gradient(
-      "the other branch",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x), twice = root * 2;
-        return cond(
-            x.min() < 0, [&] { return x * 3; }, [&] { return twice; });
-      },
-      at, {3, 3, 3});
-  expect_gradient(
-      "used outside as well",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x), part = x * x;
-        return part + cond(
-                          x.min() > 0, [&] { return root * part; }, [&] { return x; });
-      },
-      at, {9, -1, 1});
-  expect_gradient(
-      "two regions",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x);
-        const Tensor a = cond(
-            x.min() > 0, [&] { return root; }, [&] { return x; });
-        const Tensor b = cond(
-            x.sum() > 100, [&] { return root * 2; }, [&] { return x * 2; });
-        return a + b;
-      },
-      at, {3, 3, 3});
-  expect_gradient(
-      "one behind the other",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x);
-        const Tensor a = cond(
-            x.sum() > 0, [&] { return root * 1; }, [&] { return x; });
-        const Tensor b = exp(a);
-        return cond(
-            x.min() > 0, [&] { return b; }, [&] { return x * 5; });
-      },
-      at, {5, 5, 5});
-  expect_gradient(
-      "one inside the other",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x);
-        return cond(
-            x.sum() > 0,
-            [&] {
-              return cond(
-                  x.min() > 0, [&] { return root * 1; }, [&] { return x * 7; });
-            },
-            [&] { return x; });
-      },
-      at, {7, 7, 7});
-  expect_gradient(
-      "inside the branch not taken",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x), other = log(x);
-        return cond(
-            x.sum() < 0, [&] { return other; },
-            [&] {
-              return cond(
-                  x.min() > 0, [&] { return root * other; }, [&] { return x * 7; });
-            });
-      },
-      at, {7, 7, 7});
-  expect_gradient(
-      "no turn",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x);
-        return while_loop([&](const Tensor& v) { return v.sum() < 0; },
-                          [&](const Tensor& v) { return Tensors{v + root}; }, {x * 2})[0];
-      },
-      at, {2, 2, 2});
+  expect_gradient("cond",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x);  // its derivative is NaN and infinite at -1 and 0
+                    return cond(
+                        x.min() > 0, [&] { return root * 2; }, [&] { return x + 1; });
+                  },
+                  at, {1, 1, 1});
+  expect_gradient("the other branch",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x), twice = root * 2;
+                    return cond(
+                        x.min() < 0, [&] { return x * 3; }, [&] { return twice; });
+                  },
+                  at, {3, 3, 3});
+  expect_gradient("used outside as well",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x), part = x * x;
+                    return part + cond(
+                                      x.min() > 0, [&] { return root * part; }, [&] { return x; });
+                  },
+                  at, {9, -1, 1});
+  expect_gradient("two regions",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x);
+                    const Tensor a = cond(
+                        x.min() > 0, [&] { return root; }, [&] { return x; });
+                    const Tensor b = cond(
+                        x.sum() > 100, [&] { return root * 2; }, [&] { return x * 2; });
+                    return a + b;
+                  },
+                  at, {3, 3, 3});
+  expect_gradient("one behind the other",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x);
+                    const Tensor a = cond(
+                        x.sum() > 0, [&] { return root * 1; }, [&] { return x; });
+                    const Tensor b = exp(a);
+                    return cond(
+                        x.min() > 0, [&] { return b; }, [&] { return x * 5; });
+                  },
+                  at, {5, 5, 5});
+  expect_gradient("one inside the other",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x);
+                    return cond(
+                        x.sum() > 0,
+                        [&] {
+                          return cond(
+                              x.min() > 0, [&] { return root * 1; }, [&] { return x * 7; });
+                        },
+                        [&] { return x; });
+                  },
+                  at, {7, 7, 7});
+  expect_gradient("inside the branch not taken",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x), other = log(x);
+                    return cond(
+                        x.sum() < 0, [&] { return other; },
+                        [&] {
+                          return cond(
+                              x.min() > 0, [&] { return root * other; }, [&] { return x * 7; });
+                        });
+                  },
+                  at, {7, 7, 7});
+  expect_gradient("no turn",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x);
+                    return while_loop([&](const Tensor& v) { return v.sum() < 0; },
+                                      [&](const Tensor& v) { return Tensors{v + root}; },
+                                      {x * 2})[0];
+                  },
+                  at, {2, 2, 2});
 }
 
 TEST(Untaken, TheBranchTakenHasItsGradient) {
@@ -135,22 +128,21 @@ TEST(Untaken, TheBranchTakenHasItsGradient) {
         x.min() > 0, [&] { return root * 2; }, [&] { return x + 1; });
   };
   expect_gradient("taken", f, {4, 1, 0.25}, {0.5, 1, 2});
-  expect_gradient(
-      "both branches",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x);
-        return cond(
-            x.min() > 0, [&] { return root * 2; }, [&] { return root * root; });
-      },
-      {4, 1, 0.25}, {0.5, 1, 2});
-  expect_gradient(
-      "turns",
-      [](const Tensor& x) {
-        const Tensor root = sqrt(x);
-        return while_loop([](const Tensor& v) { return v.sum() < 10; },
-                          [&](const Tensor& v) { return Tensors{v + root}; }, {x * 0})[0];
-      },
-      {4, 1, 0.25}, {0.75, 1.5, 3});
+  expect_gradient("both branches",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x);
+                    return cond(
+                        x.min() > 0, [&] { return root * 2; }, [&] { return root * root; });
+                  },
+                  {4, 1, 0.25}, {0.5, 1, 2});
+  expect_gradient("turns",
+                  [](const Tensor& x) {
+                    const Tensor root = sqrt(x);
+                    return while_loop([](const Tensor& v) { return v.sum() < 10; },
+                                      [&](const Tensor& v) { return Tensors{v + root}; },
+                                      {x * 0})[0];
+                  },
+                  {4, 1, 0.25}, {0.75, 1.5, 3});
 }
 
 /// What lies in front of a compiled function has no gradient either.

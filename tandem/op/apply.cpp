@@ -188,6 +188,8 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
   for (int i = 0; i < n_out; ++i) out[i] = new_tensor(specs[i]);
   if (specs[0].device.type == DeviceType::null) return;
   info.cpu(op, {in, size_t(n)}, {out, size_t(n_out)});
+  if (info.number) [[unlikely]]
+    out[0].impl()->flags |= TensorImpl::wrapped_number;
   if (modes & Modes::anomaly) [[unlikely]]
     check_finite(info, op, out, n_out);
 }

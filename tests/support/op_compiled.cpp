@@ -95,8 +95,8 @@ std::string check(const Case& c, const Tensors& in, bool surrounded, bool across
     for (Tensor& t : plain) t = contiguous(Body::reversed(t));
   // A plan works on a row-major copy: sums may run in another order.
   for (const Tensor& t : plain) exact = exact && t.is_contiguous();
-  const std::string how =
-      cat(surrounded ? "among others, " : "", across ? "of looks, " : "", deterministic ? "deterministic, " : "");
+  const std::string how = cat(surrounded ? "among others, " : "", across ? "of looks, " : "",
+                              deterministic ? "deterministic, " : "");
 
   auto forward = [&](const List& x) {
     const Tensors out = body(x);
