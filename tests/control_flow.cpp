@@ -163,8 +163,8 @@ TEST(ControlFlow, FoldsOverNothing) {
   EXPECT_EQ(c(none).spec(), each(none).spec());
   EXPECT_EQ(s(none).spec(), steps(none).spec());
   const auto sum_up = [](const Tensor& acc, const Tensor& e) { return acc + e.sum(); };
-  EXPECT_TRUE(foldl(sum_up, none, start).is_same(start));
-  EXPECT_TRUE(foldr(sum_up, none, start).is_same(start));
+  EXPECT_EQ(foldl(sum_up, none, start).to_vector<float>(), (std::vector<float>{1, 2}));
+  EXPECT_EQ(foldr(sum_up, none, start).to_vector<float>(), (std::vector<float>{1, 2}));
   Tensor x = zeros({0, 3});
   x.requires_grad_();
   each(x).sum().backward();

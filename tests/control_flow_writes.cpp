@@ -286,5 +286,136 @@ TEST(RegionAssign, HappensWithTheFetchOfTheResult) {
             "variable(): cannot stand inside cond() and while_loop(); make it outside");
 }
 
+// --- Results and operands that are written later -------------------------------------------------
+
+/// f(x), plain and compiled.
+template <class F>
+void expect_values(F f, const Tensor& x, const Values& want, const char* what) {
+  EXPECT_EQ(f(x).template to_vector<double>(), want) << what << ", plain";
+  for (const bool deterministic : {false, true}) {
+    auto c = compile(f, {.deterministic = deterministic});
+    EXPECT_EQ(c(x).template to_vector<double>(), want) << what << ", compiled";
+  }
+}
+
+/// What a region gives is a tensor of its own, also where it is one from around it.
+TEST(RegionResults, AreNobodyElses) {
+  using Both = std::pair<const char*, Tensor (*)(const Tensor&)>;
+  const Both ways[] = {
+      {"cond",
+       [](const Tensor& y) {
+         return cond(
+             y.sum() > 0, [&] { return y; }, [&] { return y * 2; });
+       }},
+      {"a look",
+       [](const Tensor& y) {
+         return cond(
+             y.sum() > 0, [&] { return y.transpose(0, 1); }, [&] { return y * 2; });
+       }},
+      {"no turn",
+       [](const Tensor& y) {
+         return while_loop([](const Tensor& v) { return v.sum() < 0; },
+                           [](const Tensor& v) { return Tensors{v * 2}; }, {y})[0];
+       }},
+      {"a variable that stays",
+       [](const Tensor& y) {
+         return while_loop([](const Tensor& i, const Tensor&) { return i < 2; },
+                           [](const Tensor& i, const Tensor& v) {
+                             return Tensors{i + 1, v};
+                           },
+                           {full({}, 0, i64), y})[1];
+       }},
+      {"no step",
+       [](const Tensor& y) {
+         return while_loop([](const Tensor&) { return rand({}) > -1; },
+                           [](const Tensor& v) { return Tensors{v * 2}; }, {y},
+                           {.maximum_iterations = 0})[0];
+       }},
+      {"foldr",
+       [](const Tensor& y) {
+         return foldr([](const Tensor&, const Tensor& row) { return row; }, y, zeros({1}))
+             .unsqueeze(0);
+       }},
+  };
+  for (const auto& [what, region] : ways) {
+    const auto run = region;
+    const auto write_result = [run](const Tensor& x) {
+      Tensor y = x * 1, z = run(y);
+      z += 2;
+      return cat({y, z}, 0);
+    };
+    const auto write_operand = [run](const Tensor& x) {
+      Tensor y = x * 1, z = run(y);
+      y += 2;
+      return cat({y, z}, 0);
+    };
+    expect_values(write_result, ones({1, 1}), {1, 3}, what);
+    expect_values(write_operand, ones({1, 1}), {3, 1}, what);
+  }
+}
+
+/// The gradient takes the operands as they were: h is 2 x, and y is 0.175 h, 0.2 h or 3 h.
+TEST(RegionOperands, MayBeWrittenLater) {
+  Tensor x = tensor({0.5, -1.0});
+  x.requires_grad_();
+  const auto expect = [&](const char* what, auto region, double slope) {
+    const auto f = [&](const Tensor& v) {
+      Tensor h = v * 2;
+      Tensor y = region(h);
+      h += 1;
+      return grad((y + h).sum(), v);
+    };
+    const Values plain = f(x).template to_vector<double>();
+    const Values compiled = compile(f)(x).template to_vector<double>();
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_NEAR(plain[size_t(i)], 2 * slope + 2, 1e-12) << what;
+      EXPECT_NEAR(compiled[size_t(i)], 2 * slope + 2, 1e-12) << what;
+    }
+  };
+  expect(
+      "while_loop",
+      [](const Tensor& h) {
+        return while_loop([](const Tensor& i, const Tensor&) { return i < 3; },
+                          [&](const Tensor& i, const Tensor& v) {
+                            return Tensors{i + 1, v * 0.5 + h * 0.1};
+                          },
+                          {full({}, 0, i64), zeros({2}, f64)})[1];
+      },
+      0.175);
+  expect(
+      "scan",
+      [](const Tensor& h) {
+        return scan([&](const Tensor& acc, const Tensor& e) { return acc + h * e; },
+                    ones({1}, f64) * 0.2, zeros({2}, f64))
+            .reshape({2});
+      },
+      0.2);
+  expect(
+      "cond",
+      [](const Tensor& h) {
+        return cond(
+            h.sum() < 0, [&] { return h * 3; }, [&] { return h; });
+      },
+      3);
+}
+
+/// A tensor from outside that the function writes behind the region.
+TEST(RegionOperands, MayBeStateThatIsWrittenLater) {
+  Tensor x = tensor({1.0, 2.0});
+  x.requires_grad_();
+  for (const bool compiled : {false, true}) {
+    Tensor scale = tensor({2.0, 3.0});
+    const auto f = [&](const Tensor& v) {
+      const Tensor y = cond(
+          v.sum() > 0, [&] { return v + scale; }, [&] { return v - scale; });
+      scale *= 10;
+      return grad((y * y).sum(), v);
+    };
+    const Tensor got = compiled ? compile(f)(x) : f(x);
+    EXPECT_EQ(got.to_vector<double>(), (Values{6, 10}));
+    EXPECT_EQ(scale.to_vector<double>(), (Values{20, 30}));
+  }
+}
+
 }  // namespace
 }  // namespace tandem

@@ -532,5 +532,13 @@ TEST(Sequential, ErrorsNameTheRule) {
 
 // --- Starting values --------------------------------------------------------------------------
 
+TEST(Rnn, NeedsUnits) {
+  for (const int64_t hidden : {int64_t(0), int64_t(-1)}) {
+    EXPECT_THROW(nn::GRU(4, hidden), ValueError);
+    EXPECT_THROW(nn::LSTM(4, hidden), ValueError);
+    EXPECT_THROW(nn::RNN(4, hidden), ValueError);
+  }
+}
+
 }  // namespace
 }  // namespace tandem

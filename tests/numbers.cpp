@@ -367,6 +367,34 @@ std::vector<const OpInfo*> elementwise() {
 INSTANTIATE_TEST_SUITE_P(ops, Elementwise, ::testing::ValuesIn(elementwise()),
                          [](const auto& p) { return std::string(p.param->name); });
 
+/// Values of PyTorch in f64.
+TEST(Numbers, SecondGradientOfGeluIn16Bits) {
+  const std::vector<double> at{-3.5, -4, 2, -0.5}, want{-8.5495e-3, -1.4741e-3, -0.10788, 0.61551};
+  for (const DType d : {f16, bf16}) {
+    Tensor x = wrap(std::vector<double>(at), {4}).to(d).detach();
+    x.requires_grad_();
+    const Tensor g = grad(gelu(x, "tanh").sum(), x, {.create_graph = true});
+    const auto second = grad(g.sum(), x).to_vector<double>();
+    for (size_t i = 0; i < at.size(); ++i)
+      EXPECT_NEAR(second[i], want[i], std::abs(want[i]) * (d == f16 ? 1e-3 : 8e-3)) << at[i];
+  }
+}
+
+/// A number of the program promotes by its kind only.
+TEST(Numbers, WeightsOfALossMayBeNumbers) {
+  const Tensor zero = zeros({}), two(2.0);
+  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, two).dtype(), f32);
+  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, {}, two).dtype(), f32);
+  EXPECT_NEAR(binary_cross_entropy_with_logits(zero, zero, two).item<double>(), 2 * std::log(2.0),
+              1e-6);
+  EXPECT_EQ(compile([](const Tensor& x) {
+              return binary_cross_entropy_with_logits(x, x, Tensor(2.0), Tensor(3.0));
+            })(zero)
+                .dtype(),
+            f32);
+  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, tensor({2.0}).reshape({})).dtype(), f64);
+}
+
 TEST(Numbers, AnInfinityChangesNoOtherSine) {
   const NoGrad guard;
   manual_seed(1);

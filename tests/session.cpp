@@ -443,5 +443,62 @@ TEST(Session, SeveralMinimizesOfOneLoss) {
   }
 }
 
+/// What is fed is what the code began with.
+TEST(Session, APlaceholderMayBeWritten) {
+  auto g = Graph::make();
+  Tensor x, part, twice;
+  {
+    const GraphScope scope(g);
+    x = placeholder("x", {2, 3});
+    twice = x * 2;
+    part = x.select(0, 1);
+    part(2) += 5;
+    x += 1;
+  }
+  Session session(g);
+  for (int k = 0; k < 2; ++k) {
+    const auto out = session.run({x, part, twice}, {{x, zeros({2, 3})}});
+    EXPECT_EQ(out[0].to_vector<float>(), (std::vector<float>{1, 1, 1, 1, 1, 6}));
+    EXPECT_EQ(out[1].to_vector<float>(), (std::vector<float>{1, 1, 6}));
+    EXPECT_EQ(out[2].to_vector<float>(), std::vector<float>(6, 0));
+  }
+}
+
+/// Each layer's weight is updated by a product's rows. In a thread's first run updates come last,
+/// when the gradient's place is long taken by other values.
+TEST(Session, TheFirstStepOfTrainingIsRight) {
+  const auto train = [](bool plain) {
+    manual_seed(3);
+    nn::MultiheadAttention layer(4, 2, {.batch_first = true});
+    nn::Linear last(4, 4);
+    const Tensor x = randn({1, 1, 4}), other = randn({1, 1, 4});
+    std::vector<Tensor> all = layer.parameters();
+    for (const Tensor& t : last.parameters()) all.push_back(t);
+    optim::SGD optimizer(all, {.lr = 0.1});
+    const auto loss_of = [&](const Tensor& t) {
+      return sum(square(last(relu(last(layer(t, other, other).output)))));
+    };
+    if (plain) {
+      loss_of(x).backward();
+      optimizer.step();
+    } else {
+      auto g = Graph::make();
+      Tensor place, step;
+      {
+        const GraphScope scope(g);
+        place = placeholder("x", {1, 1, 4});
+        step = minimize(optimizer, loss_of(place));
+      }
+      Session(g).run(step, {{place, x}});
+    }
+    std::vector<float> values;
+    for (const Tensor& t : all)
+      for (const float v : t.detach().to_vector<float>()) values.push_back(v);
+    return values;
+  };
+  const std::vector<float> want = train(true), got = train(false);
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5) << i;
+}
+
 }  // namespace
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tandem/autograd/autograd.h"
+#include "tandem/autograd/taken.h"
 #include "tandem/core/factory.h"
 #include "tandem/op/gate.h"
 #include "tandem/op/recorder.h"
@@ -254,6 +255,13 @@ void Pass::visit(Node* n, Tensors& captured) {
   bool any = false;
   for (int i = 0; i < n->n_out; ++i) any = any || slot(n, i).defined();
   if (!any) return;
+  auto c = std::lower_bound(captures_.begin(), captures_.end(), n,
+                            [](const Capture& a, Node* b) { return std::less<>()(a.node, b); });
+  // What leaves the pass is zero where plain code has no gradient.
+  if (n->extras || !n->info || (c != captures_.end() && c->node == n))
+    for (int i = 0; i < n->n_out; ++i)
+      if (Tensor& g = slot(n, i); detail::is_partial(g)) [[unlikely]]
+        g = detail::settled(g);
   if (n->extras) {
     const auto hooks = n->extras->hooks;  // a hook may remove itself
     for (const HookEntry& h : hooks) {
@@ -266,8 +274,6 @@ void Pass::visit(Node* n, Tensors& captured) {
       }
     }
   }
-  auto c = std::lower_bound(captures_.begin(), captures_.end(), n,
-                            [](const Capture& a, Node* b) { return std::less<>()(a.node, b); });
   for (; c != captures_.end() && c->node == n; ++c) captured[c->index] = slot(n, c->output_nr);
   if (!n->info) {
     if (accumulate_) deliver(n, slot(n, 0));
@@ -285,8 +291,13 @@ void Pass::propagate(Node* n) {
   require<GradientError>(!n->released, "backward(): the graph of ", info.print(n->op),
                          " was freed by an earlier pass; use retain_graph to keep it");
   Tensors dy(n->n_out);
+  bool partial = false;
   for (int i = 0; i < n->n_out; ++i) {
     dy[size_t(i)] = slot(n, i);
+    partial = partial || detail::is_partial(dy[size_t(i)]);
+  }
+  const detail::Taken taken = partial ? detail::common(dy) : detail::Taken();
+  for (int i = 0; i < n->n_out; ++i) {
     const Spec& spec = n->specs[i];
     if (!dy[size_t(i)].defined() && is_floating(spec.dtype))
       dy[size_t(i)] = zeros(spec.shape, spec.dtype, spec.device);
@@ -310,18 +321,25 @@ void Pass::propagate(Node* n) {
     Tensor& g = dx[size_t(i)];
     const Spec& want = n->specs[e.spec];
     if (!e.node || !g.defined()) continue;
+    const bool marks = !taken.always() || detail::is_partial(g);
+    const detail::Taken when = marks ? detail::both(detail::taken_of(g), taken) : taken;
+    const bool zero = marks && detail::stays_zero(g, taken);
     if (info.broadcasts && !detail::identical(g.shape(), want.shape)) g = sum_to(g, want.shape);
     if (g.dtype() != e.dtype) g = cast(g, e.dtype);
     require<GradientError>(detail::may_equal(g.shape(), want.shape),
                            "backward(): ", info.print(n->op), " gave a gradient of shape ",
                            g.shape(), " for input ", int64_t(i), " of shape ", want.shape);
     if (!captures_.empty() && !wanted(e.node)) continue;
+    if (marks) [[unlikely]]
+      g = detail::where_taken(g, when, zero);
     add_gradient(slot(e.node, e.output_nr), std::move(g));
   }
 }
 
 void Pass::add_gradient(Tensor& slot, Tensor gradient) {
   if (!slot.defined()) slot = std::move(gradient);
+  else if (detail::is_partial(slot) || detail::is_partial(gradient)) [[unlikely]]
+    slot = detail::sum_of_partial(slot, gradient);
   else if (!options_.create_graph && !slot.is_symbolic() && !gradient.is_symbolic() &&
            uniquely_owned(slot))
     slot += gradient;
@@ -334,7 +352,10 @@ void Pass::deliver(Node* n, const Tensor& gradient) {
   if (detail::capturing) detail::capturing->gradient_changes(leaf, true);
   detail::LeafLock lock(*n);
   Tensor& grad = detail::extras(*leaf.impl()).grad;
-  if (options_.create_graph || gradient.is_symbolic() || (grad.defined() && grad.is_symbolic())) {
+  if (grad.defined() && (detail::is_partial(grad) || detail::is_partial(gradient))) {
+    grad = detail::sum_of_partial(grad, gradient);
+  } else if (options_.create_graph || gradient.is_symbolic() ||
+             (grad.defined() && grad.is_symbolic())) {
     grad = grad.defined() ? grad + gradient : gradient;
   } else if (grad.defined()) {
     grad += gradient;
@@ -409,8 +430,12 @@ void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_gra
 }
 
 Tensor Tensor::detach() const {
-  Tensor t = detail::alias(*this);
-  return t;
+  const TensorImpl& from = checked();
+  const bool constant = detail::modes & Modes::capture && from.has(TensorImpl::made_in_capture) &&
+                        !from.has(TensorImpl::wrapped_number);
+  if (from.has(TensorImpl::symbolic) || constant) [[unlikely]]
+    return detail::symbolic_detach(*this);
+  return detail::alias(*this);
 }
 
 namespace detail {

@@ -17,6 +17,12 @@ struct TensorExtras {
   Length view_offset = 0;                   ///< symbolic views: elements from the base's first
   /// A reshape of which unknown lengths leave open whether it is a view or a copy.
   bool perhaps_view = false;
+  bool detached = false;  ///< symbolic views: without the base's history
+  /// Symbolic gradients: plain code has this one where the one-element condition is `taken_if`, of
+  /// a branch or of a loop that turns; autograd/taken.h.
+  Tensor taken;
+  bool taken_if = true;
+  bool else_zero = true;  ///< elsewhere the elements are zero; otherwise whatever came of zeros
 };
 
 namespace detail {

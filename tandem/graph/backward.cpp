@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tandem/autograd/autograd.h"
+#include "tandem/autograd/taken.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/passes.h"
 
@@ -78,6 +79,14 @@ class Recording {
       r_->output(cat("g", i), found[i]);
       reached.push_back(b_->operands[i]);
     }
+    for (size_t i = 0, k = 0; i < found.size(); ++i) {
+      if (!found[i].defined()) continue;
+      if (taken_[i].defined()) {
+        r_->output(cat("taken", i), taken_[i]);
+        b_->conditions.push_back(k);
+      }
+      ++k;
+    }
     b_->operands = std::move(reached);
     if (b_->operands.empty() && b_->failed.empty()) return nullptr;
     find_reads();
@@ -112,9 +121,14 @@ class Recording {
       roots.push_back(results_[k]);
       given.push_back(r_->input(cat("d", k), results_[k].spec()));
     }
+    taken_ = Tensors(wanted_.size());
     if (roots.empty()) return Tensors(wanted_.size());
-    return grad({roots.data(), roots.size()}, {wanted_.data(), wanted_.size()},
-                {given.data(), given.size()}, {.retain_graph = true, .allow_unused = true});
+    Tensors found =
+        grad({roots.data(), roots.size()}, {wanted_.data(), wanted_.size()},
+             {given.data(), given.size()}, {.retain_graph = true, .allow_unused = true});
+    for (size_t i = 0; i < found.size(); ++i)
+      if (detail::is_partial(found[i])) taken_[i] = detail::as_boolean(detail::taken_of(found[i]));
+    return found;
   }
 
   size_t operand(Operand o) {
@@ -219,7 +233,7 @@ class Recording {
   std::vector<int> made_;  ///< node by value
   std::shared_ptr<Backward> b_ = std::make_shared<Backward>();
   std::shared_ptr<Graph> r_;
-  Tensors wanted_;
+  Tensors wanted_, taken_;
 };
 
 struct Held {
@@ -271,7 +285,7 @@ constinit const OpInfo compiled_row = make_compiled(), failed_row = make_failed(
 
 Tensor with_history(const Tensor& leaf) {
   const Held op;
-  Tensor out = detail::new_symbolic(leaf.spec());
+  Tensor out = detail::alias(leaf);
   const TensorExtras& e = *leaf.impl()->extras;
   detail::bind_symbolic(out, e.recorder, e.value);
   detail::record_node(argument_row, &op, &leaf, 1, &out, 1);
@@ -382,7 +396,15 @@ void BackwardInstance::gradients(const Saved& saved, const Tensors& dy, Tensors&
     delete idle_.exchange(plan.release());
   }
   dx.resize(what_->operands.size());
-  for (size_t k = 0; k < out.size(); ++k) dx[what_->targets[k]] = out[k];
+  const size_t reached = what_->targets.size();
+  for (size_t k = 0; k < reached; ++k) dx[what_->targets[k]] = out[k];
+  // Of those that depend on a branch plain code has the ones that it took.
+  for (size_t k = 0; k < what_->conditions.size(); ++k) {
+    Tensor& d = dx[what_->targets[what_->conditions[k]]];
+    const Tensor& taken = out[reached + k];
+    if (taken.is_symbolic()) d = detail::where_taken(d, {taken, true}, true);
+    else if (!taken.item<bool>()) d = Tensor();
+  }
 }
 
 }  // namespace tandem::graph

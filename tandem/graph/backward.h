@@ -24,11 +24,12 @@ struct Backward {
   std::vector<std::pair<size_t, size_t>> copies;  ///< results that are another one
   std::vector<ValueId> values;  ///< of the function's graph, that a call must give besides
   std::vector<Operand> operands;
-  std::vector<size_t> reads;    ///< operands, by further input of `graph`
-  std::vector<size_t> targets;  ///< operands, by output of `graph`
-  std::vector<size_t> repeats;  ///< operands that running the function again needs besides
-  bool repeatable = true;       ///< false when the function overwrites what it read
-  std::vector<size_t> failed;   ///< results that have none, because of `error`
+  std::vector<size_t> reads;       ///< operands, by further input of `graph`
+  std::vector<size_t> targets;     ///< operands, by output of `graph`
+  std::vector<size_t> conditions;  ///< targets that depend on a branch; `graph` gives them last
+  std::vector<size_t> repeats;     ///< operands that running the function again needs besides
+  bool repeatable = true;          ///< false when the function overwrites what it read
+  std::vector<size_t> failed;      ///< results that have none, because of `error`
   std::string error;
 };
 

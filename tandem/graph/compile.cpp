@@ -57,7 +57,8 @@ bool share_memory(const Tensor& a, const Tensor& b) {
 
 /// What the function did for arguments of certain shapes.
 struct Recording {
-  std::vector<Spec> specs;  ///< of the arguments
+  std::vector<Spec> specs;       ///< of the arguments
+  std::vector<Strides> strides;  ///< of those that are not row-major; others have none
   std::vector<bool> needs_grad;
   std::string key;
   bool grad_mode = true;
@@ -162,6 +163,10 @@ struct CompiledFunction::Impl {
       if (!alike || (shapes && !identical(t.spec.shape, want.shape)))
         return no("argument ", i, " is ", to_string(t.spec), " instead of ",
                   to_string(shown ? shown->value(shown->inputs()[i]).spec : want));
+      // Whether a look at it is a copy may depend on how it lies.
+      if (shapes && (t.has(TensorImpl::contiguous) ? !r.strides[i].empty()
+                                                   : !identical(t.strides, r.strides[i])))
+        return no("argument ", i, " lies otherwise in memory: its strides are ", t.strides);
       if (t.has(TensorImpl::needs_grad) != r.needs_grad[i])
         return no("argument ", i,
                   r.needs_grad[i] ? " requires no gradient now" : " requires a gradient now");
@@ -228,6 +233,11 @@ struct CompiledFunction::Impl {
     for (size_t i = 0; i < in.tensors.size(); ++i) {
       c->needs_grad.push_back(in.tensors[i].requires_grad());
       arguments.push_back(g.input(cat("in", i), c->specs[i]));
+      c->strides.push_back(in.tensors[i].is_contiguous() ? Strides() : in.tensors[i].strides());
+      if (!in.tensors[i].is_contiguous()) {
+        arguments.back().impl()->strides = c->strides.back();
+        arguments.back().impl()->flags &= uint8_t(~TensorImpl::contiguous);
+      }
       if (in.tensors[i].requires_grad()) arguments.back().requires_grad_();
       const bool inner = in.tensors[i].requires_grad() && !in.tensors[i].is_leaf();
       symbolic.push_back(inner ? graph::with_history(arguments[i]) : arguments[i]);

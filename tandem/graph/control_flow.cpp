@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tandem/autograd/autograd.h"
+#include "tandem/autograd/taken.h"
 #include "tandem/core/factory.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/control_flow_node.h"
@@ -73,46 +74,6 @@ bool truth(const Tensor& t) {
   return t.item<double>() != 0;
 }
 
-/// The gradients of a graph's results by its floating inputs, written in ops: zeros where there is
-/// no path. `dy` has a gradient for each floating result.
-Tensors region_gradients(const Graph& g, Inputs in, Inputs dy) {
-  // Code that runs at once may want further derivatives; a region is differentiated as a whole.
-  const bool further = detail::grad_enabled() && !(detail::modes & Modes::capture);
-  const EnableGrad on;
-  Tensors leaves, wanted, outs, given;
-  for (const Tensor& t : in) {
-    if (further && t.requires_grad()) {
-      wanted.push_back(t);
-      leaves.push_back(t);
-      continue;
-    }
-    Tensor leaf = detail::alias(t);
-    if (is_floating(t.dtype())) {
-      leaf.requires_grad_();
-      wanted.push_back(leaf);
-    }
-    leaves.push_back(leaf);
-  }
-  const Tensors all = g.run({leaves.data(), leaves.size()});
-  size_t k = 0;
-  for (const Tensor& t : all) {
-    if (!is_floating(t.dtype())) continue;
-    if (t.requires_grad()) {
-      outs.push_back(t);
-      given.push_back(dy[k]);
-    }
-    ++k;
-  }
-  Tensors found(wanted.size());
-  if (!outs.empty() && !wanted.empty())
-    found = grad({outs.data(), outs.size()}, {wanted.data(), wanted.size()},
-                 {given.data(), given.size()}, {.create_graph = further, .allow_unused = true});
-  const NoGrad off;
-  for (size_t i = 0; i < found.size(); ++i)
-    if (!found[i].defined()) found[i] = zeros_like(wanted[i]);
-  return found;
-}
-
 OpInfo region_row(std::string_view name, int outputs) {
   OpInfo r{};
   r.name = name;
@@ -122,6 +83,7 @@ OpInfo region_row(std::string_view name, int outputs) {
   r.all_defined = true;
   r.outputs = outputs;
   r.differentiable = true;
+  r.keeps_values = true;
   r.saves.in.bits = ~0u;
   r.size = sizeof(std::shared_ptr<void>);
   r.align = alignof(std::shared_ptr<void>);
@@ -164,63 +126,13 @@ void run_regions(const void* op, Inputs in, Outputs out) {
   for (size_t i = 0; i < out.size(); ++i) detail::copy_data(out[i], results[i]);
 }
 
-Tensors defined_gradients(const Tensors& dy, const std::vector<Spec>& specs) {
-  Tensors all;
-  for (size_t i = 0; i < dy.size(); ++i)
-    if (is_floating(specs[i].dtype))
-      all.push_back(dy[i].defined() ? dy[i] : zeros(specs[i].shape, specs[i].dtype));
-  return all;
-}
+}  // namespace
 
 Graph* as_graph(Recorder* recorder) {
   auto* g = dynamic_cast<Graph*>(recorder);
   require<Error>(g || !recorder, "cond() and while_loop(): recorded by something that is no graph");
   return g;
 }
-
-void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx) {
-  const auto& held = static_cast<const Held*>(op)->node;
-  const ControlFlow& n = *held;
-  Tensors in;
-  std::vector<Spec> results;
-  for (int i = 0; i < saved.size(); ++i) in.push_back(saved.in(i));
-  for (ValueId id : n.first->graph()->outputs())
-    results.push_back(n.first->graph()->value(id).spec);
-  const Tensors given = defined_gradients(dy, results);
-  const Inputs all(in.data(), in.size());
-  Tensors found;
-  if (n.loop) {
-    found = while_gradients(held, all, given);
-  } else {
-    auto zeros_of = [](Inputs list) {
-      Tensors z;
-      for (const Tensor& t : list)
-        if (is_floating(t.dtype())) z.push_back(zeros_like(t));
-      return z;
-    };
-    // In a graph the branch takes these handles, which have a history, for further derivatives.
-    auto gradients_of = [&](const RegionGraph& branch, Inputs list) {
-      Tensors inside(list.begin(), list.end());
-      if (detail::modes & Modes::capture) {
-        Graph& g = *as_graph(detail::capturing);
-        for (Tensor& t : inside) t = g.handle(g.id_of(t));
-      }
-      return region_gradients(*branch.graph(), {inside.data(), inside.size()},
-                              {given.data(), given.size()});
-    };
-    const Inputs a = n.of_first(all), b = n.of_second(all);
-    const auto both = cond(
-        in[0], [&] { return joined(gradients_of(*n.first, a), zeros_of(b)); },
-        [&] { return joined(zeros_of(a), gradients_of(*n.second, b)); });
-    found = Tensors(both.begin(), both.end());
-    dx.push_back(Tensor());
-  }
-  size_t k = 0;
-  for (size_t i = dx.size(); i < in.size(); ++i)
-    dx.push_back(is_floating(in[i].dtype()) ? found[k++] : Tensor());
-}
-
-}  // namespace
 
 std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
                                        std::shared_ptr<Graph> second) {
@@ -243,8 +155,12 @@ std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
 
 namespace {
 
-Tensors record(const std::shared_ptr<const ControlFlow>& n, const Tensors& in) {
+Tensors record(Graph& parent, const std::shared_ptr<const ControlFlow>& n, Tensors in) {
   const Held op{n};
+  // The gradient takes the values that tensors have now, whatever is written to them later.
+  for (Tensor& t : in)
+    if (!t.is_symbolic() && !t.requires_grad() && !t.impl()->has(TensorImpl::wrapped_number))
+      t = parent.handle(parent.id_of(t));
   return detail::apply_all(n->info, &op, in.data(), int(in.size()));
 }
 
@@ -320,14 +236,6 @@ void give_written(Graph& region, const std::vector<Tensor>& written) {
     region.add_output(cat("written", k), region.last_value(written[k]));
   region.edit_assignments().clear();
 }
-/// What a node takes of a tensor that it is going to write: the tape must not wait for the value
-/// that the tensor has later.
-Tensor before_write(Graph& parent, const Tensor& t, const std::vector<Tensor>& written) {
-  const bool replaced = std::any_of(written.begin(), written.end(), [&](const Tensor& w) {
-    return w.is_same(t) && !t.requires_grad();
-  });
-  return replaced ? parent.handle(parent.id_of(t)) : t;
-}
 /// The last results are written to the tensors; by `effects`, when another one is fetched.
 void take_written(Graph& parent, const std::vector<Tensor>& written, bool effects,
                   Tensors& results) {
@@ -392,11 +300,33 @@ namespace detail {
 using graph::ControlFlow;
 using graph::Graph;
 
+namespace {
+
+/// What comes out of a region is nobody else's, as in a graph: writing to it reaches no tensor from
+/// around the region.
+Tensors separate(Tensors results) {
+  auto shared = [](const TensorImpl& t) {
+    const uint32_t by_tape = uint32_t(t.saved.load(std::memory_order_relaxed));
+    return t.refs.load(std::memory_order_relaxed) - by_tape > 1;
+  };
+  for (Tensor& r : results) {
+    if (!r.defined() || r.is_symbolic()) continue;
+    const TensorImpl& t = *r.impl();
+    const bool looks =
+        t.base ? shared(*t.base)
+               : !t.node && t.storage && t.storage->refs.load(std::memory_order_relaxed) > 1;
+    if (looks || shared(t)) r = r.clone();
+  }
+  return results;
+}
+
+}  // namespace
+
 Tensors run_cond(const Tensor& condition, Region& yes, Region& no) {
   require<ShapeError>(detail::may_equal(condition.numel(), 1), "cond(): the condition has shape ",
                       condition.shape(), ", it needs one element");
   Graph* parent = graph::recorder_of(condition);
-  if (!parent) return graph::truth(condition) ? yes.run({}) : no.run({});
+  if (!parent) return separate(graph::truth(condition) ? yes.run({}) : no.run({}));
   const auto a = graph::trace(*parent, yes, {}), b = graph::trace(*parent, no, {});
   require(a->outputs().size() == b->outputs().size(), "cond(): one branch gives ",
           a->outputs().size(), " results, the other ", b->outputs().size());
@@ -410,10 +340,10 @@ Tensors run_cond(const Tensor& condition, Region& yes, Region& no) {
     graph::open_streams(*region, generators, 0, true);
     graph::give_written(*region, written);
     for (const Tensor& t : keys) in.push_back(t);
-    for (const Tensor& t : region->outer()) in.push_back(graph::before_write(*parent, t, written));
+    for (const Tensor& t : region->outer()) in.push_back(t);
     region->forget_outer();
   }
-  Tensors results = graph::record(graph::make_node(false, a, b), in);
+  Tensors results = graph::record(*parent, graph::make_node(false, a, b), in);
   graph::take_written(*parent, written, a->has_effects() || b->has_effects(), results);
   graph::advance_streams(*parent, generators, results);
   return results;
@@ -426,8 +356,11 @@ namespace {
 Tensors while_condition_acts(Graph& parent, Region& condition, Region& body, Tensors variables,
                              LoopOptions options) {
   const int64_t most = options.maximum_iterations;
-  if (most == 0) return variables;
   const CaptureScope scope(parent);
+  if (most == 0) {
+    for (Tensor& t : variables) t = t.clone();
+    return variables;
+  }
   const size_t n = variables.size();
   auto holds = [&](const Tensors& v) {
     const Tensor c = condition.run(v)[0];
@@ -475,7 +408,7 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
             " a ", to_string(next[k].spec()), ", it was a ", to_string(variables[k].spec()));
       variables = std::move(next);
     }
-    return variables;
+    return separate(std::move(variables));
   }
   const auto b = graph::trace(*parent, body, variables);
   const auto c = graph::trace(*parent, condition, variables);
@@ -497,7 +430,7 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
       auto& inputs = region->edit_inputs();
       inputs.insert(inputs.begin() + std::ptrdiff_t(in.size()), id);
     }
-    in.push_back(graph::before_write(*parent, t, written));
+    in.push_back(t);
   }
   const auto node = graph::make_node(true, b, c);
   node->variables = int64_t(in.size());
@@ -506,7 +439,7 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
     for (const Tensor& t : region->outer()) in.push_back(t);
     region->forget_outer();
   }
-  Tensors results = graph::record(node, in);
+  Tensors results = graph::record(*parent, node, in);
   graph::take_written(*parent, written, b->has_effects(), results);
   graph::advance_streams(*parent, generators, results);
   return results;
@@ -530,7 +463,7 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
       acc = call(acc, elements.select(0, kind == Fold::right ? n - 1 - i : Length(i)));
       if (keeps) steps.push_back(acc);
     }
-    if (!keeps) return acc;
+    if (!keeps) return separate({acc})[0];
     if (n > 0) return stack(steps, 0);
     // Nothing, of the shape that one result would have: as in a graph, f is only recorded.
     Spec one = elements.spec();

@@ -53,7 +53,9 @@ TANDEM_API Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const T
 
 // The same calls run directly in eager code, where `condition` has a value, and become one node
 // with regions in a graph. Regions may use any tensor around them; they have gradients. What they
-// write to tensors from outside the graph is read after the node without gradient: return it.
+// write to tensors from outside the graph is read after the node without gradient: return it. Their
+// results are tensors of their own: a branch that gives a tensor from around it gives a copy. What
+// only a branch not taken reads has no gradient.
 
 /// `yes()` if the one-element `condition` holds, else `no()`; each gives a Tensor, or a list of
 /// them. Errors: ShapeError when the condition has several elements, or, in a graph, the branches

@@ -1,8 +1,10 @@
-// The gradient of a recorded loop, and its derivatives.
+// The gradients of branches and of a recorded loop, and derivatives of the latter.
 #include <utility>
 
 #include "tandem/autograd/autograd.h"
+#include "tandem/autograd/taken.h"
 #include "tandem/core/factory.h"
+#include "tandem/graph/control_flow.h"
 #include "tandem/graph/control_flow_node.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/gate.h"
@@ -21,6 +23,7 @@ struct LoopGradient {
   int order = 1;
   size_t lower = 0;                   ///< inputs of the next lower order
   std::shared_ptr<RegionGraph> body;  ///< order 1: of (body's inputs, gradients) to the gradients
+  std::vector<bool> reached;          ///< order 1: whether a gradient has a path through the body
 };
 struct HeldGradient {
   std::shared_ptr<const LoopGradient> node;
@@ -130,7 +133,8 @@ void run_gradient(const void* op, Inputs in, Outputs out) {
     detail::copy_data(out[k], k < found.size() ? found[k] : zeros_like(out[k]));
 }
 
-std::shared_ptr<RegionGraph> body_gradient(const ControlFlow& n, Inputs dy) {
+std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy) {
+  const ControlFlow& n = *node.loop;
   auto g = Graph::make();
   const Graph& body = *n.first->graph();
   const detail::CaptureScope scope(*g);
@@ -138,8 +142,8 @@ std::shared_ptr<RegionGraph> body_gradient(const ControlFlow& n, Inputs dy) {
   for (size_t i = 0; i < body.inputs().size(); ++i)
     inputs.push_back(g->input(cat("in", i), body.value(body.inputs()[i]).spec));
   for (size_t i = 0; i < dy.size(); ++i) given.push_back(g->input(cat("d", i), dy[i].spec()));
-  const Tensors found =
-      region_gradients(body, {inputs.data(), inputs.size()}, {given.data(), given.size()});
+  const Tensors found = region_gradients(body, {inputs.data(), inputs.size()},
+                                         {given.data(), given.size()}, &node.reached);
   for (size_t i = 0; i < found.size(); ++i) g->output(cat("g", i), found[i]);
   return std::make_shared<RegionGraph>(std::move(g));
 }
@@ -167,14 +171,62 @@ std::shared_ptr<LoopGradient> make_gradient(std::shared_ptr<const ControlFlow> l
   return node;
 }
 
+/// Whether a condition holds for all runs, since it is made of constants.
+bool surely_holds(const Graph& condition, Inputs in) {
+  std::vector<bool> used(condition.values().size(), false);
+  for (const Node& n : condition.nodes())
+    for (ValueId id : n.inputs)
+      if (id >= 0) used[size_t(id)] = true;
+  used[size_t(condition.outputs()[0])] = true;
+  const detail::Uncaptured now;
+  Tensors values;
+  for (size_t i = 0; i < in.size(); ++i) {
+    Tensor t = in[i];
+    if (t.is_symbolic()) {
+      const TensorExtras& e = *t.impl()->extras;
+      const auto* g = dynamic_cast<const Graph*>(e.recorder.get());
+      t = g ? g->value(e.value).tensor : Tensor();
+      if (g && g->value(e.value).kind != ValueKind::constant) t = {};
+    } else if (!t.impl()->has(TensorImpl::made_in_capture)) {
+      t = {};
+    }
+    const ValueId id = condition.inputs()[i];
+    if (!t.defined() && used[size_t(id)]) return false;
+    const Spec& spec = condition.value(id).spec;
+    if (!t.defined() && !spec.shape.numel().is_known()) return false;
+    values.push_back(t.defined() ? t : empty(spec));
+  }
+  for (const Node& n : condition.nodes())
+    if (n.info->number || n.inputs.empty()) return false;  // may be made of unknown lengths
+  return truth(condition.run({values.data(), values.size()})[0]);
+}
+
+/// What the body uses besides its variables has a gradient in plain code when the loop turns, and
+/// when there is a path.
+void mark_turns(const LoopGradient& node, Inputs in, Tensors& found) {
+  const ControlFlow& n = *node.loop;
+  size_t k = floating(in.first(size_t(n.variables))).size();
+  const size_t last = k + floating(n.of_first(in)).size();
+  const Tensors c = joined(in.first(size_t(n.variables)), n.of_second(in));
+  detail::Taken turns;
+  if (k < last && detail::modes & Modes::capture && !surely_holds(*n.second->graph(), c)) {
+    const NoGrad off;
+    turns = {n.second->graph()->run({c.data(), c.size()})[0], true};
+  }
+  for (; k < found.size(); ++k)
+    found[k] = k < last && node.reached[k] ? detail::where_taken(found[k], turns, true) : Tensor();
+}
+
 /// The node of that order on the inputs of the next lower order and gradients of its results.
 Tensors apply_gradient(const std::shared_ptr<const ControlFlow>& loop, int order, Inputs in,
                        Inputs dy) {
   const auto node = make_gradient(loop, order, in.size(), int(floating(in).size()));
-  if (order == 1) node->body = body_gradient(*loop, dy);
+  if (order == 1) node->body = body_gradient(*node, dy);
   const HeldGradient op{node};
   const Tensors args = joined(in, dy);
-  return detail::apply_all(node->info, &op, args.data(), int(args.size()));
+  Tensors found = detail::apply_all(node->info, &op, args.data(), int(args.size()));
+  if (order == 1) mark_turns(*node, in, found);
+  return found;
 }
 
 void gradient_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx) {
@@ -284,6 +336,150 @@ bool same_loop_gradient(const void* a, const void* b) {
   std::string why;
   return x.order == y.order && x.lower == y.lower && same_control_flow(*x.loop, *y.loop) &&
          (!x.body || same_program(*x.body->graph(), *y.body->graph(), why));
+}
+
+// --- Of a node with regions ---------------------------------------------------------------------
+
+Tensors region_gradients(const Graph& g, Inputs in, Inputs dy, std::vector<bool>* reached) {
+  // Code that runs at once may want further derivatives; a region is differentiated as a whole.
+  const bool further = detail::grad_enabled() && !(detail::modes & Modes::capture);
+  const EnableGrad on;
+  Tensors leaves, wanted, outs, given;
+  for (const Tensor& t : in) {
+    if (further && t.requires_grad()) {
+      wanted.push_back(t);
+      leaves.push_back(t);
+      continue;
+    }
+    Tensor leaf = detail::alias(t);
+    if (is_floating(t.dtype())) {
+      leaf.requires_grad_();
+      wanted.push_back(leaf);
+    }
+    leaves.push_back(leaf);
+  }
+  const Tensors all = g.run({leaves.data(), leaves.size()});
+  size_t k = 0;
+  for (const Tensor& t : all) {
+    if (!is_floating(t.dtype())) continue;
+    if (t.requires_grad()) {
+      outs.push_back(t);
+      given.push_back(dy[k]);
+    }
+    ++k;
+  }
+  Tensors found(wanted.size());
+  if (!outs.empty() && !wanted.empty())
+    found = grad({outs.data(), outs.size()}, {wanted.data(), wanted.size()},
+                 {given.data(), given.size()}, {.create_graph = further, .allow_unused = true});
+  const NoGrad off;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (reached) reached->push_back(found[i].defined());
+    if (!found[i].defined()) found[i] = zeros_like(wanted[i]);
+  }
+  return found;
+}
+
+namespace {
+
+Tensors defined_gradients(const Tensors& dy, const std::vector<Spec>& specs) {
+  Tensors all;
+  for (size_t i = 0; i < dy.size(); ++i)
+    if (is_floating(specs[i].dtype))
+      all.push_back(dy[i].defined() ? dy[i] : zeros(specs[i].shape, specs[i].dtype));
+  return all;
+}
+
+bool holds_regions(const Graph& g) {
+  return std::any_of(g.nodes().begin(), g.nodes().end(),
+                     [](const Node& n) { return has_regions(*n.info); });
+}
+
+}  // namespace
+
+void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx) {
+  const auto& held = static_cast<const Held*>(op)->node;
+  const ControlFlow& n = *held;
+  Tensors in;
+  std::vector<Spec> results;
+  for (int i = 0; i < saved.size(); ++i) in.push_back(saved.in(i));
+  for (ValueId id : n.first->graph()->outputs())
+    results.push_back(n.first->graph()->value(id).spec);
+  const Tensors given = defined_gradients(dy, results);
+  const Inputs all(in.data(), in.size());
+  Tensors found;
+  if (n.loop) {
+    found = while_gradients(held, all, given);
+  } else if (!in[0].is_symbolic() && !(detail::modes & Modes::capture)) {
+    const bool yes = truth(in[0]);
+    const Inputs list = yes ? n.of_first(all) : n.of_second(all);
+    std::vector<bool> reached;
+    const Tensors taken = region_gradients(*(yes ? n.first : n.second)->graph(), list,
+                                           {given.data(), given.size()}, &reached);
+    auto skip = [&](Inputs others) {
+      for (const Tensor& t : others)
+        if (is_floating(t.dtype())) found.push_back(Tensor());
+    };
+    if (!yes) skip(n.of_first(all));
+    for (size_t k = 0; k < taken.size(); ++k) found.push_back(reached[k] ? taken[k] : Tensor());
+    if (yes) skip(n.of_second(all));
+    dx.push_back(Tensor());
+  } else {
+    auto zeros_of = [](Inputs list) {
+      Tensors z;
+      for (const Tensor& t : list)
+        if (is_floating(t.dtype())) z.push_back(zeros_like(t));
+      return z;
+    };
+    // In a graph the branch takes these handles, which have a history, for further derivatives.
+    auto gradients_of = [&](const RegionGraph& branch, Inputs list, std::vector<bool>& reached) {
+      Tensors inside(list.begin(), list.end());
+      if (detail::modes & Modes::capture) {
+        Graph& g = *as_graph(detail::capturing);
+        for (Tensor& t : inside) t = g.handle(g.id_of(t));
+      }
+      return region_gradients(*branch.graph(), {inside.data(), inside.size()},
+                              {given.data(), given.size()}, &reached);
+    };
+    const Inputs a = n.of_first(all), b = n.of_second(all);
+    std::vector<bool> by_yes, by_no;
+    // Where a branch has regions inside, it says of each gradient whether plain code has it.
+    const bool says_a = holds_regions(*n.first->graph()),
+               says_b = holds_regions(*n.second->graph());
+    auto add_taken = [](const Tensors& gradients, bool says, Tensors& to) {
+      for (size_t k = 0; says && k < gradients.size(); ++k) {
+        const detail::Taken when = detail::taken_of(gradients[k]);
+        to.push_back(when.always() ? ones({}, boolean) : detail::as_boolean(when));
+      }
+    };
+    auto branch = [&](bool yes) {
+      const Tensors own =
+          yes ? gradients_of(*n.first, a, by_yes) : gradients_of(*n.second, b, by_no);
+      const Tensors other = zeros_of(yes ? b : a);
+      Tensors results = yes ? joined(own, other) : joined(other, own);
+      const size_t others = (yes ? says_b : says_a) ? other.size() : 0;
+      if (yes) add_taken(own, says_a, results);
+      for (size_t k = 0; k < others; ++k) results.push_back(zeros({}, boolean));
+      if (!yes) add_taken(own, says_b, results);
+      return results;
+    };
+    const auto both = cond(
+        in[0], [&] { return branch(true); }, [&] { return branch(false); });
+    // Plain code has the gradients of the branch that it took.
+    const size_t of_a = by_yes.size(), gradients = of_a + by_no.size();
+    for (size_t k = 0; k < gradients; ++k) {
+      const bool yes = k < of_a;
+      detail::Taken when{in[0], yes};
+      if (yes && says_a) when = {both[gradients + k], true};
+      if (!yes && says_b) when = {both[gradients + (says_a ? of_a : 0) + k - of_a], true};
+      const bool reached = yes ? by_yes[k] : by_no[k - of_a];
+      found.push_back(reached ? detail::where_taken(both[k], when, true) : Tensor());
+    }
+    dx.push_back(Tensor());
+  }
+  size_t k = 0;
+  for (size_t i = dx.size(); i < in.size(); ++i)
+    dx.push_back(is_floating(in[i].dtype()) ? found[k++] : Tensor());
 }
 
 }  // namespace tandem::graph

@@ -56,8 +56,12 @@ Tensors iterate(const ControlFlow& n, Inputs in, Step step) {
 }
 
 /// The gradients of a graph's results by its floating inputs, written in ops: zeros where there is
-/// no path. `dy` has a gradient for each floating result.
-Tensors region_gradients(const Graph& g, Inputs in, Inputs dy);
+/// no path, of which `reached` says no. `dy` has a gradient for each floating result.
+Tensors region_gradients(const Graph& g, Inputs in, Inputs dy, std::vector<bool>* reached);
+/// The gradient of a node with regions: what its row calls.
+void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx);
+/// The graph that is being recorded; null for none.
+Graph* as_graph(Recorder* recorder);
 /// What the rows of these nodes have in common.
 OpInfo region_row(std::string_view name, int outputs);
 /// A node of the gradient of a loop, recorded or run: gradients of its floating inputs.

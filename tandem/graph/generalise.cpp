@@ -345,16 +345,17 @@ bool Generalisation::predicts(const Graph& recording) const {
     if (!lengths.bind(wide_->value(id).spec.shape, recording.value(id).spec.shape, why))
       return false;
   try {
-    // Numbers are constants again, so that the nodes are those of the recording.
-    const auto g = specialise(*wide_, lengths.values());
-    const size_t extra = g->nodes().size() - recording.nodes().size();
-    for (size_t k = 0; k < recording.nodes().size(); ++k) {
-      const Node &m = g->nodes()[k + extra], &n = recording.nodes()[k];
+    // Numbers become constants, in both, so that the nodes are those of the recording.
+    const auto g = specialise(*wide_, lengths.values()), own = specialise(recording, {});
+    if (g->nodes().size() < own->nodes().size()) return false;
+    const size_t extra = g->nodes().size() - own->nodes().size();
+    for (size_t k = 0; k < own->nodes().size(); ++k) {
+      const Node &m = g->nodes()[k + extra], &n = own->nodes()[k];
       if (m.info == n.info ? !m.info->equal(m.op.get(), n.op.get()) : !same_regions(m, n))
         return false;
     }
-    for (size_t i = 0; i < recording.values().size(); ++i) {
-      const Value &x = g->values()[i], &y = recording.values()[i];
+    for (size_t i = 0; i < own->values().size(); ++i) {
+      const Value &x = g->values()[i], &y = own->values()[i];
       if (!detail::identical(x.spec, y.spec)) return false;
       if (y.kind == ValueKind::constant && y.tensor.numel() == 1 && x.kind == ValueKind::constant &&
           x.tensor.item<double>() != y.tensor.item<double>())

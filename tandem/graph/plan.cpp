@@ -10,6 +10,8 @@
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
 #include "tandem/graph/fused_product.h"
+#include "tandem/graph/geometry.h"
+#include "tandem/graph/plan_check.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/tape.h"
 #include "tandem/ops/update.h"
@@ -63,6 +65,10 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   written_directly_.assign(graph_->assignments().size(), false);
   group_updates();
   make_shells();
+  if constexpr (checks_plans)
+    for (size_t i = 0; i < shells_.size(); ++i)
+      if (const Shell& s = shells_[i]; s.root != ValueId(i))
+        check_inside(ValueId(i), s.tensor, s.offset, shells_[size_t(s.root)].tensor);
   share_in_place();
   place();
   bind_steps();
@@ -77,6 +83,8 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
 }
 
 Plan::~Plan() = default;
+
+bool plans_are_checked() { return checks_plans; }
 
 /// Updates of parameters by one rule and one set of hyperparameters become one pass over all of
 /// them, in place, after everything that reads the old values.
@@ -103,10 +111,14 @@ void Plan::group_updates() {
                : Tensor();
   };
 
-  int at = -1;
+  std::optional<Geometry> geometry;
+  // The pass over many tensors reads each as a row of numbers.
+  auto packed = [&](ValueId id) {
+    if (!geometry) geometry.emplace(*graph_);
+    return (*geometry)[id].is_contiguous();
+  };
   for (const Node& n : graph_->nodes()) {
     Step step{.node = &n};
-    ++at;
     const OpInfo* rule = n.info;
     auto in_place = [&]() -> bool {
       if (!rule->update) return false;
@@ -119,7 +131,7 @@ void Plan::group_updates() {
       m.gradient = n.inputs[3];
       const Tensor hyper = state_tensor(n.inputs[0], f64);
       if (!m.step.defined() || !m.parameter.defined() || !hyper.defined() ||
-          values[size_t(m.gradient)].spec.dtype != dtype)
+          values[size_t(m.gradient)].spec.dtype != dtype || !packed(m.gradient))
         return false;
       const int states = int(n.inputs.size()) - 4;
       auto writes = [&](ValueId out, ValueId state) {
@@ -279,6 +291,8 @@ void Plan::write_state() {
   Tensor* const base = operands_.data();
   const Inputs in{base + step.first_input, size_t(step.n_in)};
   const Outputs out{base + step.first_output, size_t(step.n_out)};
+  std::optional<StepCheck> check;
+  if constexpr (checks_plans) check.emplace(*step.node->info, step.node->op.get(), in, out);
   if (step.folded < 0) {
     step.node->info->cpu(step.node->op.get(), in, out);
   } else if (settled_) {
@@ -287,7 +301,13 @@ void Plan::write_state() {
     // The same kernel, but nothing is written yet.
     run_rows(*step.node->info, step.node->op.get(), in, out,
              {[](const void*, int64_t, int64_t) {}, nullptr, graph_->same_kernels()});
+    // Later steps may take its place.
+    const Tensor& gradient = shells_[size_t(folded_[size_t(step.folded)].member.gradient)].tensor;
+    late_.resize(folded_.size());
+    late_[size_t(step.folded)] = detail::new_tensor(gradient.spec());
+    detail::copy_data(late_[size_t(step.folded)], gradient);
   }
+  if constexpr (checks_plans) check->compare();
 }
 
 void Plan::run_step(size_t k) { run_this(steps_[k]); }
@@ -302,13 +322,16 @@ void Plan::run_step(size_t k) { run_this(steps_[k]); }
 
 /// Nothing here asks for memory.
 void Plan::run_updates() {
-  if (!settled_)
-    for (const FoldedUpdate& folded : folded_) {
-      const UpdateGroup& group = groups_[size_t(folded.group)];
-      const detail::UpdateItem item = begin_update(group, folded.member);
+  if (!settled_) {
+    for (size_t k = 0; k < folded_.size(); ++k) {
+      const UpdateGroup& group = groups_[size_t(folded_[k].group)];
+      detail::UpdateItem item = begin_update(group, folded_[k].member);
+      item.g = late_[k].raw_data();
       group.rule->update(group.first->op.get(), static_cast<const double*>(group.hyper.raw_data()),
                          {&item, 1}, group.states, group.dtype);
     }
+    late_.clear();
+  }
   using clock = std::chrono::steady_clock;
   for (size_t k = first_update_; k < steps_.size(); ++k) {
     if (detail::poisons) watch(int(k));

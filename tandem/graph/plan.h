@@ -144,6 +144,7 @@ class TANDEM_API Plan {
   std::vector<int> mobile_of_;  ///< by value; -1 for what lies in the arena
   std::vector<UpdateGroup> groups_;
   std::vector<FoldedUpdate> folded_;
+  std::vector<Tensor> late_;  ///< gradients of these, where updates come after the last kernel
   std::vector<bool> written_directly_;  ///< assignments that a group of updates makes in place
   std::vector<Gradient> gradients_;     ///< one a GradientWrite
   std::vector<Result> results_;

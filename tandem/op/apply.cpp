@@ -116,6 +116,15 @@ void link_view(const OpInfo& info, const void* op, const Tensor& from, const Ten
   const bool of_view = from.is_symbolic() && from.impl()->has(TensorImpl::is_view);
   TensorImpl* base = of_view ? from.impl()->base : from.impl();
   const Tensor shell = new_symbolic(from.spec());
+  // A tensor from outside may lie otherwise: whether plain code copies is for its own strides to
+  // say.
+  if (!of_view && !from.is_contiguous() && from.numel().is_known()) {
+    const Tensor real = new_symbolic(from.spec());
+    real.impl()->strides = from.strides();
+    real.impl()->flags &= uint8_t(~TensorImpl::contiguous);
+    View v;
+    if (!info.view(op, real, v)) return;
+  }
   if (of_view) {
     shell.impl()->strides = from.strides();
     if (!is_contiguous(from.shape(), from.strides()))
@@ -129,6 +138,7 @@ void link_view(const OpInfo& info, const void* op, const Tensor& from, const Ten
     e.perhaps_view = true;
   }
   if (of_view && from.impl()->extras->perhaps_view) e.perhaps_view = true;
+  if (of_view && from.impl()->extras->detached) e.detached = true;
   if (!base->storage) base->storage = new_storage(0, null_device);
   TensorImpl& t = *out.impl();
   add_ref(base->refs);
@@ -178,6 +188,8 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
   for (int i = 0; i < n_out; ++i) out[i] = new_tensor(specs[i]);
   if (specs[0].device.type == DeviceType::null) return;
   info.cpu(op, {in, size_t(n)}, {out, size_t(n_out)});
+  if (info.number) [[unlikely]]
+    out[0].impl()->flags |= TensorImpl::wrapped_number;
   if (modes & Modes::anomaly) [[unlikely]]
     check_finite(info, op, out, n_out);
 }

@@ -102,6 +102,7 @@ struct OpInfo {
   IndexSet on_cpu;      ///< inputs that lie on the CPU whatever the device: keys, hyperparameters
   bool infers_devices;  ///< infer compares the inputs' devices; else the gate does
   bool broadcasts;      ///< gradients are summed back to the inputs' shapes by the tape
+  bool keeps_values;    ///< its gradient takes symbolic inputs as they were, however written since
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not
   uint32_t size, align;                 ///< of the attributes; size 0: there are none

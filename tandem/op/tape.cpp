@@ -210,7 +210,8 @@ namespace {
 /// What the tape keeps of an input. A view keeps its base alive, and with it the history that the
 /// base may get: in its place there is a handle without base, with the history that it has now. So
 /// it is with symbolic handles: a write points them at another value.
-[[gnu::always_inline]] inline void save_input(SavedTensor& to, const Tensor& t, const Edge& edge) {
+[[gnu::always_inline]] inline void save_input(SavedTensor& to, const Tensor& t, const Edge& edge,
+                                              bool keeps_value) {
   const TensorImpl& impl = *t.impl();
   const uint8_t flags = impl.flags;
   if (!(flags & (TensorImpl::is_view | TensorImpl::symbolic))) [[likely]] {
@@ -226,7 +227,9 @@ namespace {
     to = SavedTensor(t);
     return;
   }
-  Tensor kept = alias(t);
+  const bool apart = symbolic && keeps_value;  // counts no writes
+  Tensor kept = apart ? new_symbolic(impl.spec) : alias(t);
+  if (apart) bind_symbolic(kept, impl.extras->recorder, impl.extras->value);
   TensorImpl* k = kept.impl();
   k->flags |= flags & (TensorImpl::needs_grad | TensorImpl::made_in_capture);
   k->node = edge.node;
@@ -284,7 +287,7 @@ template <bool plain>
       }
     }
     if (!saves || !saves_input(info.saves, i)) continue;
-    if (in[i].defined()) save_input(node->saved[saved], in[i], *edge);
+    if (in[i].defined()) save_input(node->saved[saved], in[i], *edge, info.keeps_values);
     ++saved;
   }
   if (module_path) [[unlikely]] {

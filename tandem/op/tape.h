@@ -122,6 +122,8 @@ class LeafLock {
 TANDEM_API Tensor lock_leaf(Node& accumulator);
 /// Gives a view whose memory was written through another handle the history of that write.
 TANDEM_API void refresh_view(const Tensor& view);
+/// detach() in a graph: a view without history, which sees what is written to the tensor.
+TANDEM_API Tensor symbolic_detach(const Tensor& t);
 /// Told when an in-place write gives `t` another history: see SavedTensor.
 TANDEM_API void outdate_saved(TensorImpl& t) noexcept;
 /// GradientError that names the op, the tensor and who has overwritten it, when somebody has.

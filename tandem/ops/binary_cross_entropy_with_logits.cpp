@@ -23,14 +23,14 @@ Spec BinaryCrossEntropyWithLogits::infer(Specs in) const {
   check<ShapeError>(detail::may_equal(in[0].shape, in[1].shape), *this, "the target of shape ",
                     in[1].shape, " must have the shape of x, ", in[0].shape);
   Spec out = in[0];
-  DType d = promote(in[0].dtype, in[1].dtype);
+  DType d = in.is_number(1) ? in[0].dtype : promote(in[0].dtype, in[1].dtype);
   for (int i = 2; i < 4; ++i) {
     if (!in.has(i)) continue;
     Shape all;
     check<ShapeError>(broadcast(out.shape, in[i].shape, all) && detail::may_equal(all, in[0].shape),
                       *this, i == 2 ? "weight" : "pos_weight", " of shape ", in[i].shape,
                       " does not broadcast to x, ", in[0].shape);
-    d = promote(d, in[i].dtype);
+    if (!in.is_number(i)) d = promote(d, in[i].dtype);
   }
   out.dtype = is_floating(d) ? d : f32;
   if (detail::loss_reduction(*this) != detail::Reduction::none) out.shape = {};

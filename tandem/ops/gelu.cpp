@@ -3,6 +3,7 @@
 #include "tandem/op/kernel.h"
 #include "tandem/op/vector16.h"
 #include "tandem/ops/add.h"
+#include "tandem/ops/cast.h"
 #include "tandem/ops/exp.h"
 #include "tandem/ops/gelu_table.h"
 #include "tandem/ops/mul.h"
@@ -126,14 +127,21 @@ Spec gelu_infer(const O& op, Specs in) {
 
 /// gelu''(x). Exact: (2 - x^2) pdf(x). With u = tanh(p(x)) in place of erf:
 /// (1 - u^2) (p' + x (p'' / 2 - u p'^2)), whose first factor is 0 where p'^2 overflows.
-Tensor second_derivative(const Tensor& x, bool exact) {
-  const Tensor xx = square(x);
-  if (exact) return (2 - xx) * exp(xx * -0.5) * density_at_0;
+Tensor second_derivative(const Tensor& given, bool exact) {
+  // 1 - u^2 cancels: 16 bits leave nothing of it.
+  const DType narrow = given.dtype();
+  const bool widens = narrow == f16 || narrow == bf16;
+  const Tensor x = widens ? cast(given, f32) : given, xx = square(x);
+  if (exact) {
+    const Tensor dd = (2 - xx) * exp(xx * -0.5) * density_at_0;
+    return widens ? cast(dd, narrow) : dd;
+  }
   const Tensor u = tanh((x + xx * x * cubic) * sqrt_2_over_pi);
   const Tensor p1 = (xx * (3 * cubic) + 1) * sqrt_2_over_pi;
   const Tensor p2 = x * (6 * cubic * sqrt_2_over_pi);
   const Tensor slope = (1 - square(u)) * p1;
-  return slope + x * ((1 - square(u)) * p2 * 0.5 - u * slope * p1);
+  const Tensor dd = slope + x * ((1 - square(u)) * p2 * 0.5 - u * slope * p1);
+  return widens ? cast(dd, narrow) : dd;
 }
 
 }  // namespace

@@ -97,7 +97,8 @@ void check_writable(const OpInfo& info, const void* op, const Tensor& target, bo
   const TensorImpl& t = *target.impl();
   const TensorImpl& owner = t.base ? *t.base : t;
   const bool leaf = is_leaf_with_gradient(target);  // a view may have been made one
-  const bool of_leaf = owner.has(TensorImpl::needs_grad) && !owner.node;
+  const bool detached = t.base && t.has(TensorImpl::symbolic) && t.extras->detached;
+  const bool of_leaf = owner.has(TensorImpl::needs_grad) && !owner.node && !detached;
   require<GradientError>(!(leaf || of_leaf) || !grad_enabled(), info.print(op),
                          ": in-place write to ", t.base && !leaf ? "a view of " : "",
                          "a leaf that requires a gradient; use NoGrad, or an op that makes a copy");
@@ -172,8 +173,12 @@ void write_symbolic(const OpInfo& info, const void* op, const Tensor& target, Te
   const Tensor before = is_outside(whole)              ? whole
                         : tape && !whole.is_symbolic() ? keep(whole)
                                                        : snapshot(whole);
+  // The base's history knows nothing of what is written through a detached look at it.
+  const bool detached = target.impl()->extras->detached;
+  const EnableGrad mode(grad_enabled() && !detached);
   replace_value(whole, apply(scatter, {before, result}), info.name.data());
   refresh_view(target);
+  if (tape && detached) take_history(target, result);
 }
 
 /// The history of a tensor, a region of which becomes `part`, as a handle that has it.
@@ -288,7 +293,7 @@ void refresh_view(const Tensor& view) {
   if (v->has(TensorImpl::symbolic)) {
     const Tensor base = base_of(view);
     const CaptureScope scope(*v->extras->recorder);
-    const EnableGrad on;
+    const EnableGrad on(!v->extras->detached);
     bind(view, apply(AsStrided{view.shape(), view.strides(), element_offset(view, base)}, {base}));
     return;
   }
@@ -298,6 +303,37 @@ void refresh_view(const Tensor& view) {
   Tensor fresh = alias(view);
   record_node(op_info<AsStrided>(), &region, &base, 1, &fresh, 1);
   take_history(view, fresh);
+}
+
+Tensor symbolic_detach(const Tensor& t) {
+  if (!t.is_symbolic()) {  // a constant of the graph
+    const NoGrad off;
+    const Tensor same = apply(AsStrided{t.shape(), t.strides(), 0}, {t});
+    same.impl()->extras->detached = true;
+    return same;
+  }
+  TensorImpl& from = *t.impl();
+  const bool of_view = from.has(TensorImpl::is_view);
+  if (of_view) refresh_view(t);
+  const Strides rows = contiguous_strides(t.shape());  // of a value of a graph
+  Tensor out = alias(t, t.shape(), of_view ? t.strides() : rows, 0);
+  out.impl()->flags |= from.flags & (TensorImpl::symbolic | TensorImpl::wrapped_number);
+  bind_symbolic(out, from.extras->recorder, from.extras->value);
+  TensorImpl* base = of_view ? from.base : &from;
+  if (!base->storage) base->storage = new_storage(0, null_device);
+  TensorImpl& d = *out.impl();
+  add_ref(base->refs);
+  d.base = base;
+  if (!d.storage) {
+    add_ref(base->storage->refs);
+    d.storage = base->storage;
+  }
+  d.flags |= TensorImpl::is_view;
+  d.view_version = base->storage->version;
+  d.extras->view_offset = from.extras->view_offset;
+  d.extras->perhaps_view = from.extras->perhaps_view;
+  d.extras->detached = true;
+  return out;
 }
 
 }  // namespace tandem::detail

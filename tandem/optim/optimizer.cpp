@@ -4,11 +4,13 @@
 #include <new>
 #include <unordered_set>
 
+#include "tandem/autograd/taken.h"
 #include "tandem/core/captured.h"
 #include "tandem/core/factory.h"
 #include "tandem/op/copy.h"
 #include "tandem/op/recorder.h"
 #include "tandem/ops/update.h"
+#include "tandem/ops/where.h"
 
 namespace tandem::optim {
 
@@ -292,8 +294,16 @@ void Optimizer::update(Group& group) {
 void Optimizer::step_symbolic(Group& group, Slot& slot, const Tensor& gradient) {
   Tensors in{group.hyper, slot.step, slot.param, gradient};
   for (const Tensor& s : slot.states) in.push_back(s);
-  const Tensors out =
+  Tensors out =
       tandem::detail::apply_all(*group.plan.rule, group.plan.op.get(), in.data(), int(in.size()));
+  // A parameter that only a branch not taken reads has no gradient, and stays as it is.
+  if (const auto taken = tandem::detail::taken_of(gradient); !taken.always()) {
+    const Tensor updates = tandem::detail::as_boolean(taken);
+    out[0] = where(updates, out[0], slot.param.detach());
+    for (size_t i = 0; i < slot.states.size(); ++i)
+      out[i + 1] = where(updates, out[i + 1], slot.states[i]);
+    out.back() = where(updates, out.back(), slot.step);
+  }
   slot.param.copy_(out[0]);
   for (size_t i = 0; i < slot.states.size(); ++i) slot.states[i].copy_(out[i + 1]);
   slot.step.copy_(out.back());

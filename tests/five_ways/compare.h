@@ -16,14 +16,24 @@ std::string bit_difference(const Tensor& got, const Tensor& want, bool signs);
 /// a step a little disturbed. Made when it is first asked for.
 class Slack {
  public:
-  explicit Slack(const Program& p) : program_(p) {}
+  explicit Slack(const Program& p, bool trains = false) : program_(p), trains_(trains) {}
   /// For each element how far it moves; infinite where it jumps, or becomes or is no longer NaN.
   const std::vector<double>& of(int call, bool gradient, size_t index,
                                 const std::vector<Result>& plain);
+  /// The same for what is left after all calls.
+  const std::vector<double>& of_state(size_t index, const NamedTensors& plain);
 
  private:
+  struct Disturbed {
+    std::vector<Result> calls;
+    NamedTensors end;
+  };
+  void disturb();
+  /// Raises `slack` by how far `got` is from `want`; all infinite when they have other specs.
+  static void widen(std::vector<double>& slack, const Tensor& got, const Tensor& want);
   const Program& program_;
-  std::vector<std::vector<Result>> disturbed_;
+  bool trains_;
+  std::vector<Disturbed> disturbed_;
   std::map<std::tuple<int, bool, size_t>, std::vector<double>> known_;
 };
 
@@ -35,11 +45,11 @@ struct Comparison {
 /// Compares what a way gave for a call with what plain code gave.
 class Comparer {
  public:
-  explicit Comparer(const Program& p, const std::vector<Result>& plain)
-      : plain_(plain), slack_(p) {}
+  Comparer(const Program& p, const std::vector<Result>& plain, bool trains = false)
+      : plain_(plain), slack_(p, trains) {}
   /// `bits`: to the last one.
   Comparison outcomes(int call, bool gradient, const Outcome& got, bool bits);
-  /// Named tensors after all calls; without slack.
+  /// Named tensors after all calls.
   Comparison states(const NamedTensors& got, const NamedTensors& want, bool bits);
 
  private:

@@ -24,7 +24,7 @@ std::unique_ptr<Run> session_run(const Program& p);
 /// Saves what the session runs to files in `folder` and runs those.
 std::unique_ptr<Run> saved_run(const Program& p, const std::string& folder);
 /// Whole training steps with the program's optimizer; the results are those of the forward pass.
-std::unique_ptr<Run> plain_training(const Program& p);
+std::unique_ptr<Run> plain_training(const Program& p, const Noise* noise = nullptr);
 std::unique_ptr<Run> compiled_training(const Program& p, bool deterministic);
 std::unique_ptr<Run> session_training(const Program& p);
 

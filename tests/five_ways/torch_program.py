@@ -272,14 +272,14 @@ class Machine:
 
     def cond(self, s):
         taken = s["blocks"][0 if bool(self.operand(s["in"][0])) else 1]
-        self.bind(s, self.block(taken, []), [])
+        self.bind(s, copies(self.block(taken, [])), [])
 
     def while_loop(self, s):
         variables = [self.operand(o) for o in s["in"]]
         test, body = s["blocks"]
         while bool(self.block(test, variables)[0]):
             variables = self.block(body, variables)
-        self.bind(s, variables, [])
+        self.bind(s, copies(variables), [])
 
     def fold(self, s):
         elements, name = self.operand(s["in"][0]), s["name"]
@@ -295,7 +295,7 @@ class Machine:
                 row = elements[i]  # a view
                 now = self.block(b, [now, row])[0]
                 steps.append(now)
-            out = torch.stack(steps) if name == "scan" else now
+            out = torch.stack(steps) if name == "scan" else now.clone()
         self.bind(s, [out], [])
 
     def walk(self, s):
@@ -307,6 +307,11 @@ class Machine:
     def decide(self, s):
         n, limit = (self.operand(o) for o in s["in"])
         self.bind(s, self.block(s["blocks"][0 if n > limit else 1], []), [])
+
+
+def copies(results):
+    """What comes out of a region is a tensor of its own."""
+    return [r.clone() for r in results]
 
 
 def steps_of(steps):

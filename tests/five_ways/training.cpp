@@ -30,8 +30,8 @@ NamedTensors parameters_of(const State& state) {
 /// The forward pass, and what the optimizer needs; gives copies, since a result may be a view of a
 /// parameter.
 std::vector<Tensor> step(const Program& p, State& state, optim::Optimizer& optimizer,
-                         const std::vector<Tensor>& fed) {
-  Machine machine(p, state);
+                         const std::vector<Tensor>& fed, const Noise* noise = nullptr) {
+  Machine machine(p, state, noise);
   const std::vector<Tensor> out = evaluate(machine, p, fed);
   std::vector<Tensor> copies;
   for (const Tensor& t : out) copies.push_back(t.detach().clone());
@@ -44,19 +44,21 @@ std::vector<Tensor> step(const Program& p, State& state, optim::Optimizer& optim
 
 class PlainTraining final : public Run {
  public:
-  explicit PlainTraining(const Program& p)
-      : p_(p), state_(p), optimizer_(make_optimizer(p.optimizer, state_)) {}
+  PlainTraining(const Program& p, const Noise* noise)
+      : p_(p), noise_(noise), state_(p), optimizer_(make_optimizer(p.optimizer, state_)) {}
   Result call(int c) override {
     Result r;
     seed_draws(p_, c);
-    attempt(r.forward,
-            [&] { r.forward.values = kept(p_, step(p_, state_, *optimizer_, fed_inputs(p_, c))); });
+    attempt(r.forward, [&] {
+      r.forward.values = kept(p_, step(p_, state_, *optimizer_, fed_inputs(p_, c), noise_));
+    });
     return r;
   }
   NamedTensors end() override { return parameters_of(state_); }
 
  private:
   const Program& p_;
+  const Noise* noise_;
   State state_;
   std::unique_ptr<optim::Optimizer> optimizer_;
 };
@@ -139,7 +141,9 @@ class SessionTraining final : public Run {
 
 }  // namespace
 
-std::unique_ptr<Run> plain_training(const Program& p) { return std::make_unique<PlainTraining>(p); }
+std::unique_ptr<Run> plain_training(const Program& p, const Noise* noise) {
+  return std::make_unique<PlainTraining>(p, noise);
+}
 std::unique_ptr<Run> compiled_training(const Program& p, bool deterministic) {
   return std::make_unique<CompiledTraining>(p, deterministic);
 }

@@ -61,6 +61,15 @@ bool has_step(const Program& p, std::initializer_list<std::string_view> names) {
   return any;
 }
 
+/// A graph adds up the gradient of a loop by itself, before it meets others.
+bool has_loops(const Program& p) {
+  bool any = false;
+  each_step(p.steps, [&](const Step& s) {
+    any = any || s.kind == Step::while_loop || s.kind == Step::fold;
+  });
+  return any;
+}
+
 /// Errors that a way may give where plain code gives a value.
 bool is_limit(const Program& p, const Way& way, const Outcome& o) {
   if (!way.is_static || o.error.empty()) return false;
@@ -132,6 +141,11 @@ class Judgement {
     if (way.name == "session training" && p_.clips) return false;  // minimize() does not clip
     return !way.trains || !trained_.empty();
   }
+  bool bits(const Way& way, bool gradient) const {
+    const bool wanted = gradient ? way.gradient_bits : way.bits;
+    const bool graph = way.name != "again";
+    return wanted && !(graph && (gradient || way.trains) && has_loops(p_));
+  }
   void run_all(Run& run, std::vector<Result>& results) {
     for (size_t c = 0; c < p_.calls.size(); ++c) results.push_back(run.call(int(c)));
   }
@@ -141,7 +155,7 @@ class Judgement {
 
   void run(const Way& way) {
     const std::vector<Result>& plain = way.trains ? trained_ : plain_;
-    Comparer comparer(p_, plain);
+    Comparer comparer(p_, plain, way.trains);
     std::unique_ptr<Run> run;
     Outcome made;
     attempt(made, [&] { run = way.make(p_, options_.folder); });
@@ -156,7 +170,7 @@ class Judgement {
         if (is_limit(p_, way, got) || is_lenient(way, want, got)) continue;
         Comparison found;
         try {
-          found = comparer.outcomes(int(c), gradient, got, gradient ? way.gradient_bits : way.bits);
+          found = comparer.outcomes(int(c), gradient, got, bits(way, gradient));
         } catch (const std::exception& e) {
           found = {"error", cat("gives what cannot be looked at: ", e.what())};
         }
@@ -168,7 +182,8 @@ class Judgement {
     if (!clean) return;
     const NamedTensors end = run->end();
     if (end.empty()) return;
-    const Comparison found = comparer.states(end, way.trains ? trained_end_ : plain_end_, way.bits);
+    const Comparison found =
+        comparer.states(end, way.trains ? trained_end_ : plain_end_, bits(way, false));
     if (!found.kind.empty()) add(way, int(p_.calls.size()) - 1, found);
   }
 

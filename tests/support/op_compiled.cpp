@@ -1,7 +1,9 @@
 #include "tandem/autograd/autograd.h"
 #include "tandem/core/factory.h"
 #include "tandem/graph/compile.h"
+#include "tandem/ops/cast.h"
 #include "tandem/ops/neg.h"
+#include "tandem/ops/reshape.h"
 #include "tests/support/op_checks.h"
 
 namespace tandem::testing {
@@ -14,14 +16,21 @@ struct Body {
   const Case& c;
   Tensors given;
   bool surrounded;  ///< by elementwise nodes, which passes fuse with their neighbours
+  bool across;      ///< inside the function each input is a look at an argument, axes reversed
 
+  static Tensor reversed(const Tensor& t) {
+    Shape axes;
+    for (int k = t.dim(); k-- > 0;) axes.push_back(k);
+    return t.dim() < 2 ? t : t.permute(axes);
+  }
   bool wraps(const Tensor& t) const { return surrounded && is_floating(t.dtype()); }
   Tensors operator()(const List& defined) const {
     Tensors in;
     size_t next = 0;
     for (const Tensor& t : given) {
       in.push_back(t.defined() ? defined[next++] : Tensor());
-      if (t.defined() && wraps(t)) in.back() = neg(neg(in.back()));
+      if (t.defined() && across) in.back() = reversed(in.back());
+      else if (t.defined() && wraps(t)) in.back() = neg(neg(in.back()));
     }
     Tensors out = run(c, in);
     for (Tensor& t : out)
@@ -76,15 +85,18 @@ std::string compare(const std::string& what, const List& got, const List& want, 
   return wrong;
 }
 
-std::string check(const Case& c, const Tensors& in, bool surrounded, bool deterministic) {
-  const Body body{c, in, surrounded};
+std::string check(const Case& c, const Tensors& in, bool surrounded, bool across,
+                  bool deterministic) {
+  const Body body{c, in, surrounded, across};
   const CompileOptions options{.max_captures = 1, .deterministic = deterministic};
   bool exact = deterministic;
   List plain = defined_only(in);
+  if (across)
+    for (Tensor& t : plain) t = contiguous(Body::reversed(t));
   // A plan works on a row-major copy: sums may run in another order.
   for (const Tensor& t : plain) exact = exact && t.is_contiguous();
-  const std::string how =
-      cat(surrounded ? "among others, " : "", deterministic ? "deterministic, " : "");
+  const std::string how = cat(surrounded ? "among others, " : "", across ? "of looks, " : "",
+                              deterministic ? "deterministic, " : "");
 
   auto forward = [&](const List& x) {
     const Tensors out = body(x);
@@ -132,7 +144,9 @@ std::string check_compiled(const Case& c) {
     const Tensors in = c.inputs(d);
     std::string found;
     for (bool surrounded : {false, true})
-      for (bool deterministic : {true, false}) found += check(c, in, surrounded, deterministic);
+      for (bool across : {false, true})
+        for (bool deterministic : {true, false})
+          found += check(c, in, surrounded, across, deterministic);
     if (!found.empty()) wrong += cat(d ? "f32: " : "", found);
   }
   return wrong;
