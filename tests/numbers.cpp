@@ -182,7 +182,7 @@ TEST(Numbers, CastsOutOfRangeAreThoseOfX86) {
       const auto got = wide.to(to)[36].to_vector<int64_t>();
       EXPECT_EQ(got, want) << name(from) << " to " << name(to);
       for (size_t i = 0; i < x.size(); ++i)
-        EXPECT_EQ(wide(0, int64_t(i)).tensor().to(to).item<int64_t>(), want[i]) << x[i];
+        EXPECT_EQ(wide(0, int64_t(i)).to(to).item<int64_t>(), want[i]) << x[i];
       const Tensor apart = stack({wide, wide}, -1)(all, all, 0);
       EXPECT_EQ(apart.to(to)[5].to_vector<int64_t>(), want) << "strided " << name(to);
       const DType as = to;
