@@ -87,6 +87,7 @@
 #include "tandem/ops/inplace.h"
 #include "tandem/ops/int8_conv2d.h"
 #include "tandem/ops/int8_product.h"
+#include "tandem/ops/inverse.h"
 #include "tandem/ops/isnan.h"
 #include "tandem/ops/kl_div.h"
 #include "tandem/ops/l1_loss.h"

@@ -64,7 +64,9 @@ class OpReplay : public ::testing::Test {
 TEST_F(OpReplay, OutputsAndGradients) {
   EXPECT_EQ(replay(R"([{"op": "mul", "inputs": ["x", "y"], "cotangents": ["dy"]},
                        {"op": "sum", "inputs": ["x"], "attrs": {"axes": [0], "keepdim": true}}])",
-                   {{"x", tensor({1., 2.}, f64)}, {"y", tensor({3., 4.}, f64)}, {"dy", tensor({1., 10.}, f64)}}),
+                   {{"x", tensor({1., 2.}, f64)},
+                    {"y", tensor({3., 4.}, f64)},
+                    {"dy", tensor({1., 10.}, f64)}}),
             0);
   EXPECT_EQ(testing::difference(results.at("0.out0"), tensor({3., 8.}, f64)), "");
   EXPECT_EQ(testing::difference(results.at("0.grad0"), tensor({3., 40.}, f64)), "");

@@ -244,6 +244,8 @@ class TANDEM_API TensorMethods : public TensorForms<Self> {
   Tensor dot(const Tensor& o) const;
   Tensor outer(const Tensor& o) const;
   Tensor det() const;
+  Tensor inverse() const;
+  Tensor cholesky() const;
 
   // --- In place
   // -----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@
 #include "tandem/ops/index.h"
 #include "tandem/ops/index_put.h"
 #include "tandem/ops/inplace.h"
+#include "tandem/ops/inverse.h"
 #include "tandem/ops/isnan.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/log.h"
@@ -396,6 +397,14 @@ Tensor TensorMethods<S>::outer(const Tensor& o) const {
 template <class S>
 Tensor TensorMethods<S>::det() const {
   return tandem::det(me());
+}
+template <class S>
+Tensor TensorMethods<S>::inverse() const {
+  return tandem::inverse(me());
+}
+template <class S>
+Tensor TensorMethods<S>::cholesky() const {
+  return tandem::cholesky(me());
 }
 
 // --- In place
