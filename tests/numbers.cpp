@@ -333,8 +333,8 @@ TEST_P(Elementwise, DoesNotDependOnItsNeighbours) {
     uint64_t seed = 1;
     for (Tensor& t : in)
       if (t.defined() && is_floating(t.dtype()))
-        t = cat({t, tandem::testing::make_input(InputSpec({100}), ++seed, t.dtype()) * 3,
-                 tandem::testing::make_input(InputSpec({37}), ++seed, t.dtype()) * 40},
+        t = cat({t, tandem::testing::make_input(InputSpec(Shape{100}), ++seed, t.dtype()) * 3,
+                 tandem::testing::make_input(InputSpec(Shape{37}), ++seed, t.dtype()) * 40},
                 0);
       else if (t.defined())
         t = cat({t, tandem::testing::make_input(sample::mask({137}), ++seed)}, 0);
