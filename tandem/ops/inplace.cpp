@@ -209,7 +209,8 @@ void write(const OpInfo& info, const void* op, const Spec& spec, const Tensor* i
 }
 
 /// Elementwise on few row-major f32 operands of one spec: what accumulating gradients is.
-bool is_plain(const OpInfo& info, const Tensor* in, int n, unsigned flags) {
+[[gnu::always_inline]] inline bool is_plain(const OpInfo& info, const Tensor* in, int n,
+                                            unsigned flags) {
   if (!info.point || (flags & (TensorImpl::symbolic | TensorImpl::wrapped_number)) ||
       (modes & Modes::anomaly))
     return false;
@@ -227,8 +228,8 @@ bool is_plain(const OpInfo& info, const Tensor* in, int n, unsigned flags) {
 }
 
 /// The write of such: the values of `target` now are `inputs[0]`.
-void write_plain(const OpInfo& info, const void* op, const Tensor& target, const Tensor* inputs,
-                 int n) {
+[[gnu::always_inline]] inline void write_plain(const OpInfo& info, const void* op,
+                                               const Tensor& target, const Tensor* inputs, int n) {
   const void* data[max_point_inputs];
   for (int i = 0; i < n; ++i) data[i] = inputs[i].impl()->data;
   info.point->f32(op, data, target.impl()->data, target.impl()->numel);
