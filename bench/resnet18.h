@@ -45,7 +45,7 @@ struct ResNet18 : nn::Module<ResNet18> {
                  field("fc", &ResNet18::fc)};
 
   Tensor forward(const Tensor& x) const {
-    const Tensor stem = max_pool2d(relu(bn1(conv1(x))), 3, 2, 1);
+    const Tensor stem = max_pool2d(relu(bn1(conv1(x))), 3, {.stride = 2, .padding = 1});
     return fc(flatten(adaptive_avg_pool2d(layer4(layer3(layer2(layer1(stem)))), 1), 1));
   }
 };

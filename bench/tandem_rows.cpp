@@ -141,7 +141,7 @@ Row convolution(int64_t channels) {
   return {1, [=] {
             xg.set_grad({});
             wg.set_grad({});
-            conv2d(xg, wg, {}, 1, 1).backward(dy);
+            conv2d(xg, wg, {}, {.padding = 1}).backward(dy);
             return wg.grad();
           }};
 }

@@ -1,5 +1,8 @@
 #pragma once
 // Everything a user of Tandem needs, in one header.
+#if __cplusplus < 202002L
+#error "Tandem needs C++20: -std=c++20, or target_compile_features(your_target PRIVATE cxx_std_20)"
+#else
 #include "tandem/autograd/autograd.h"
 #include "tandem/autograd/function.h"
 #include "tandem/autograd/gradcheck.h"
@@ -10,6 +13,7 @@
 #include "tandem/core/dtype.h"
 #include "tandem/core/error.h"
 #include "tandem/core/factory.h"
+#include "tandem/core/log.h"
 #include "tandem/core/named_tensors.h"
 #include "tandem/core/print.h"
 #include "tandem/core/random.h"
@@ -63,6 +67,7 @@
 #include "tandem/ops/cross_entropy.h"
 #include "tandem/ops/cumprod.h"
 #include "tandem/ops/cumsum.h"
+#include "tandem/ops/derived.h"
 #include "tandem/ops/det.h"
 #include "tandem/ops/dft.h"
 #include "tandem/ops/div.h"
@@ -82,6 +87,7 @@
 #include "tandem/ops/inplace.h"
 #include "tandem/ops/int8_conv2d.h"
 #include "tandem/ops/int8_product.h"
+#include "tandem/ops/inverse.h"
 #include "tandem/ops/isnan.h"
 #include "tandem/ops/kl_div.h"
 #include "tandem/ops/l1_loss.h"
@@ -138,3 +144,4 @@
 #include "tandem/optim/rmsprop.h"
 #include "tandem/optim/schedule.h"
 #include "tandem/optim/sgd.h"
+#endif

@@ -38,7 +38,7 @@ void expect_near(const Tensor& got, const std::string& name, double tolerance) {
 
 /// y, then the gradients by q, k, v and the mask.
 Tensors attend(const Tensors& in, const Tensor& dy) {
-  const Tensor y = scaled_dot_product_attention(in[0], in[1], in[2], in[3]);
+  const Tensor y = scaled_dot_product_attention(in[0], in[1], in[2], {.attn_mask = in[3]});
   const Tensor leaves[] = {in[0], in[1], in[2], in[3]};
   Tensors out{y.detach()};
   for (const Tensor& g : grad({&y, 1}, leaves, {&dy, 1})) out.push_back(g);
@@ -84,9 +84,11 @@ TEST(HiddenRows, NoPathGivesNaN) {
     in.back().requires_grad_();
   }
   const Tensor leaves[] = {in[0], in[1], in[2], in[3]};
-  const Tensor dropped = scaled_dot_product_attention(in[0], in[1], in[2], in[3], 0.5).sum();
+  const Tensor dropped =
+      scaled_dot_product_attention(in[0], in[1], in[2], {.attn_mask = in[3], .dropout_p = 0.5})
+          .sum();
   for (const Tensor& g : grad({&dropped, 1}, leaves)) EXPECT_FALSE(any(isnan(g)).item<bool>());
-  const Tensor y = scaled_dot_product_attention(in[0], in[1], in[2], in[3]).sum();
+  const Tensor y = scaled_dot_product_attention(in[0], in[1], in[2], {.attn_mask = in[3]}).sum();
   const Tensors first = grad({&y, 1}, leaves, {}, {.create_graph = true});
   const Tensor total = (first[0] * first[0]).sum() + (first[3] * first[3]).sum();
   for (const Tensor& g : grad({&total, 1}, leaves)) EXPECT_FALSE(any(isnan(g)).item<bool>());

@@ -206,7 +206,7 @@ TEST(Compile, ListsAndStructs) {
   auto f = compile([](const std::vector<Tensor>& xs, double scale) {
     return std::pair(xs[0] * scale, std::vector<Tensor>{xs[0] + xs[1], xs[1]});
   });
-  const Tensor a = ones({2}), b = full({2}, 3);
+  const Tensor a = ones({2}), b = full({2}, 3.0);
   auto [first, rest] = f(std::vector<Tensor>{a, b}, 2.0);
   EXPECT_EQ(first.sum().item<double>(), 4);
   EXPECT_EQ(rest[0].sum().item<double>(), 8);
@@ -291,7 +291,7 @@ TEST(Compile, GradientsAccumulateAsInEagerCode) {
     auto fast = compile(add);
     Values seen;
     for (int i = 0; i < 6; ++i) {
-      const Tensor x = full({2}, i + 1);
+      const Tensor x = full({2}, i + 1, f32);
       if (compiled) fast(x);
       else add(x);
       for (double v : w.grad().to_vector<double>()) seen.push_back(v);

@@ -423,7 +423,7 @@ TEST(CompiledInPlace, Errors) {
     const Tensor y = x1 * x1;
     {
       const NoGrad off;
-      x1[0].tensor().fill_(0);
+      x1[0].fill_(0);
     }
     return grad(y.sum(), x);
   });

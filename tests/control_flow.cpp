@@ -95,7 +95,7 @@ TEST(ControlFlow, WhileLoopWhoseLengthDependsOnValues) {
   };
   auto g = compile(f);
   for (double start : {1.0, 7.0, 200.0}) {
-    const Tensor x = full({3}, start);
+    const Tensor x = full({3}, start, f32);
     EXPECT_EQ(g(x).to_vector<float>(), f(x).to_vector<float>());
   }
   EXPECT_EQ(g.captures(), 1);
@@ -191,7 +191,7 @@ TEST(ControlFlow, FurtherDerivativesOfALoop) {
 }
 
 TEST(ControlFlow, FurtherDerivativesOfFolds) {
-  const Tensor elements = tensor({{1., 2., 3.}, {4., 5., 6.}, {-1., 0.5, 2.}});
+  const Tensor elements = tensor({{1., 2., 3.}, {4., 5., 6.}, {-1., 0.5, 2.}}, f64);
   expect_same_second(
       [&](const Tensor& x, const Tensor& w) {
         return sum(foldl([&](const Tensor& a, const Tensor& e) { return sin(a * w) * e; },
@@ -367,8 +367,8 @@ TEST(ControlFlow, InASession) {
   Tensor one, two;
   {
     const EagerScope now;
-    one = full({}, 1);
-    two = full({}, 2);
+    one = full({}, 1.0);
+    two = full({}, 2.0);
   }
   EXPECT_EQ(s.run(c, {{a, one}, {b, two}}).item<float>(), 10);
 }

@@ -72,11 +72,11 @@ TEST(RegionWrites, OfBothBranchesAndAround) {
             [&] {
               s[1][0] = x;
               s[0] -= x;
-              return s[0] * s[1][0].tensor();
+              return s[0] * s[1][0];
             },
             [&] {
               s[0].copy_(x);
-              return s[0] + s[1][1].tensor();
+              return s[0] + s[1][1];
             });
         s[0] *= 2;
         return y;
@@ -242,7 +242,7 @@ TEST(RegionAssign, HappensWithTheFetchOfTheResult) {
   const auto graph = Graph::make();
   const GraphScope scope(graph);
   const Tensor x = placeholder("x", {}), count = variable("count", zeros({}));
-  const Tensor w = variable("w", full({}, 3));
+  const Tensor w = variable("w", full({}, 3.0));
   const Tensor y = cond(
       x > 0,
       [&] {
@@ -264,7 +264,7 @@ TEST(RegionAssign, HappensWithTheFetchOfTheResult) {
         .run(fetch, {{x,
                       [&] {
                         const EagerScope now;
-                        return full({}, value);
+                        return full({}, value, f32);
                       }()}})
         .item<float>();
   };

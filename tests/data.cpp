@@ -224,7 +224,7 @@ struct Failing {
   int64_t size() const { return 100; }
   Tensor get(int64_t i) const {
     if (i == 57) throw std::out_of_range("picture 57 is broken");
-    return full({2}, i);
+    return full({2}, i, f32);
   }
 };
 
@@ -319,7 +319,7 @@ TEST(Loader, KnowsHowLongTheModelWaited) {
     int64_t size() const { return 4; }
     Tensor get(int64_t i) const {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      return full({1}, i);
+      return full({1}, i, f32);
     }
   };
   DataLoader starved(Slow{}, {.batch_size = 1});
@@ -392,6 +392,7 @@ TEST(Loader, TransformsDrawTheSameForAnyThreads) {
     DataLoader loader(
         transformed(d, compose(RandomCrop{6, 6, 2}, RandomHorizontalFlip{}, ToFloat{})),
         {.batch_size = 8, .shuffle = true, .threads = threads});
+    manual_seed(3);
     std::vector<std::vector<float>> got;
     for (auto& [x, y] : loader) got.push_back(x.to_vector<float>());
     if (threads == 0) expected = got;

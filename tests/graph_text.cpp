@@ -109,7 +109,7 @@ TEST(GraphPasses, ConstantsFold) {
   graph::fold_constants(*g);
   graph::verify(*g);
   EXPECT_EQ(g->nodes().size(), 1u);
-  const Tensor x = full({}, 1);
+  const Tensor x = full({}, 1.0);
   EXPECT_EQ(g->run({&x, 1})[0].item<float>(), 7);
 }
 

@@ -172,7 +172,7 @@ TEST(Safetensors, WritesTheSameBytesAsThePackage) {
 TEST(Safetensors, TensorsLieInTheFile) {
   const TemporaryFolder folder;
   const std::string path = folder / "x.safetensors";
-  save_safetensors(path, {{"w", full({1000}, 3)}});
+  save_safetensors(path, {{"w", full({1000}, 3, f32)}});
   Tensor w = find(load_safetensors(path), "w");
   const Bytes before = read_bytes(path);
   // Writing touches neither the file nor another mapping, and the file may go while it is mapped.
@@ -316,7 +316,7 @@ TEST(Files, MissingAndStrangePathsThrow) {
 TEST(Files, AFailedSaveLeavesTheOldFileWhole) {
   const TemporaryFolder folder;
   const std::string path = folder / "x.safetensors";
-  save_safetensors(path, {{"w", full({1000}, 1)}});
+  save_safetensors(path, {{"w", full({1000}, 1, f32)}});
   const Bytes before = read_bytes(path);
   // The kernel refuses to let this process's files grow: a full disk as seen from the writer.
   rlimit old{};
@@ -325,7 +325,7 @@ TEST(Files, AFailedSaveLeavesTheOldFileWhole) {
   signal(SIGXFSZ, SIG_IGN);
   setrlimit(RLIMIT_FSIZE, &small);
   const std::string text = error_of<IOError>([&] {
-    save_safetensors(path, {{"w", full({100000}, 2)}});
+    save_safetensors(path, {{"w", full({100000}, 2, f32)}});
   });
   setrlimit(RLIMIT_FSIZE, &old);
   EXPECT_NE(text.find("cannot write: File too large"), std::string::npos) << text;
@@ -336,10 +336,10 @@ TEST(Files, AFailedSaveLeavesTheOldFileWhole) {
 TEST(Files, AKilledSaveLeavesTheOldFileWhole) {
   const TemporaryFolder folder;
   const std::string path = folder / "x.safetensors";
-  save_safetensors(path, {{"w", full({200000}, 1)}});
+  save_safetensors(path, {{"w", full({200000}, 1, f32)}});
   const pid_t child = fork();
   if (child == 0) {
-    for (int value = 2;; ++value) save_safetensors(path, {{"w", full({200000}, value)}});
+    for (int value = 2;; ++value) save_safetensors(path, {{"w", full({200000}, value, f32)}});
   }
   usleep(60000);
   kill(child, SIGKILL);
@@ -356,13 +356,13 @@ TEST(Files, KilledSavesLeaveNothingBehind) {
   m.graph.name = "g";
   m.graph.initializers.push_back(
       {.name = "w", .type = onnx::ElementType::float32, .dims = {50000}, .tensor = ones({50000})});
-  save_safetensors(path, {{"w", full({50000}, 1)}});
+  save_safetensors(path, {{"w", full({50000}, 1, f32)}});
   onnx::write_model(model, m, {.external_above = 100});
   for (int round = 0; round < 25; ++round) {
     const pid_t child = fork();
     if (child == 0) {
       for (int value = 2;; ++value) {
-        save_safetensors(path, {{"w", full({50000}, value)}});
+        save_safetensors(path, {{"w", full({50000}, value, f32)}});
         onnx::write_model(model, m, {.external_above = 100});
       }
     }
@@ -370,7 +370,7 @@ TEST(Files, KilledSavesLeaveNothingBehind) {
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
   }
-  save_safetensors(path, {{"w", full({50000}, 0)}});
+  save_safetensors(path, {{"w", full({50000}, 0, f32)}});
   onnx::write_model(model, m, {.external_above = 100});
   std::set<std::string> expected{"x.safetensors", "m.onnx"};
   for (const std::string& name : folder.files())

@@ -142,7 +142,7 @@ TEST(Layers, Activations) {
 }
 
 TEST(Layers, Losses) {
-  const Tensor weight = tensor({0.5, 2.0, 1.0, 0.1, 3.0});
+  const Tensor weight = tensor({0.5, 2.0, 1.0, 0.1, 3.0}, f64);
   check_loss("mse", nn::MSELoss());
   check_loss("mse_sum", nn::MSELoss({.reduction = "sum"}));
   check_loss("l1", nn::L1Loss({.reduction = "none"}));
@@ -217,7 +217,7 @@ TEST(Layers, NormsOverNothing) {
   w.requires_grad_();
   b.requires_grad_();
   auto f = compile([](const Tensor& in, const Tensor& weight, const Tensor& bias) {
-    return batch_norm(in, {}, {}, weight, bias, true).sum();
+    return batch_norm(in, {}, {}, {.weight = weight, .bias = bias, .training = true}).sum();
   });
   f(zeros({3, 4, 0}), w, b).backward();
   EXPECT_EQ(w.grad().to_vector<float>(), (std::vector<float>{0, 0, 0, 0}));
@@ -237,7 +237,9 @@ TEST(Layers, BatchNormGradientBesideAnInfinity) {
 TEST(Layers, PoolingWindowsInThePaddingAlone) {
   Tensor x = tensor({1.f, 2.f, 3.f, 4.f, 5.f}).reshape({1, 1, 1, 5}).clone();
   x.requires_grad_();
-  auto pool = [](const Tensor& in) { return max_pool2d_with_indices(in, 2, {1}, 1, 2); };
+  auto pool = [](const Tensor& in) {
+    return max_pool2d_with_indices(in, 2, {.stride = 1, .padding = 1, .dilation = 2});
+  };
   const Tensors y = pool(x);
   EXPECT_EQ(y[0].to_vector<float>(), std::vector<float>(5, -HUGE_VALF));
   EXPECT_EQ(y[1].to_vector<int64_t>(), std::vector<int64_t>(5, -1));
@@ -253,7 +255,7 @@ TEST(Layers, PoolingWindowsInThePaddingAlone) {
       {i8, -128}, {u8, 0}, {i32, INT32_MIN}, {i64, INT64_MIN}};
   for (const auto& [d, want] : least)
     EXPECT_EQ(pool(ones({1, 1, 1, 5}, d))[0].to_vector<int64_t>()[0], want) << name(d);
-  EXPECT_THROW(max_pool2d(ones({1, 1, 5, 5}), 3, 1, 2), ValueError);
+  EXPECT_THROW(max_pool2d(ones({1, 1, 5, 5}), 3, {.stride = 1, .padding = 2}), ValueError);
 }
 
 TEST(Layers, Recurrent) {

@@ -182,7 +182,7 @@ TEST(Numbers, CastsOutOfRangeAreThoseOfX86) {
       const auto got = wide.to(to)[36].to_vector<int64_t>();
       EXPECT_EQ(got, want) << name(from) << " to " << name(to);
       for (size_t i = 0; i < x.size(); ++i)
-        EXPECT_EQ(wide(0, int64_t(i)).tensor().to(to).item<int64_t>(), want[i]) << x[i];
+        EXPECT_EQ(wide(0, int64_t(i)).to(to).item<int64_t>(), want[i]) << x[i];
       const Tensor apart = stack({wide, wide}, -1)(all, all, 0);
       EXPECT_EQ(apart.to(to)[5].to_vector<int64_t>(), want) << "strided " << name(to);
       const DType as = to;
@@ -333,8 +333,8 @@ TEST_P(Elementwise, DoesNotDependOnItsNeighbours) {
     uint64_t seed = 1;
     for (Tensor& t : in)
       if (t.defined() && is_floating(t.dtype()))
-        t = cat({t, tandem::testing::make_input(InputSpec({100}), ++seed, t.dtype()) * 3,
-                 tandem::testing::make_input(InputSpec({37}), ++seed, t.dtype()) * 40},
+        t = cat({t, tandem::testing::make_input(InputSpec(Shape{100}), ++seed, t.dtype()) * 3,
+                 tandem::testing::make_input(InputSpec(Shape{37}), ++seed, t.dtype()) * 40},
                 0);
       else if (t.defined())
         t = cat({t, tandem::testing::make_input(sample::mask({137}), ++seed)}, 0);
@@ -383,16 +383,18 @@ TEST(Numbers, SecondGradientOfGeluIn16Bits) {
 /// A number of the program promotes by its kind only.
 TEST(Numbers, WeightsOfALossMayBeNumbers) {
   const Tensor zero = zeros({}), two(2.0);
-  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, two).dtype(), f32);
-  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, {}, two).dtype(), f32);
-  EXPECT_NEAR(binary_cross_entropy_with_logits(zero, zero, two).item<double>(), 2 * std::log(2.0),
-              1e-6);
+  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, {.weight = two}).dtype(), f32);
+  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, {.pos_weight = two}).dtype(), f32);
+  EXPECT_NEAR(binary_cross_entropy_with_logits(zero, zero, {.weight = two}).item<double>(),
+              2 * std::log(2.0), 1e-6);
   EXPECT_EQ(compile([](const Tensor& x) {
-              return binary_cross_entropy_with_logits(x, x, Tensor(2.0), Tensor(3.0));
+              return binary_cross_entropy_with_logits(
+                  x, x, {.weight = Tensor(2.0), .pos_weight = Tensor(3.0)});
             })(zero)
                 .dtype(),
             f32);
-  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, tensor({2.0}).reshape({})).dtype(), f64);
+  const Tensor wide = tensor({2.0}, f64).reshape({});
+  EXPECT_EQ(binary_cross_entropy_with_logits(zero, zero, {.weight = wide}).dtype(), f64);
 }
 
 TEST(Numbers, AnInfinityChangesNoOtherSine) {

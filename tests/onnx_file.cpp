@@ -222,7 +222,7 @@ Model small_model(float value, int64_t n = 1000) {
                      Attribute::of("is", std::vector<int64_t>{1, -1}),
                      Attribute::of("fs", std::vector<float>{1, 2}),
                      Attribute::of("ss", Texts{"a", "b"}),
-                     Attribute::of("t", full({2}, 7)),
+                     Attribute::of("t", full({2}, 7.0)),
                      Attribute::of("g", onnx::Graph{.name = "inner"})};
   m.graph.nodes = {node};
   m.graph.initializers = {TensorData::of("w", full({n}, value)),
@@ -306,7 +306,7 @@ TEST(OnnxFile, WhatCannotBeWritten) {
   EXPECT_EQ(text(m), "onnx::serialize(Model): tensor u: its dims and type need 6 bytes, it has 0");
   m.graph.initializers.back().type = ElementType::undefined;
   EXPECT_EQ(text(m), "onnx::serialize(Model): tensor u: element type UNDEFINED");
-  m.graph.initializers.back() = TensorData::of("huge", full({1}, 1).expand({int64_t(1) << 30}));
+  m.graph.initializers.back() = TensorData::of("huge", full({1}, 1.0).expand({int64_t(1) << 30}));
   EXPECT_EQ(text(m).find("onnx::serialize(Model): a message of 4294967296 bytes, more than"), 0u);
   EXPECT_THROW(onnx::write_model("/nowhere/x.onnx", small_model(1)), IOError);
   EXPECT_THROW(onnx::write_model("x.onnx", small_model(1), {.external_above = -1}), ValueError);

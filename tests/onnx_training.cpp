@@ -290,7 +290,7 @@ TEST(OnnxTraining, AGroupIsNoValue) {
   const auto graph = Graph::make();
   const GraphScope scope(graph);
   const Tensor v = variable("v", zeros({})), x = placeholder("x", {0});
-  const Tensor y = x + group({assign_add(v, full({}, 1))});
+  const Tensor y = x + group({assign_add(v, full({}, 1.0))});
   EXPECT_EQ(error_of<ValueError>([&] {
               save(*graph, folder / "group.onnx", {.outputs = {{"y", y}}});
             }),

@@ -64,21 +64,23 @@ class OpReplay : public ::testing::Test {
 TEST_F(OpReplay, OutputsAndGradients) {
   EXPECT_EQ(replay(R"([{"op": "mul", "inputs": ["x", "y"], "cotangents": ["dy"]},
                        {"op": "sum", "inputs": ["x"], "attrs": {"axes": [0], "keepdim": true}}])",
-                   {{"x", tensor({1., 2.})}, {"y", tensor({3., 4.})}, {"dy", tensor({1., 10.})}}),
+                   {{"x", tensor({1., 2.}, f64)},
+                    {"y", tensor({3., 4.}, f64)},
+                    {"dy", tensor({1., 10.}, f64)}}),
             0);
-  EXPECT_EQ(testing::difference(results.at("0.out0"), tensor({3., 8.})), "");
-  EXPECT_EQ(testing::difference(results.at("0.grad0"), tensor({3., 40.})), "");
-  EXPECT_EQ(testing::difference(results.at("0.grad1"), tensor({1., 20.})), "");
-  EXPECT_EQ(testing::difference(results.at("1.out0"), tensor({3.})), "");
+  EXPECT_EQ(testing::difference(results.at("0.out0"), tensor({3., 8.}, f64)), "");
+  EXPECT_EQ(testing::difference(results.at("0.grad0"), tensor({3., 40.}, f64)), "");
+  EXPECT_EQ(testing::difference(results.at("0.grad1"), tensor({1., 20.}, f64)), "");
+  EXPECT_EQ(testing::difference(results.at("1.out0"), tensor({3.}, f64)), "");
 }
 
 TEST_F(OpReplay, OnlyTheGradientsThatAreAskedFor) {
   EXPECT_EQ(replay(R"({"op": "mul", "inputs": ["x", {"number": 3}], "cotangents": ["x"],
                        "grad_inputs": [false, false]})",
-                   {{"x", tensor({1., 2.})}}),
+                   {{"x", tensor({1., 2.}, f64)}}),
             0);
   EXPECT_EQ(results.count("0.grad0"), 0u);
-  EXPECT_EQ(testing::difference(results.at("0.out0"), tensor({3., 6.})), "");
+  EXPECT_EQ(testing::difference(results.at("0.out0"), tensor({3., 6.}, f64)), "");
 }
 
 TEST_F(OpReplay, StridedRepeatedAndScalarInputs) {
@@ -87,7 +89,7 @@ TEST_F(OpReplay, StridedRepeatedAndScalarInputs) {
                        {"op": "clone", "inputs":
                          [{"array": "x", "shape": [2, 2], "strides": [0, 1]}]},
                        {"op": "exp", "inputs": ["s"], "cotangents": ["s"]}])",
-                   {{"x", tensor({0., 1., 2., 3., 4., 5.})}, {"s", full({}, 0.0, f64)}}),
+                   {{"x", tensor({0., 1., 2., 3., 4., 5.}, f64)}, {"s", full({}, 0.0, f64)}}),
             0);
   EXPECT_EQ(results.at("0.out0").to_vector<double>(), (std::vector<double>{1, 4, 2, 5}));
   EXPECT_EQ(results.at("1.out0").to_vector<double>(), (std::vector<double>{0, 1, 0, 1}));
@@ -97,7 +99,7 @@ TEST_F(OpReplay, StridedRepeatedAndScalarInputs) {
 TEST_F(OpReplay, HalfTypesAsBits) {
   EXPECT_EQ(replay(R"({"op": "add", "inputs": [{"array": "b", "dtype": "bf16"},
                                                {"array": "x", "dtype": "bf16"}]})",
-                   {{"b", tensor({0x3f80, 0x4000})}, {"x", tensor({0.5, 1.5})}}),
+                   {{"b", tensor({0x3f80, 0x4000}, i32)}, {"x", tensor({0.5, 1.5}, f64)}}),
             0);
   EXPECT_EQ(results.at("0.out0").dtype(), bf16);
   EXPECT_EQ(results.at("0.out0").to_vector<double>(), (std::vector<double>{1.5, 3.5}));

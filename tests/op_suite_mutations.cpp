@@ -261,7 +261,7 @@ TEST(Compare, SeesNanInfinityShapeDtypeAndSize) {
 }
 
 TEST(Samples, InputsDoNotDependOnAnythingButTheirNumbers) {
-  const InputSpec spec({3});
+  const InputSpec spec(Shape{3});
   const Tensor a = make_input(spec, seed_of("op", 1, 0)), b = make_input(spec, seed_of("op", 1, 0)),
                c = make_input(spec, seed_of("op", 1, 1)), d = make_input(spec, seed_of("op", 2, 0));
   EXPECT_EQ(difference(a, b, {}), "");

@@ -208,23 +208,28 @@ TEST(BlockConvolutions, Refusals) {
 struct Case {
   const char* name;
   Shape x, weight;
-  PerAxis stride, padding, dilation;
-  int64_t groups;
+  Conv2dOptions options;
 };
 
 TEST(BlockConvolutions, EveryShapeAndEpilogue) {
   NEEDS_BLOCKS();
   const Case cases[] = {
-      {"3 x 3", {2, 32, 13, 17}, {48, 32, 3, 3}, 1, 1, 1, 1},
-      {"3 x 3, wide", {1, 64, 28, 28}, {64, 64, 3, 3}, 1, 1, 1, 1},
-      {"no padding", {1, 32, 9, 9}, {32, 32, 3, 3}, 1, 0, 1, 1},
-      {"1 x 1", {3, 16, 7, 5}, {64, 16, 1, 1}, 1, 0, 1, 1},
-      {"1 x 1, stride 2", {1, 32, 14, 15}, {16, 32, 1, 1}, 2, 0, 1, 1},
-      {"5 x 3, uneven", {1, 16, 20, 12}, {32, 16, 5, 3}, {2, 1}, {2, 0}, {1, 2}, 1},
-      {"a picture", {2, 3, 33, 29}, {32, 3, 7, 7}, 2, 3, 1, 1},
-      {"one channel", {4, 1, 28, 28}, {32, 1, 3, 3}, 1, 0, 1, 1},
-      {"depthwise", {2, 48, 15, 15}, {48, 1, 3, 3}, 1, 1, 1, 48},
-      {"depthwise, stride 2", {1, 32, 16, 16}, {32, 1, 5, 5}, 2, 2, 1, 32},
+      {"3 x 3", {2, 32, 13, 17}, {48, 32, 3, 3}, {.padding = 1}},
+      {"3 x 3, wide", {1, 64, 28, 28}, {64, 64, 3, 3}, {.padding = 1}},
+      {"no padding", {1, 32, 9, 9}, {32, 32, 3, 3}, {}},
+      {"1 x 1", {3, 16, 7, 5}, {64, 16, 1, 1}, {}},
+      {"1 x 1, stride 2", {1, 32, 14, 15}, {16, 32, 1, 1}, {.stride = 2}},
+      {"5 x 3, uneven",
+       {1, 16, 20, 12},
+       {32, 16, 5, 3},
+       {.stride = {2, 1}, .padding = {2, 0}, .dilation = {1, 2}}},
+      {"a picture", {2, 3, 33, 29}, {32, 3, 7, 7}, {.stride = 2, .padding = 3}},
+      {"one channel", {4, 1, 28, 28}, {32, 1, 3, 3}, {}},
+      {"depthwise", {2, 48, 15, 15}, {48, 1, 3, 3}, {.padding = 1, .groups = 48}},
+      {"depthwise, stride 2",
+       {1, 32, 16, 16},
+       {32, 1, 5, 5},
+       {.stride = 2, .padding = 2, .groups = 32}},
   };
   using Function = Tensor (*)(const Tensor&, const Tensor&);
   const std::pair<const char*, Function> epilogues[] = {
@@ -248,15 +253,14 @@ TEST(BlockConvolutions, EveryShapeAndEpilogue) {
                      (1 / std::sqrt(double(c.weight.numel()) / double(c.weight[0])));
     const int64_t oc = c.weight[0];
     const Tensor b = randn({oc}), mean = randn({oc}), var = rand({oc}) + 0.5, scale = randn({oc});
-    const Shape ys = conv2d(x, w, b, c.stride, c.padding, c.dilation, c.groups).shape();
+    const Shape ys = conv2d(x, w, b, c.options).shape();
     const Tensor r = randn(ys);
     for (const auto& [name, after] : epilogues) {
       norm = (norm + 1) % 3;
       SCOPED_TRACE(cat(c.name, ", ", name, ", norm ", norm));
       auto before = [&](const Tensor& image) {
-        Tensor y =
-            conv2d(image, w, norm == 1 ? Tensor() : b, c.stride, c.padding, c.dilation, c.groups);
-        if (norm == 1) y = batch_norm(y, mean, var, scale, b);
+        Tensor y = conv2d(image, w, norm == 1 ? Tensor() : b, c.options);
+        if (norm == 1) y = batch_norm(y, mean, var, {.weight = scale, .bias = b});
         if (norm == 2) y = batch_norm(y, mean, var);
         return y;
       };
@@ -277,11 +281,13 @@ TEST(BlockConvolutions, ChainsStayInBlocks) {
   const Tensor x = randn({2, 3, 37, 41});
   const Tensor w1 = randn({32, 3, 3, 3}) * 0.2, w2 = randn({32, 32, 3, 3}) * 0.06;
   const auto g = graph_of({x}, [&](const Tensors& in) -> Tensors {
-    const Tensor stem = max_pool2d(relu(conv2d(in[0], w1, {}, 1, 1)), 3, 2, 1);
-    const Tensor a = conv2d(stem, w2, {}, 1, 1), b = conv2d(stem, w2, {}, 1, 1);
+    const Tensor stem =
+        max_pool2d(relu(conv2d(in[0], w1, {}, {.padding = 1})), 3, {.stride = 2, .padding = 1});
+    const Tensor a = conv2d(stem, w2, {}, {.padding = 1}), b = conv2d(stem, w2, {}, {.padding = 1});
     const Tensor joint = cat({tanh(a) * 0.5 + sigmoid(b), stem}, 1);
-    const Tensor y = conv2d(joint, cat({w2, w2}, 1), {}, 2, 1);
-    return {flatten(adaptive_avg_pool2d(relu(y + 1.0), 1), 1), max_pool2d(a, 2, 2, 0, 1, true)};
+    const Tensor y = conv2d(joint, cat({w2, w2}, 1), {}, {.stride = 2, .padding = 1});
+    return {flatten(adaptive_avg_pool2d(relu(y + 1.0), 1), 1),
+            max_pool2d(a, 2, {.stride = 2, .ceil_mode = true})};
   });
   const auto fused = expect_equal(g, {x});
   EXPECT_EQ(count(*fused, "to_blocked"), 0) << to_string(*fused);
@@ -294,7 +300,7 @@ TEST(BlockConvolutions, SumsTakeThePlaceOfWhatIsAdded) {
   const NoGrad guard;
   manual_seed(6);
   const Tensor x = randn({2, 32, 12, 12}), w = randn({32, 32, 3, 3}) * 0.06;
-  const auto conv = [&](const Tensor& t) { return conv2d(t, w, {}, 1, 1); };
+  const auto conv = [&](const Tensor& t) { return conv2d(t, w, {}, {.padding = 1}); };
   // The first block's input is read once more by the second.
   const auto g = graph_of({x}, [&](const Tensors& in) -> Tensors {
     const Tensor a = relu(conv(in[0])), b = relu(conv(relu(conv(a))) + a);
@@ -318,10 +324,11 @@ TEST(BlockConvolutions, PoolingKeepsNaN) {
   x.data<float>()[36 + 1] = -std::numeric_limits<float>::infinity();
   const Tensor w = ones({block, 1, 1, 1});
   const Direct direct;
-  auto fast = compile(
-      [&](const Tensor& t) { return max_pool2d(conv2d(t, w, {}, 1, 0, 1, block), 3, 2, 1); });
+  auto fast = compile([&](const Tensor& t) {
+    return max_pool2d(conv2d(t, w, {}, {.groups = block}), 3, {.stride = 2, .padding = 1});
+  });
   const std::vector<float> got = fast(x).to_vector<float>();
-  const std::vector<float> want = max_pool2d(x, 3, 2, 1).to_vector<float>();
+  const std::vector<float> want = max_pool2d(x, 3, {.stride = 2, .padding = 1}).to_vector<float>();
   ASSERT_NE(fast.explain().find("blocked_max_pool2d"), std::string::npos) << fast.explain();
   for (size_t i = 0; i < want.size(); ++i)
     EXPECT_TRUE(got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]))) << i;
@@ -369,7 +376,7 @@ TEST(BlockConvolutions, ActivationsKeepNaN) {
       }
       if (at == "negative") x.data<float>()[98] = -inf;
       const auto f = [&, after = after](const Tensor& a, const Tensor& b) {
-        return after(conv2d(a, w, {}, 1, 1), b);
+        return after(conv2d(a, w, {}, {.padding = 1}), b);
       };
       auto fast = compile(f);
       const std::vector<float> want = f(x, r).to_vector<float>();

@@ -80,7 +80,7 @@ Tensors values(bool compiled, const Tensor& x, int64_t kernel, int64_t stride, i
   auto f = [=](const Tensor& in) {
     Tensor a = in * 1.0;
     a.requires_grad_();
-    const Tensor y = max_pool2d(relu(a), kernel, stride, padding);
+    const Tensor y = max_pool2d(relu(a), kernel, {.stride = stride, .padding = padding});
     (y * y).sum().backward();
     return Tensors{y.detach(), a.grad()};
   };

@@ -45,7 +45,7 @@ TEST(Pointwise, OperatorsGiveMasks) {
 }
 
 TEST(Pointwise, InPlaceFormsWriteOverAndDifferentiate) {
-  Tensor leaf = tensor({-2.0, -0.5, 0.25, 3.0});
+  Tensor leaf = tensor({-2.0, -0.5, 0.25, 3.0}, f64);
   leaf.requires_grad_();
   struct Case {
     const char* name;
@@ -93,10 +93,10 @@ TEST(Pointwise, InPlaceFormsWriteOverAndDifferentiate) {
 }
 
 TEST(Pointwise, PowersByNumberAreThePowersByTensor) {
-  Tensor x = tensor({0.25, 0.5, 1.0, 3.0, 7.5});
+  Tensor x = tensor({0.25, 0.5, 1.0, 3.0, 7.5}, f64);
   x.requires_grad_();
   for (double p : {2.0, 3.0, 0.5, -0.5, -1.0, -2.0, 0.0, 1.0, 2.5}) {
-    const Tensor by_number = pow(x, p), by_tensor = pow(x, tensor({p}));
+    const Tensor by_number = pow(x, p), by_tensor = pow(x, tensor({p}, f64));
     const auto a = values<double>(by_number), b = values<double>(by_tensor);
     const auto da = values<double>(grad(by_number.sum(), x));
     const auto db = values<double>(grad(by_tensor.sum(), x));
@@ -113,11 +113,11 @@ TEST(Pointwise, PowersByNumberAreThePowersByTensor) {
 
 TEST(Pointwise, GradientsOfPowersHaveTheResultsPrecision) {
   // A number beside f64, and an integer base: both would be f32 by themselves.
-  Tensor x = tensor({1.7, 0.3});
+  Tensor x = tensor({1.7, 0.3}, f64);
   x.requires_grad_();
   EXPECT_NEAR(values<double>(grad(sum(pow(x, 3.7)), x))[0], 15.502930917759832, 1e-13);
   EXPECT_NEAR(values<double>(grad(sum(pow(x, 3.7)), x))[1], 0.14336036954322806, 1e-15);
-  Tensor y = tensor({0.3, 1.1});
+  Tensor y = tensor({0.3, 1.1}, f64);
   y.requires_grad_();
   EXPECT_NEAR(values<double>(grad(sum(pow(tensor({3, 7}), y)), y))[0], 1.5274986285401153, 1e-14);
 }
@@ -143,7 +143,7 @@ TEST(Pointwise, WiderZeroDimensionalTensorsAreConvertedFirst) {
   const Tensor b = tensor({1.f, 1.0078125f, 1.015625f}).to(bf16);
   EXPECT_EQ(values<bool>(b == reshape(tensor({1.01f}), {})),
             (std::vector<bool>{false, true, false}));
-  EXPECT_EQ(values<bool>(tensor({1.f, 1.01f}) == reshape(tensor({1.01}), {})),
+  EXPECT_EQ(values<bool>(tensor({1.f, 1.01f}) == reshape(tensor({1.01}, f64), {})),
             (std::vector<bool>{false, true}));
 }
 
@@ -165,7 +165,7 @@ TEST(Pointwise, WrittenOverByDivision) {
               Tensor i = tensor({1, 2});
               i /= 2;
             }),
-            "div(rounding_mode=none): the result of type f32 cannot be written over i32");
+            "div(rounding_mode=none): the result of type f32 cannot be written over i64");
 }
 
 }  // namespace

@@ -95,9 +95,11 @@ TEST(FuseProducts, BitForBit) {
     silu(matmul(relu(matmul(x[0], w)), v)).sum().backward();
     return {w.grad(), v.grad()};
   };
-  auto conv = [](const Tensors& x) -> Tensors { return {relu(conv2d(x[0], x[1], x[2], 1, 1))}; };
+  auto conv = [](const Tensors& x) -> Tensors {
+    return {relu(conv2d(x[0], x[1], x[2], {.padding = 1}))};
+  };
   auto grouped = [](const Tensors& x) -> Tensors {
-    return {gelu(conv2d(x[0], x[1], x[2], 1, 1, 1, x[0].size(1))) + 1.0};
+    return {gelu(conv2d(x[0], x[1], x[2], {.padding = 1, .groups = x[0].size(1)})) + 1.0};
   };
   auto conv_step = [](const Tensors& x) -> Tensors {
     Tensor w = x[1], v = x[2];
@@ -191,7 +193,7 @@ TEST(FusePatterns, AttentionToNothingStaysNan) {
   fuse_patterns(*g);
   ASSERT_EQ(count(*g, "scaled_dot_product_attention"), 1) << to_string(*g);
   const Tensor got = g->run(in)[0],
-               zeros = scaled_dot_product_attention(in[0], in[1], in[2], in[3]);
+               zeros = scaled_dot_product_attention(in[0], in[1], in[2], {.attn_mask = in[3]});
   for (int64_t i = 0; i < 6; ++i) {
     const bool hidden = i / 2 == 1;
     EXPECT_EQ(std::isnan(want.data<float>()[i]), hidden) << i;
@@ -261,9 +263,11 @@ void expect_cross_entropy(Tensor (*loss_of)(const Tensor&, const Tensors&)) {
 }
 
 TEST(FusePatterns, LogSoftmaxAndNllLoss) {
-  expect_cross_entropy([](const Tensor& y, const Tensors& x) { return nll_loss(y, x[1], x[2]); });
   expect_cross_entropy(
-      [](const Tensor& y, const Tensors& x) { return nll_loss(y, x[1], {}, 3, "sum"); });
+      [](const Tensor& y, const Tensors& x) { return nll_loss(y, x[1], {.weight = x[2]}); });
+  expect_cross_entropy([](const Tensor& y, const Tensors& x) {
+    return nll_loss(y, x[1], {.ignore_index = 3, .reduction = "sum"});
+  });
 }
 
 /// Losses, parameters, gradients and the optimizer's state after some steps.

@@ -242,7 +242,7 @@ TEST(Random, WeightsThatSayNothing) {
   // Sums of large weights, and the last weight, which may be zero.
   manual_seed(1);
   const auto c =
-      multinomial(tensor({1e308, 1e308, 0.0, 1e308, 0.0}), 3000, true).to_vector<int64_t>();
+      multinomial(tensor({1e308, 1e308, 0.0, 1e308, 0.0}, f64), 3000, true).to_vector<int64_t>();
   for (int64_t k : {0, 1, 3}) EXPECT_NEAR(double(std::count(c.begin(), c.end(), k)), 1000, 120);
 }
 

@@ -363,7 +363,7 @@ TEST(Session, GradientsAsOftenAsOneLikes) {
               }).find("a f32[?], does not require a gradient; call requires_grad_()"),
               std::string::npos);
     x.requires_grad_();
-    w = variable("w", full({}, 3));
+    w = variable("w", full({}, 3.0));
     const Tensor y = w * x * x * x, loss = sum(y);
     first = gradients(loss, {x})[0];
     dx = gradients(loss, {w})[0];

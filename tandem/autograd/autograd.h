@@ -4,11 +4,13 @@
 #include <string>
 #include <type_traits>
 
+#include "tandem/core/by_name.h"
 #include "tandem/op/tape.h"
 
 namespace tandem {
 
 struct BackwardOptions {
+  ByName by_name = ByName();
   bool retain_graph = false;  ///< keep saved tensors, so that backward can run again
   /// Puts the gradient's own ops on the tape: higher orders. A leaf's `grad()` then holds a graph
   /// that holds the leaf, until `set_grad({})`; `grad()` of outputs has no such circle.
@@ -23,6 +25,7 @@ TANDEM_API void backward(std::span<const Tensor> outputs, std::span<const Tensor
                          BackwardOptions options = {});
 
 struct GradOptions {
+  ByName by_name = ByName();
   bool retain_graph = false;
   bool create_graph = false;
   bool allow_unused = false;  ///< inputs that the outputs do not depend on give undefined tensors
@@ -75,6 +78,11 @@ int64_t register_hook(const Tensor& t, F f) {
     }
   };
   return detail::add_hook(t, std::make_shared<Hook>(std::move(f)));
+}
+template <class Self>
+template <class F>
+int64_t TensorMethods<Self>::register_hook(F f) const {
+  return tandem::register_hook(me(), std::move(f));
 }
 TANDEM_API void remove_hook(const Tensor& t, int64_t id);
 

@@ -139,9 +139,10 @@ bool Pass::meet(Node* n) {
     if (runs_below(other)) break;  // it stands still while we run
     if (other & 1) {
       // The later pass gives way, the earlier one waits: no two wait for each other.
-      require<GradientError>(other > id_, "backward(): the graph of ", n->info->print(n->op),
-                             " is being freed by a pass of another thread; use retain_graph in "
-                             "every thread that shares it");
+      require<GradientError>(
+          other > id_, "backward(): the graph of ", [&] { return n->info->print(n->op); },
+          " is being freed by a pass of another thread; use retain_graph in "
+          "every thread that shares it");
       std::this_thread::yield();
       continue;
     }
@@ -288,8 +289,9 @@ void Pass::visit(Node* n, Tensors& captured) {
 
 void Pass::propagate(Node* n) {
   const OpInfo& info = *n->info;
-  require<GradientError>(!n->released, "backward(): the graph of ", info.print(n->op),
-                         " was freed by an earlier pass; use retain_graph to keep it");
+  require<GradientError>(
+      !n->released, "backward(): the graph of ", [&] { return info.print(n->op); },
+      " was freed by an earlier pass; use retain_graph to keep it");
   Tensors dy(n->n_out);
   bool partial = false;
   for (int i = 0; i < n->n_out; ++i) {
@@ -326,9 +328,10 @@ void Pass::propagate(Node* n) {
     const bool zero = marks && detail::stays_zero(g, taken);
     if (info.broadcasts && !detail::identical(g.shape(), want.shape)) g = sum_to(g, want.shape);
     if (g.dtype() != e.dtype) g = cast(g, e.dtype);
-    require<GradientError>(detail::may_equal(g.shape(), want.shape),
-                           "backward(): ", info.print(n->op), " gave a gradient of shape ",
-                           g.shape(), " for input ", int64_t(i), " of shape ", want.shape);
+    require<GradientError>(
+        detail::may_equal(g.shape(), want.shape), "backward(): ", [&] { return info.print(n->op); },
+        " gave a gradient of shape ", g.shape(), " for input ", int64_t(i), " of shape ",
+        want.shape);
     if (!captures_.empty() && !wanted(e.node)) continue;
     if (marks) [[unlikely]]
       g = detail::where_taken(g, when, zero);
@@ -385,7 +388,7 @@ Tensors grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
              std::span<const Tensor> gradients, GradOptions options) try {
   require(gradients.empty() || gradients.size() == outputs.size(), "grad(): ", gradients.size(),
           " gradients for ", outputs.size(), " outputs");
-  Pass pass({options.retain_graph, options.create_graph}, false);
+  Pass pass({.retain_graph = options.retain_graph, .create_graph = options.create_graph}, false);
   for (size_t i = 0; i < outputs.size(); ++i)
     pass.add_root(outputs[i], gradients.empty() ? Tensor() : gradients[i]);
   for (size_t i = 0; i < inputs.size(); ++i) pass.capture(inputs[i], i);
@@ -426,7 +429,8 @@ void Tensor::set_grad(Tensor grad) const {
 }
 
 void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) const {
-  tandem::backward({this, 1}, {&gradient, 1}, {retain_graph, create_graph});
+  tandem::backward({this, 1}, {&gradient, 1},
+                   {.retain_graph = retain_graph, .create_graph = create_graph});
 }
 
 Tensor Tensor::detach() const {

@@ -1,9 +1,11 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/core/tensor.h"
 
 namespace tandem {
 
 struct GradcheckOptions {
+  ByName by_name = ByName();
   double step = 1e-6;  ///< of the central difference
   double atol = 1e-5;  ///< an entry may differ by atol + rtol * |numerical|
   double rtol = 1e-3;

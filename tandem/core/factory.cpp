@@ -44,7 +44,8 @@ Tensor number_as(std::string_view op, const Tensor& t, DType dtype, bool halves_
 }
 }  // namespace detail
 
-Tensor full(const Shape& shape, Scalar value, DType dtype, Device device) {
+Tensor full(const Shape& shape, Scalar value, std::optional<DType> type, Device device) {
+  const DType dtype = type.value_or(value.kind() == f64 ? f32 : value.kind());
   if (!value.is_known()) {
     const Tensor number = Tensor(value).to(dtype);
     return shape.empty() ? number : detail::captured_full(shape, number);
@@ -65,6 +66,36 @@ Tensor zeros(const Shape& shape, DType dtype, Device device) {
 
 Tensor ones(const Shape& shape, DType dtype, Device device) {
   return full(shape, 1, dtype, device);
+}
+
+Values::Values(std::initializer_list<Values> list) : dtype_(f32), list_(list) {
+  for (const Values& v : list_) {
+    require<ShapeError>(v.shape_ == list_[0].shape_, "tensor(): parts of shapes ", list_[0].shape_,
+                        " and ", v.shape_, " in one list");
+    dtype_ = &v == list_.data() ? v.dtype_ : promote(dtype_, v.dtype_);
+  }
+  if (!list_.empty()) shape_ = list_[0].shape_;
+  shape_.insert(0, int64_t(list_.size()));
+}
+
+void Values::write(std::vector<Scalar>& to) const {
+  if (shape_.empty()) to.push_back(number_);
+  for (const Values& v : list_) v.write(to);
+}
+
+Tensor tensor(const Values& values, std::optional<DType> type) {
+  std::vector<Scalar> numbers;
+  values.write(numbers);
+  const DType dtype = type.value_or(values.dtype());
+  const Tensor t = empty(values.shape(), dtype);
+  visit(dtype, [&]<class T>() {
+    T* to = t.data<T>();
+    for (const Scalar& v : numbers) {
+      check_fill("tensor()", v, dtype);
+      *to++ = detail::number_to<T>(v);
+    }
+  });
+  return t;
 }
 
 Tensor empty_like(const Tensor& t) { return empty(t.spec()); }

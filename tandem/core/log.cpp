@@ -39,7 +39,7 @@ void log_to_stderr(LogLevel level, std::string_view text, void*) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
-void detail::log(LogLevel level, std::string_view text) {
+bool detail::log(LogLevel level, std::string_view text) {
   LogSink sink;
   void* user;
   {
@@ -48,6 +48,7 @@ void detail::log(LogLevel level, std::string_view text) {
     user = the_log().user;
   }
   if (sink) sink(level, text, user);
+  return sink != nullptr;
 }
 
 }  // namespace tandem

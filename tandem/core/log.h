@@ -18,7 +18,8 @@ TANDEM_API void set_log_sink(LogSink sink, void* user = nullptr);
 TANDEM_API void log_to_stderr(LogLevel level, std::string_view text, void* user);
 
 namespace detail {
-TANDEM_API void log(LogLevel level, std::string_view text);
-}
+/// False when nobody listens.
+TANDEM_API bool log(LogLevel level, std::string_view text);
+}  // namespace detail
 
 }  // namespace tandem

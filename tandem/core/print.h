@@ -1,12 +1,14 @@
 #pragma once
 #include <string>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/tensor.h"
 
 namespace tandem {
 
 /// How tensors are printed; the defaults are PyTorch's, the layout NumPy's.
 struct PrintOptions {
+  ByName by_name = ByName();
   int precision = 4;         ///< digits behind the point; as few as tell the numbers apart
   int64_t threshold = 1000;  ///< more elements than this are summarised
   int64_t edgeitems = 3;     ///< that many at each end of an axis then

@@ -73,7 +73,7 @@ void Generator::set_state(const Tensor& state) {
   require<ShapeError>(state.shape() == Shape{2},
                       "set_state(): the state of a generator is i64[2], "
                       "got ",
-                      to_string(state.spec()));
+                      state.spec());
   const int64_t* p = state.data<int64_t>();
   stream_->seed = uint64_t(p[0]);
   stream_->offset = uint64_t(p[state.strides()[0]]);

@@ -11,11 +11,22 @@ namespace tandem {
 
 inline constexpr int max_dims = 8;
 
+namespace detail {
+/// What can be the length of an axis, or its number: an integer, but no bool.
+template <class T>
+concept AxisNumber = (std::integral<T> && !std::same_as<T, bool>) || std::same_as<T, Length>;
+}  // namespace detail
+
 /// Up to 8 integers held in place: the lengths of a tensor's axes, its strides, or a list of axes.
 class Shape {
  public:
   Shape() {}  // entries beyond the length are never read
   Shape(std::initializer_list<Length> v) : Shape(v.begin(), v.size()) {}
+  /// One entry: `sum(x, 1)`, `zeros(3)`.
+  template <detail::AxisNumber T>
+  Shape(T v) : n_(1) {
+    v_[0] = v;
+  }
   explicit Shape(std::span<const Length> v) : Shape(v.data(), v.size()) {}
   explicit Shape(std::span<const int64_t> v) : Shape(v.data(), v.size()) {}
   /// `n` equal entries.

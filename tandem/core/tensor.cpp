@@ -99,6 +99,8 @@ void delete_impl(TensorImpl* impl) noexcept {
       if (impl->refs.load(std::memory_order_acquire) > 1 && !drop_ref(impl->refs)) return;
     }
   }
+  if (impl->has(TensorImpl::parameter)) [[unlikely]]
+    forget_parameter(impl);
   if (impl->node) release_node(impl->node);
   delete impl->extras;
   TensorImpl* base = impl->base;
@@ -186,6 +188,7 @@ const Tensor& Tensor::bump_version() const {
   return *this;
 }
 
+void detail::append(std::string& s, const Spec& v) { s += to_string(v); }
 std::string to_string(const Spec& spec) {
   std::string s = cat(spec.dtype, spec.shape);
   if (spec.device.type != DeviceType::cpu) s += cat(" on ", spec.device);
@@ -263,7 +266,7 @@ Tensor Tensor::from_number(Scalar number) {
   return t;
 }
 
-Tensor empty(const Spec& spec) {
+Tensor detail::empty_of(const Spec& spec) {
   for (int64_t d : spec.shape)
     require<ShapeError>(d >= 0, "empty(): negative size ", d, " in shape ", spec.shape);
   require<DeviceError>(spec.device.type != DeviceType::cuda,

@@ -17,6 +17,7 @@
 #include "tandem/core/shape.h"
 #include "tandem/core/small_vector.h"
 #include "tandem/core/storage.h"
+#include "tandem/core/tensor_methods.h"
 
 namespace tandem {
 
@@ -44,6 +45,16 @@ struct Node;          // the tape's record of one op, op/tape.h
 struct TensorExtras;  // what few tensors have, core/tensor_extras.h
 class Index;          // ops/index.h
 class Indexed;
+struct Range;
+namespace detail {
+struct AllSymbol;
+struct NewAxis;
+struct Ellipsis;
+/// An index that makes a view, whatever its value.
+template <class T>
+concept ViewIndex = AxisNumber<T> || std::same_as<T, Range> || std::same_as<T, AllSymbol> ||
+    std::same_as<T, NewAxis> || std::same_as<T, Ellipsis>;
+}  // namespace detail
 
 /// The object behind a Tensor: strided data, or a value of a graph under construction.
 struct TensorImpl {
@@ -54,7 +65,8 @@ struct TensorImpl {
     contiguous = 8,
     is_view = 16,
     made_in_capture = 32,  ///< data that a function under capture made: a constant of its graph
-    left_by_plan = 64      ///< a gradient that a run of a plan made, and may write again
+    left_by_plan = 64,     ///< a gradient that a run of a plan made, and may write again
+    parameter = 128        ///< made by nn::parameter(), which remembers it
   };
 
   std::atomic<uint32_t> refs{1};
@@ -86,27 +98,32 @@ struct TensorImpl {
 namespace detail {
 TANDEM_API TensorImpl* new_impl();
 TANDEM_API void delete_impl(TensorImpl* impl) noexcept;
+/// Called when a tensor dies that has the flag.
+TANDEM_API void forget_parameter(const TensorImpl* impl) noexcept;
 /// Gives the memory of a deleted tensor back, when `remembered` is 0.
 TANDEM_API void free_impl(TensorImpl* impl) noexcept;
 }  // namespace detail
 
 /// A counted handle, one pointer wide, to an n-dimensional array (up to 8 axes) or to a symbolic
 /// value. Copies share the array; `clone()` copies it. Default-constructed handles are undefined.
-class TANDEM_API Tensor {
+class TANDEM_API Tensor : public TensorMethods<Tensor> {
  public:
   Tensor() noexcept : impl_(nullptr) {}
   Tensor(const Tensor& o) : impl_(o.impl_) {
     if (impl_) detail::add_ref(impl_->refs);
   }
   Tensor(Tensor&& o) noexcept : impl_(o.impl_) { o.impl_ = nullptr; }
-  Tensor& operator=(const Tensor& o) {
+  Tensor& operator=(const Tensor& o) & {
     Tensor(o).swap(*this);
     return *this;
   }
-  Tensor& operator=(Tensor&& o) noexcept {
+  Tensor& operator=(Tensor&& o) & noexcept {
     Tensor(std::move(o)).swap(*this);
     return *this;
   }
+  /// What has no name is written: `x[0] = 1`, `x.narrow(0, 1, 2) = y`. The value is cast to the
+  /// dtype and broadcast. Errors: those of in-place writes.
+  Tensor& operator=(const Tensor& value) &&;
   ~Tensor() {
     if (impl_ && detail::drop_ref(impl_->refs)) detail::delete_impl(impl_);
   }
@@ -206,51 +223,18 @@ class TANDEM_API Tensor {
   /// The same values without history; shares memory.
   Tensor detach() const;
 
-  // --- Common ops, as in PyTorch: each forwards to the free function of that name -------------
-  Tensor clone() const;
-  Tensor contiguous() const;
-  Tensor to(DType dtype) const;
-  Tensor to(Device device) const;
-  Tensor& copy_(const Tensor& src);
-  Tensor& fill_(Scalar value);
-  Tensor& zero_();
   Tensor& operator+=(const Tensor& o);
   Tensor& operator-=(const Tensor& o);
   Tensor& operator*=(const Tensor& o);
   Tensor& operator/=(const Tensor& o);
-  Tensor sum() const;
-  Tensor sum(const Shape& axes, bool keepdim = false) const;
-  Tensor mean() const;
-  Tensor mean(const Shape& axes, bool keepdim = false) const;
-  Tensor max() const;
-  Tensor min() const;
-  Tensor argmax(int axis, bool keepdim = false) const;
-  Tensor pow(const Tensor& exponent) const;
-  Tensor exp() const;
-  Tensor log() const;
-  Tensor sqrt() const;
-  Tensor abs() const;
-  Tensor tanh() const;
-  Tensor sigmoid() const;
-  Tensor relu() const;
-  Tensor clamp(std::optional<Number> min, std::optional<Number> max = {}) const;
-  Tensor matmul(const Tensor& o) const;
-  Tensor mm(const Tensor& o) const { return matmul(o); }
-  Tensor t() const;
-  Tensor transpose(int axis0, int axis1) const;
-  Tensor permute(const Shape& axes) const;
-  Tensor reshape(const Shape& shape) const;
-  Tensor view(const Shape& shape) const;
-  Tensor flatten(int start_axis = 0, int end_axis = -1) const;
-  Tensor squeeze(int axis) const;
-  Tensor unsqueeze(int axis) const;
-  Tensor expand(const Shape& shape) const;
-  Tensor select(int axis, Length index) const;
-  Tensor narrow(int axis, Length start, Length length) const;
-  /// Reads and writes by index: `x[2]`, `x[mask] = 0`, `x(all, range(0, 4, 2)) += 1`.
+  /// Reads and writes by index: `x[2]`, `x[mask] = 0`, `x(all, range(0, 4, 2)) += 1`. Integers,
+  /// ranges, `all`, `none` and `ellipsis` give a view, index tensors and masks an Indexed.
+  template <detail::ViewIndex I>
+  Tensor operator[](I index) const;
   Indexed operator[](const Index& index) const;
   template <class... I>
-  Indexed operator()(const I&... index) const;
+  std::conditional_t<(detail::ViewIndex<I> && ...), Tensor, Indexed> operator()(
+      const I&... index) const;
 
  private:
   TensorImpl& checked() const {
@@ -266,11 +250,18 @@ class TANDEM_API Tensor {
   TensorImpl* impl_;
 };
 
-using Tensors = SmallVector<Tensor, 4>;
+extern template class TensorForms<Tensor>;
+extern template class TensorMethods<Tensor>;
 
 /// Uninitialised memory. Errors: ShapeError for negative sizes, OutOfMemory.
 TANDEM_API Tensor empty(const Shape& shape, DType dtype = f32, Device device = {});
-TANDEM_API Tensor empty(const Spec& spec);
+namespace detail {
+TANDEM_API Tensor empty_of(const Spec& spec);
+}  // namespace detail
+template <std::same_as<Spec> S>
+Tensor empty(const S& spec) {
+  return detail::empty_of(spec);
+}
 /// Memory that somebody else owns, kept alive by `owner` (may be null: then it must outlive the
 /// tensor). Strides count elements; an empty list means row-major.
 TANDEM_API Tensor wrap(void* data, const Shape& shape, DType dtype,

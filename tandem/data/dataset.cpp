@@ -8,6 +8,14 @@
 
 namespace tandem::data {
 
+uint64_t draw_seed(Generator& generator) {
+  const Tensor key = generator.next_key();
+  const auto* p = key.data<int64_t>();
+  uint32_t block[4] = {uint32_t(p[1]), uint32_t(uint64_t(p[1]) >> 32), 0x5eed, 0};
+  Philox::block(uint64_t(p[0]), block);
+  return uint64_t(block[0]) << 32 | block[1];
+}
+
 namespace detail {
 
 namespace {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
@@ -132,13 +133,13 @@ class Subset {
 };
 
 /// Splits a dataset into random parts that do not overlap: of the given lengths, which must sum to
-/// its size, or of the given fractions, which must sum to 1. The same seed gives the same parts.
-/// Errors: ValueError.
+/// its size, or of the given fractions, which must sum to 1. The same seed gives the same parts;
+/// without one the parts follow `manual_seed`. Errors: ValueError.
 template <Dataset D>
 std::vector<Subset<D>> random_split(const D& dataset, std::initializer_list<double> parts,
-                                    uint64_t seed = 0) {
+                                    std::optional<uint64_t> seed = {}) {
   const auto lengths = detail::split_lengths(dataset.size(), {parts.begin(), parts.size()});
-  Random random(seed, 0);
+  Random random(seed ? *seed : draw_seed(), 0);
   const std::vector<int64_t> order = detail::permutation(dataset.size(), random);
   std::vector<Subset<D>> out;
   auto at = order.begin();

@@ -30,8 +30,8 @@ FashionMNIST::FashionMNIST(const FashionMNISTOptions& options) {
   const Tensor labels = load(options.root, part + "-labels-idx1-ubyte");
   require<IOError>(images.dtype() == u8 && labels.dtype() == u8 && images.dim() == 3 &&
                        labels.dim() == 1 && images.size(0) == labels.size(0),
-                   "FashionMNIST(", options.root, "): ", to_string(images.spec()), " images and ",
-                   to_string(labels.spec()), " labels do not fit together");
+                   "FashionMNIST(", options.root, "): ", images.spec(), " images and ",
+                   labels.spec(), " labels do not fit together");
   const Shape shape{images.size(0), 1, images.size(1), images.size(2)};
   images_ = tandem::detail::alias(images, shape, contiguous_strides(shape), 0);
   labels_ = tandem::detail::as_contiguous(labels, i64);

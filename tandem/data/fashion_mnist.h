@@ -3,11 +3,13 @@
 #include <string>
 #include <string_view>
 
+#include "tandem/core/by_name.h"
 #include "tandem/data/dataset.h"
 
 namespace tandem::data {
 
 struct FashionMNISTOptions {
+  ByName by_name = ByName();
   /// The folder with the four idx files, gzipped or not; the default is where Debian's package
   /// dataset-fashion-mnist puts them.
   std::string root = "/usr/share/datasets/fashion-mnist";

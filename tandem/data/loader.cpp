@@ -43,9 +43,11 @@ class LoaderCore::Run {
   };
 
   Run(std::shared_ptr<const BatchMaker> maker, const LoaderOptions& options,
-      std::vector<std::vector<int64_t>> list, int64_t at, int64_t first)
+      std::pair<uint64_t, int64_t> seed, std::vector<std::vector<int64_t>> list, int64_t at,
+      int64_t first)
       : maker_(std::move(maker)),
-        seed_(options.seed),
+        seed_(seed.first),
+        stream_(seed.second),
         epoch_(at),
         batches(std::move(list)),
         next_to_give(first),
@@ -102,7 +104,7 @@ class LoaderCore::Run {
       // Samples are data: what a transform computes is not put on a tape.
       const NoGrad no_grad;
       result.batch = maker_->make(
-          {batches[size_t(number)], seed_, epoch_, slots_[size_t(number)], &stop_, &failing});
+          {batches[size_t(number)], seed_, stream_, slots_[size_t(number)], &stop_, &failing});
     } catch (const OutOfMemory&) {
       without_memory(result);
     } catch (const std::bad_alloc&) {
@@ -160,7 +162,7 @@ class LoaderCore::Run {
 
   std::shared_ptr<const BatchMaker> maker_;
   uint64_t seed_;
-  int64_t epoch_;
+  int64_t stream_, epoch_;
   std::vector<int64_t> slots_;
 
  public:
@@ -204,11 +206,13 @@ LoaderCore::~LoaderCore() = default;
 std::unique_ptr<LoaderCore::Run, LoaderCore::RunDeleter> LoaderCore::start() try {
   const bool goes_on = resume_ || retry_;
   const int64_t epoch = goes_on ? epoch_ : epoch_ + 1, position = goes_on ? position_ : 0;
-  auto batches = sampler_->batches(options_.seed, epoch);
+  if (!(goes_on && has_seed_)) seed_ = options_.seed ? *options_.seed : draw_seed();
+  has_seed_ = true;
+  auto batches = sampler_->batches(seed_, stream_of(epoch));
   require(position <= int64_t(batches.size()), "DataLoader: cannot go on at batch ", position,
           ", the epoch has ", batches.size());
   std::unique_ptr<Run, RunDeleter> run(
-      new Run(maker_, options_, std::move(batches), epoch, position));
+      new Run(maker_, options_, {seed_, stream_of(epoch)}, std::move(batches), epoch, position));
   epoch_ = epoch;
   position_ = position;
   resume_ = retry_ = false;
@@ -244,15 +248,16 @@ std::shared_ptr<void> LoaderCore::next(Run& run) {
 }
 
 int64_t LoaderCore::size() const {
-  return int64_t(sampler_->batches(options_.seed, epoch_).size());
+  return int64_t(sampler_->batches(seed_, stream_of(epoch_)).size());
 }
 
 LoaderStats LoaderCore::stats() const { return stats_; }
 
 NamedTensors LoaderCore::state_dict() const {
-  return {{"seed", full({}, int64_t(options_.seed), i64)},
+  return {{"seed", full({}, int64_t(seed_), i64)},
           {"epoch", full({}, epoch_, i64)},
-          {"position", full({}, position_, i64)}};
+          {"position", full({}, position_, i64)},
+          {"drawn", full({}, !options_.seed, boolean)}};
 }
 
 void LoaderCore::load_state_dict(const NamedTensors& state) {
@@ -266,7 +271,12 @@ void LoaderCore::load_state_dict(const NamedTensors& state) {
   }
   require(values[1] >= 0 && values[2] >= 0, "DataLoader: epoch ", values[1], " and position ",
           values[2], " must not be negative");
-  options_.seed = uint64_t(values[0]);
+  seed_ = uint64_t(values[0]);
+  const Tensor drawn = find(state, "drawn");
+  options_.seed = seed_;
+  if (drawn.defined() && bool(drawn)) options_.seed.reset();
+  // A loader that had not begun has drawn nothing yet.
+  has_seed_ = options_.seed || seed_ != 0;
   epoch_ = values[1];
   position_ = values[2];
   resume_ = true;
@@ -277,6 +287,7 @@ void LoaderCore::set_epoch(int64_t epoch) {
   epoch_ = epoch;
   position_ = 0;
   resume_ = true;
+  has_seed_ = false;
 }
 
 }  // namespace tandem::data::detail

@@ -4,10 +4,12 @@
 #include <exception>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/error.h"
 #include "tandem/core/named_tensors.h"
 #include "tandem/data/dataset.h"
@@ -16,13 +18,16 @@
 namespace tandem::data {
 
 struct LoaderOptions {
+  ByName by_name = ByName();
   int64_t batch_size = 1;
-  bool shuffle = false;     ///< another random order each epoch
-  bool drop_last = false;   ///< leave out a last batch that is not full
-  int threads = 0;          ///< worker threads; 0: batches are made by the caller when asked for
-  int prefetch = 2;         ///< batches that each worker makes ahead
-  uint64_t seed = 0;        ///< the same seed gives the same batches for any number of threads
-  SamplerPtr sampler = {};  ///< instead of `shuffle`
+  bool shuffle = false;    ///< another random order each epoch
+  bool drop_last = false;  ///< leave out a last batch that is not full
+  int threads = 0;         ///< worker threads; 0: batches are made by the caller when asked for
+  int prefetch = 2;        ///< batches that each worker makes ahead
+  /// The same seed gives the same batches for any number of threads. Without one each epoch draws
+  /// its own from `default_generator()`, and so follows `manual_seed`.
+  std::optional<uint64_t> seed = {};
+  SamplerPtr sampler = {};             ///< instead of `shuffle`
   BatchSamplerPtr batch_sampler = {};  ///< instead of `sampler`, `batch_size` and `drop_last`
 };
 
@@ -147,9 +152,14 @@ class TANDEM_API LoaderCore {
   void set_epoch(int64_t epoch);
 
  private:
+  /// Which order of a seed an epoch has: a seed that it drew for itself has but one.
+  int64_t stream_of(int64_t epoch) const { return options_.seed ? epoch : 0; }
+
   std::shared_ptr<const BatchMaker> maker_;
   LoaderOptions options_;
   BatchSamplerPtr sampler_;
+  uint64_t seed_ = 0;      ///< of the epoch that runs
+  bool has_seed_ = false;  ///< it is known already
   int64_t epoch_ = 0, position_ = 0;
   bool resume_ = true;  ///< the next loop goes on at (epoch_, position_)
   bool retry_ = false;  ///< there was no memory for the next batch: a new loop begins with it

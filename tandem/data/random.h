@@ -46,4 +46,7 @@ class Random {
   int used_ = 4;
 };
 
+/// A seed from the next draw of `generator`.
+TANDEM_API uint64_t draw_seed(Generator& generator = default_generator());
+
 }  // namespace tandem::data

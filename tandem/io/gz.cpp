@@ -54,7 +54,7 @@ size_t GzReader::read(uint8_t* to, size_t bytes) {
     }
     s.source.check(code != Z_MEM_ERROR, s.at, "zlib has no memory");
     s.source.check(code == Z_OK || code == Z_BUF_ERROR, s.at, "damaged gzip data",
-                   s.z.msg ? cat(": ", s.z.msg) : "");
+                   [&] { return s.z.msg ? cat(": ", s.z.msg) : ""; });
     s.source.check(s.at < in.size() || s.z.avail_out == 0, s.at, "the gzip stream is cut off");
   }
   return filled;

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/tensor.h"
 
 namespace tandem {
@@ -25,6 +26,7 @@ TANDEM_API std::map<std::string, Tensor> parse_npz(std::span<const uint8_t> byte
                                                    std::string_view name = "npz");
 
 struct NpzOptions {
+  ByName by_name = ByName();
   bool compressed = false;  ///< deflate the members, as numpy.savez_compressed does
 };
 /// Writes a .npz archive, atomically. Errors: IOError.

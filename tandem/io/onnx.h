@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/named_tensors.h"
 #include "tandem/graph/compile.h"
 #include "tandem/graph/session.h"
@@ -20,6 +21,7 @@ enum class ElementType : int32_t;
 
 /// How a graph is written as an ONNX model.
 struct SaveGraphOptions {
+  ByName by_name = ByName();
   /// What captured tensors are called in the file: `model.state_dict()` and the like. Others are
   /// "state0", "state1", ...
   NamedTensors names = {};

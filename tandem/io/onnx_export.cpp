@@ -230,8 +230,8 @@ void OnnxExporter::name_values(const SaveGraphOptions& options) {
       require(value.defined(), "save(): variable \"", name,
               "\" has a value in each Session only; give them in "
               "options.variables (session.state_dict())");
-      require<ShapeError>(value.spec() == v.spec, "save(): variable \"", name, "\" is ",
-                          to_string(v.spec), ", options.variables has a ", to_string(value.spec()));
+      require<ShapeError>(value.spec() == v.spec, "save(): variable \"", name, "\" is ", v.spec,
+                          ", options.variables has a ", value.spec());
       v.tensor = value;
     }
     names_[i] = unique(name.empty() ? cat("state", unnamed++) : name);

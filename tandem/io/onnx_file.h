@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/tensor.h"
 
 /// The ONNX file format as plain structs: what a file says, and nothing of what it means. Names
@@ -244,6 +245,7 @@ TANDEM_API TensorData read_tensor(const std::string& path);
 TANDEM_API TensorData parse_tensor(std::span<const uint8_t> bytes, std::string_view name = "onnx");
 
 struct WriteOptions {
+  ByName by_name = ByName();
   /// Initializers of more bytes go to a second file, FILE.data, mapped when read. Unset: none do
   /// while the tensors stay below 1.5 GiB together, else those above 1 KiB (a message may have
   /// 2 GiB at most).

@@ -126,7 +126,7 @@ Tensors attention(I& n) {
     scores = ungrouped(scores);
   } else {
     const Tensor m = mask.joined(q.dtype());
-    y = scaled_dot_product_attention(q5, k5, v5, m, 0, false, scale);
+    y = scaled_dot_product_attention(q5, k5, v5, {.attn_mask = m, .scale = scale});
   }
   y = ungrouped(y);
   if (flat) y = reshape(transpose(y, 1, 2), {y.size(0), l, y.size(1) * y.size(3)});
@@ -229,7 +229,7 @@ Tensors causal_conv(I& n) {
   const Tensor past = n.has(3) ? n.in(3) : zeros({x.size(0), x.size(1), before}, x.dtype());
   n.need(past.shape() == Shape{x.size(0), x.size(1), before}, "a state of shape ", past.shape());
   const Tensor all = cat({past, x}, 2);
-  const Tensor y = conv1d(all, weight, n.in_or_none(2), 1, 0, 1, x.size(1));
+  const Tensor y = conv1d(all, weight, n.in_or_none(2), {.groups = x.size(1)});
   return {act == "none" ? y : silu(y), slice(all, 2, all.size(2) - before, all.size(2))};
 }
 

@@ -47,7 +47,8 @@ Tensor conv3(const Tensor& x, const Tensor& weight, const Tensor& bias, const Wi
     const int64_t from = k * w.dilation[0];
     Tensor part = slice(x, 2, from, from + depth * w.stride[0] - w.stride[0] + 1, w.stride[0]);
     part = reshape(transpose(part, 1, 2), {x.size(0) * depth, x.size(1), x.size(3), x.size(4)});
-    const Tensor y = conv2d(part, select(weight, 2, k), {}, stride, 0, dilation, groups);
+    const Tensor y = conv2d(part, select(weight, 2, k), {},
+                            {.stride = stride, .dilation = dilation, .groups = groups});
     sum = sum.defined() ? sum + y : y;
   }
   sum = reshape(sum, {x.size(0), depth, sum.size(1), sum.size(2), sum.size(3)});
@@ -74,11 +75,12 @@ Tensor import_conv(I& n, Tensor x, const Tensor& weight, const Tensor& bias) {
     w.before = Ints(w.kernel.size(), 0);
   }
   if (w.kernel.size() == 3) return conv3(x, weight, bias, w, groups);
-  if (w.kernel.size() == 1)
-    return conv1d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
-                  groups);
-  return conv2d(x, weight, bias, to_shape(w.stride), to_shape(w.before), to_shape(w.dilation),
-                groups);
+  const Conv2dOptions o{.stride = to_shape(w.stride),
+                        .padding = to_shape(w.before),
+                        .dilation = to_shape(w.dilation),
+                        .groups = groups};
+  if (w.kernel.size() == 1) return conv1d(x, weight, bias, o);
+  return conv2d(x, weight, bias, o);
 }
 
 namespace {
@@ -94,8 +96,10 @@ Tensor conv_transpose3(const Tensor& x, const Tensor& weight, const Windows& w, 
       reshape(transpose(x, 1, 2), {x.size(0) * depth, x.size(1), x.size(3), x.size(4)});
   Tensor sum;
   for (int64_t k = 0; k < w.kernel[0]; ++k) {
-    Tensor y = conv_transpose2d(planes, select(weight, 2, k), {}, Shape{w.stride[1], w.stride[2]},
-                                0, 0, groups, Shape{w.dilation[1], w.dilation[2]});
+    Tensor y = conv_transpose2d(planes, select(weight, 2, k), {},
+                                {.stride = {w.stride[1], w.stride[2]},
+                                 .groups = groups,
+                                 .dilation = {w.dilation[1], w.dilation[2]}});
     const Shape plane{y.size(1), y.size(2), y.size(3)};
     // [n, depth, plane] with stride - 1 empty ones behind each
     y = reshape(y, {x.size(0), depth, 1, plane.numel()});
@@ -162,10 +166,13 @@ Tensors conv_transpose(I& n) {
     if (axes < 3) common[i] = std::max<int64_t>(0, std::min(w.before[i], w.after[i]));
     cut = cut || w.before[i] != common[i] || w.after[i] != common[i];
   }
-  Tensor y =
-      axes == 3 ? conv_transpose3(x, weight, w, extra, groups)
-                : conv_transpose2d(x, weight, cut ? Tensor() : bias, to_shape(w.stride),
-                                   to_shape(common), to_shape(extra), groups, to_shape(w.dilation));
+  Tensor y = axes == 3 ? conv_transpose3(x, weight, w, extra, groups)
+                       : conv_transpose2d(x, weight, cut ? Tensor() : bias,
+                                          {.stride = to_shape(w.stride),
+                                           .padding = to_shape(common),
+                                           .output_padding = to_shape(extra),
+                                           .groups = groups,
+                                           .dilation = to_shape(w.dilation)});
   for (size_t i = 0; cut && i < planes; ++i) {
     const int axis = int(i) + 2;
     const int64_t front = w.before[i] - common[i], back = w.after[i] - common[i];
@@ -207,8 +214,8 @@ Tensors batch_norm_training(I& n) {
 Tensors batch_norm_(I& n) {
   if (n.opset() < 7 && !n.flag("is_test", false)) n.unsupported("training mode");
   if (n.flag("training_mode", false)) return batch_norm_training(n);
-  return {batch_norm(n.in(0), n.in(3), n.in(4), n.in(1), n.in(2), false, 0.1,
-                     n.real("epsilon", 1e-5f))};
+  return {batch_norm(n.in(0), n.in(3), n.in(4),
+                     {.weight = n.in(1), .bias = n.in(2), .eps = n.real("epsilon", 1e-5f)})};
 }
 Tensors instance_norm(I& n) {
   const Tensor x = n.in(0);
@@ -280,7 +287,7 @@ Tensors lrn(I& n) {
   const int64_t window = std::min<int64_t>(size, 2 * s[1] + 1);
   const Tensor lines = reshape(square(x), {s[0], 1, s[1], s[2] * s[3]});
   const Tensor wide = pad(lines, {0, 0, (window - 1) / 2, window - 1 - (window - 1) / 2});
-  const Tensor means = reshape(avg_pool2d(wide, Shape{window, 1}, Shape{1, 1}), s);
+  const Tensor means = reshape(avg_pool2d(wide, {window, 1}, {.stride = {1, 1}}), s);
   const double factor = n.real("alpha", 1e-4f) * double(window) / double(size);
   return {x / pow(means * factor + n.real("bias", 1), n.real("beta", 0.75))};
 }
@@ -302,13 +309,17 @@ Tensors softmax_(I& n) {
 // --- Losses -----------------------------------------------------------------------------------
 
 Tensors cross_entropy_(I& n) {
-  const Tensor loss = cross_entropy(n.in(0), cast(n.in(1), i64), n.in_or_none(2),
-                                    n.integer("ignore_index", -100), n.text("reduction", "mean"));
+  const Tensor loss = cross_entropy(n.in(0), cast(n.in(1), i64),
+                                    {.weight = n.in_or_none(2),
+                                     .ignore_index = n.integer("ignore_index", -100),
+                                     .reduction = n.text("reduction", "mean")});
   return {loss, n.node().outputs.size() > 1 ? log_softmax(n.in(0), 1) : Tensor()};
 }
 Tensors nll(I& n) {
-  return {nll_loss(n.in(0), cast(n.in(1), i64), n.in_or_none(2), n.integer("ignore_index", -100),
-                   n.text("reduction", "mean"))};
+  return {nll_loss(n.in(0), cast(n.in(1), i64),
+                   {.weight = n.in_or_none(2),
+                    .ignore_index = n.integer("ignore_index", -100),
+                    .reduction = n.text("reduction", "mean")})};
 }
 
 }  // namespace

@@ -132,7 +132,7 @@ Tensor mask_bias(I& n, int i, int64_t batch, int64_t l, int64_t s) {
   } else {
     n.unsupported("a mask of shape ", m.shape());
   }
-  return where(seen, full({}, 0), full({}, n.real("mask_filter_value", -10000)));
+  return where(seen, full({}, 0.0), full({}, n.real("mask_filter_value", -10000)));
 }
 /// q, k and v by heads give [batch, l, heads * size].
 Tensor attended(I& n, const Tensor& q, const Tensor& k, const Tensor& v, Tensor bias, int more) {
@@ -140,13 +140,13 @@ Tensor attended(I& n, const Tensor& q, const Tensor& k, const Tensor& v, Tensor 
   if (n.has(more)) bias = bias.defined() ? bias + n.in(more) : n.in(more);
   if (n.flag("unidirectional", false)) {
     const Tensor seen = reshape(arange(s), {1, s}) <= reshape(arange(s - l, s), {l, 1});
-    bias = where(seen, bias.defined() ? bias : full({}, 0),
+    bias = where(seen, bias.defined() ? bias : full({}, 0.0),
                  full({}, -std::numeric_limits<double>::infinity()));
   }
   const double given = n.real("scale", 0);
   const double scale = given != 0 ? given : 1 / std::sqrt(double(q.size(3)));
   if (bias.defined()) bias = cast(bias, q.dtype());
-  const Tensor y = scaled_dot_product_attention(q, k, v, bias, 0, false, scale);
+  const Tensor y = scaled_dot_product_attention(q, k, v, {.attn_mask = bias, .scale = scale});
   return reshape(transpose(y, 1, 2), {y.size(0), l, y.size(1) * y.size(3)});
 }
 

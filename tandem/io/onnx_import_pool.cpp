@@ -162,13 +162,15 @@ double lowest(DType d) {
 std::pair<Tensor, Tensor> plane_maxima(const Tensor& x, const Windows& w) {
   const int64_t width = x.size(3);
   if (in_record(x, w)) {
-    const Tensors both = max_pool2d_with_indices(x, to_shape(w.kernel), to_shape(w.stride),
-                                                 to_shape(w.before), to_shape(w.dilation));
+    const Tensors both = max_pool2d_with_indices(x, to_shape(w.kernel),
+                                                 {.stride = to_shape(w.stride),
+                                                  .padding = to_shape(w.before),
+                                                  .dilation = to_shape(w.dilation)});
     return {both[0], both[1]};
   }
   const Tensor wide = padded_for(x, w, lowest(x.dtype()));
-  const Tensors both = max_pool2d_with_indices(wide, to_shape(w.kernel), to_shape(w.stride), 0,
-                                               to_shape(w.dilation));
+  const Tensors both = max_pool2d_with_indices(
+      wide, to_shape(w.kernel), {.stride = to_shape(w.stride), .dilation = to_shape(w.dilation)});
   const Tensor row = div(both[1], full({}, wide.size(3), i64), "floor");
   const Tensor column = both[1] - row * wide.size(3);
   return {both[0], (row - w.before[0]) * width + (column - w.before[1])};
@@ -223,9 +225,12 @@ Tensors max_pool(I& n) {
 Tensor plane_sums(const Tensor& x, const Windows& w) {
   const Tensor wide = padded_for(x, w, 0);
   if (!w.dilated())
-    return avg_pool2d(wide, to_shape(w.kernel), to_shape(w.stride), 0, false, true, 1);
+    return avg_pool2d(wide, to_shape(w.kernel),
+                      {.stride = to_shape(w.stride), .divisor_override = 1});
   const Tensor each = ones({x.size(1), 1, w.kernel[0], w.kernel[1]}, x.dtype());
-  return conv2d(wide, each, {}, to_shape(w.stride), 0, to_shape(w.dilation), x.size(1));
+  return conv2d(
+      wide, each, {},
+      {.stride = to_shape(w.stride), .dilation = to_shape(w.dilation), .groups = x.size(1)});
 }
 /// How many elements the windows hold along an axis: of the input, or of the padding in the file,
 /// too.
@@ -254,8 +259,10 @@ Tensor average_pool(I& n, const Tensor& x) {
   const bool ceil = n.flag("ceil_mode", false);
   return by_planes(x, w, [&](const Tensor& p, const Windows& v) {
     if (!w.dilated() && !ceil && in_record(p, v))
-      return avg_pool2d(p, to_shape(v.kernel), to_shape(v.stride), to_shape(v.before), false,
-                        count_pad);
+      return avg_pool2d(p, to_shape(v.kernel),
+                        {.stride = to_shape(v.stride),
+                         .padding = to_shape(v.before),
+                         .count_include_pad = count_pad});
     const Tensor sums = plane_sums(p, v);
     return sums / counts(p.shape(), v, 0, count_pad, x.dtype()) /
            counts(p.shape(), v, 1, count_pad, x.dtype());

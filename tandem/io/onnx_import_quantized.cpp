@@ -94,9 +94,11 @@ Tensor convolution(I& n, int w, int x_zero, int w_zero) {
     for (Ints* list : {&v.before, &v.after}) list->insert(list->begin(), 0);
     for (Ints* list : {&v.stride, &v.dilation}) list->insert(list->begin(), 1);
   }
-  const Tensor y =
-      int8_conv2d(x, weight, zero_point(n, x_zero), zero_point(n, w_zero), to_shape(v.stride),
-                  {v.before[0], v.before[1], v.after[0], v.after[1]}, to_shape(v.dilation), groups);
+  const Tensor y = int8_conv2d(x, weight, zero_point(n, x_zero), zero_point(n, w_zero),
+                               {.stride = to_shape(v.stride),
+                                .padding = {v.before[0], v.before[1], v.after[0], v.after[1]},
+                                .dilation = to_shape(v.dilation),
+                                .groups = groups});
   return line ? squeeze(y, 2) : y;
 }
 

@@ -48,14 +48,15 @@ Tensors dft_(I& n) {
   const int64_t length = n.has(1) ? n.whole_number(1) : inverse && onesided ? 2 * (have - 1) : have;
   n.need(length > 0 && length < most_points, "dft_length=", length);
   if (!inverse || !onesided)
-    return {dft(as_complex(of_length(x, axis, length)), axis, inverse, onesided)};
+    return {dft(as_complex(of_length(x, axis, length)),
+                {.axis = axis, .inverse = inverse, .onesided = onesided})};
   // Half of the frequencies say what the others are: those of a real signal.
   const int64_t half = length / 2 + 1;
   x = as_complex(of_length(x, axis, half));
   const Tensor others = flip(slice(x, axis, 1, length - half + 1), {axis});
   const Tensor real = slice(others, -1, 0, 1), imaginary = slice(others, -1, 1, 2);
   const Tensor all = cat({x, cat({real, imaginary * -1.0}, -1)}, axis);
-  return {slice(dft(all, axis, true), -1, 0, 1)};
+  return {slice(dft(all, {.axis = axis, .inverse = true}), -1, 0, 1)};
 }
 
 /// The transforms of stretches of a signal.
@@ -73,7 +74,7 @@ Tensors stft(I& n) {
     frames = frames * reshape(n.in(2), {length, 1});
   }
   const bool onesided = n.flag("onesided", true) && x.size(2) == 1;
-  return {dft(as_complex(frames), 2, false, onesided)};
+  return {dft(as_complex(frames), {.axis = 2, .onesided = onesided})};
 }
 
 /// c0 + c1 cos(2 pi i / N) + c2 cos(4 pi i / N)

@@ -155,9 +155,10 @@ class Reader {
     const char* p = rest.data();
     const char* end = p + rest.size();
     const uint64_t length = protozero::decode_varint(&p, end);
-    source_.check(length <= uint64_t(end - p), f.at, "field ", f.number,
-                  length > uint64_t(INT64_MAX) ? " of over 2^63" : cat(" of ", length),
-                  " bytes passes the end of its message");
+    source_.check(
+        length <= uint64_t(end - p), f.at, "field ", f.number,
+        [&] { return length > uint64_t(INT64_MAX) ? " of over 2^63" : cat(" of ", length); },
+        " bytes passes the end of its message");
     return f.in.get_view();
   }
   uint64_t varint(const Field& f) const {

@@ -115,18 +115,24 @@ Given given_tensors(const std::vector<GraphPort>& ports, GraphValues values) {
 void check_value(const GraphPort& p, GraphValue& v) {
   const std::string_view kind = p.kind;
   if (kind.empty()) {
-    require(v.tensor.defined(), "LoadedGraph::run(): input ", to_string(p), " is undefined");
-    require<DTypeError>(v.tensor.dtype() == p.dtype, "LoadedGraph::run(): input ", to_string(p),
-                        ", got ", v.tensor.dtype());
+    require(
+        v.tensor.defined(), "LoadedGraph::run(): input ", [&] { return to_string(p); },
+        " is undefined");
+    require<DTypeError>(
+        v.tensor.dtype() == p.dtype, "LoadedGraph::run(): input ", [&] { return to_string(p); },
+        ", got ", v.tensor.dtype());
   } else if (v.kind == GraphValue::Kind::nothing) {
-    require(p.optional, "LoadedGraph::run(): input ", to_string(p), " is missing");
+    require(
+        p.optional, "LoadedGraph::run(): input ", [&] { return to_string(p); }, " is missing");
   } else {
     std::string_view inner = kind;
     if (inner.starts_with("optional ")) inner.remove_prefix(9);
     const bool good = inner.starts_with("sequence ") ? v.items != nullptr
                       : inner == "STRING"            ? v.texts != nullptr
                                                      : v.tensor.defined();
-    require(good, "LoadedGraph::run(): input ", to_string(p), " is given another kind of value");
+    require(
+        good, "LoadedGraph::run(): input ", [&] { return to_string(p); },
+        " is given another kind of value");
     if (p.element && v.tensor.defined()) v.element = p.element;
   }
   v = with_tensors(v, [](const Tensor& t) { return detail::as_contiguous(t); });
@@ -153,11 +159,13 @@ detail::NamedLengths LoadedGraph::Impl::check(const Given& given) const {
       const std::string& axis = p.axes[size_t(a)];
       if (want >= 0 || axis.empty()) continue;
       const auto& first = named.emplace(axis, std::pair(have, p.name)).first->second;
-      require<ShapeError>(first.first == have, "LoadedGraph::run(): input ", to_string(p),
-                          ", got shape ", shape, ": the length ", axis, " is ", first.first,
-                          " in input ", first.second);
+      require<ShapeError>(
+          first.first == have, "LoadedGraph::run(): input ", [&] { return to_string(p); },
+          ", got shape ", shape, ": the length ", axis, " is ", first.first, " in input ",
+          first.second);
     }
-    require<ShapeError>(fits, "LoadedGraph::run(): input ", to_string(p), ", got shape ", shape);
+    require<ShapeError>(
+        fits, "LoadedGraph::run(): input ", [&] { return to_string(p); }, ", got shape ", shape);
   }
   detail::NamedLengths lengths;
   for (const auto& [name, found] : named) lengths.emplace(name, found.first);
@@ -169,10 +177,12 @@ void LoadedGraph::Impl::finish(Part& p, OnnxImporter& importer) const {
   for (const GraphPort& port : outputs) {
     const GraphValue& value = importer.value(port.name);
     if (port.kind.empty()) {
-      require<NotImplemented>(value.tensor.defined() && !value.element, "load_graph(): output ",
-                              to_string(port), " is no plain tensor");
-      require<DTypeError>(value.tensor.dtype() == port.dtype, "load_graph(): output ",
-                          to_string(port), " is ", to_string(value.tensor.spec()));
+      require<NotImplemented>(
+          value.tensor.defined() && !value.element, "load_graph(): output ",
+          [&] { return to_string(port); }, " is no plain tensor");
+      require<DTypeError>(
+          value.tensor.dtype() == port.dtype, "load_graph(): output ",
+          [&] { return to_string(port); }, " is ", value.tensor.spec());
     }
     int count = 0;
     p.gives.names.push_back(port.name);
@@ -186,8 +196,8 @@ void LoadedGraph::Impl::finish(Part& p, OnnxImporter& importer) const {
   for (const auto& [name, out] : next) {
     const Tensor target = tandem::find(state, name), value = importer.value(out).tensor;
     require(value.defined() && target.spec() == value.spec(), "load_graph(): state \"", name,
-            "\" is ", to_string(target.spec()), " and becomes ",
-            value.defined() ? to_string(value.spec()) : "no tensor");
+            "\" is ", target.spec(), " and becomes ",
+            [&] { return value.defined() ? to_string(value.spec()) : "no tensor"; });
     g.edit_assignments().push_back({g.capture(target), g.id_of(value)});
   }
   for (const auto& [begin, out] : random) {
@@ -308,8 +318,9 @@ std::shared_ptr<const graph::Graph> LoadedGraph::Impl::graph(std::span<const Sha
   // Tensors of those shapes whose elements all lie in one place: nobody looks at them.
   GraphValues values;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    require<NotImplemented>(inputs[i].kind.empty(), "LoadedGraph::graph(): input ",
-                            to_string(inputs[i]), " is no plain tensor");
+    require<NotImplemented>(
+        inputs[i].kind.empty(), "LoadedGraph::graph(): input ",
+        [&] { return to_string(inputs[i]); }, " is no plain tensor");
     values.push_back(detail::alias(zeros({1}, inputs[i].dtype), shapes[i],
                                    Strides::filled(shapes[i].size(), 0), 0));
   }
@@ -388,8 +399,9 @@ std::vector<Tensor> plain_tensors(const std::vector<GraphPort>& outputs,
                                   const GraphValues& values) {
   std::vector<Tensor> out;
   for (size_t i = 0; i < values.size(); ++i) {
-    require<NotImplemented>(values[i].tensor.defined(), "LoadedGraph::run(): output ",
-                            to_string(outputs[i]), " is no tensor; run_values() gives it");
+    require<NotImplemented>(
+        values[i].tensor.defined(), "LoadedGraph::run(): output ",
+        [&] { return to_string(outputs[i]); }, " is no tensor; run_values() gives it");
     out.push_back(values[i].tensor);
   }
   return out;

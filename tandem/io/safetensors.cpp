@@ -164,9 +164,10 @@ void parse(const Source& s, NamedTensors* tensors, Metadata* metadata) {
   const uint64_t size = s.bytes.size();
   s.check(size >= 8, 0, "too short for a safetensors file (", size, " bytes)");
   const uint64_t length = s.number<uint64_t>(0);
-  s.check(length <= max_header, 0, "a header of ",
-          length > uint64_t(INT64_MAX) ? "over 2^63" : cat(length), " bytes passes the limit of ",
-          max_header);
+  s.check(
+      length <= max_header, 0, "a header of ",
+      [&] { return length > uint64_t(INT64_MAX) ? "over 2^63" : cat(length); },
+      " bytes passes the limit of ", max_header);
   s.check(length <= size - 8, 0, "a header of ", length, " bytes passes the end of the file (",
           size, " bytes)");
   const auto* text = reinterpret_cast<const char*>(s.bytes.data() + 8);

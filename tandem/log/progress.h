@@ -6,12 +6,14 @@
 #include <string_view>
 #include <utility>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/tensor.h"
 
 namespace tandem {
 
 /// Where a progress display writes to, and how.
 struct ProgressOptions {
+  ByName by_name = ByName();
   int64_t total = 0;            ///< how many steps there will be
   std::string label = {};       ///< stands in front, "epoch 1/3"
   std::string unit = "images";  ///< what `samples` counts, shown as a rate

@@ -6,11 +6,13 @@
 #include <string_view>
 #include <utility>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/tensor.h"
 
 namespace tandem {
 
 struct SummaryWriterOptions {
+  ByName by_name = ByName();
   std::string suffix = {};     ///< added to the name of every event file
   double flush_seconds = 120;  ///< what was added reaches the file at the latest by the first
                                ///< addition after so many seconds; no thread waits in between

@@ -103,7 +103,8 @@ AttentionResult MultiheadAttention::forward(const Tensor& query, const Tensor& k
     result.weights = options.average_attn_weights ? mean(weights, {1}) : weights;
     if (!batched) result.weights = squeeze(result.weights, 0);
   } else {
-    y = scaled_dot_product_attention(q, k, v, mask, p, only_causal);
+    y = scaled_dot_product_attention(q, k, v,
+                                     {.attn_mask = mask, .dropout_p = p, .is_causal = only_causal});
   }
   y = out_proj(reshape(permute(y, {0, 2, 1, 3}), {n, l, embed_dim}));
   if (!batched) result.output = squeeze(y, 0);

@@ -1,15 +1,18 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/nn/linear.h"
 #include "tandem/nn/norm.h"
 
 namespace tandem::nn {
 
 struct MultiheadAttentionOptions {
+  ByName by_name = ByName();
   double dropout = 0;  ///< of the attention weights, while training
   bool bias = true;
   bool batch_first = false;  ///< [N, L, E] instead of [L, N, E]
 };
 struct AttentionOptions {
+  ByName by_name = ByName();
   Tensor key_padding_mask = {};  ///< [N, S]: true keys (or added values) are not looked at
   bool need_weights = true;      ///< without them a fused kernel serves
   Tensor attn_mask = {};         ///< [L, S] or [N heads, L, S]: likewise, for each query
@@ -53,6 +56,7 @@ struct TANDEM_API MultiheadAttention : Module<MultiheadAttention> {
 };
 
 struct TransformerEncoderLayerOptions {
+  ByName by_name = ByName();
   int64_t dim_feedforward = 2048;
   double dropout = 0.1;
   std::string activation = "relu";  ///< or "gelu"

@@ -46,8 +46,9 @@ class TANDEM_API AnyModule {
   template <class M>
   M& get() const {
     M* m = module_->as<M>();
-    require(m != nullptr, "get(): the module is a ", module_->type_name(), ", not a ",
-            detail::type_name<M>());
+    require(
+        m != nullptr, "get(): the module is a ", [&] { return module_->type_name(); }, ", not a ",
+        detail::type_name<M>());
     return *m;
   }
 

@@ -47,10 +47,11 @@ Conv1d::Conv1d(int64_t in_channels, int64_t out_channels, int64_t kernel_size, C
 Tensor Conv1d::forward(const Tensor& x) const {
   const Sides s = sides(padding, padding.size.w, kernel_size, dilation);
   if (padding_mode == "zeros" && s.before == s.after)
-    return conv1d(x, weight, bias, {stride}, {s.before}, {dilation}, groups);
+    return conv1d(x, weight, bias,
+                  {.stride = stride, .padding = s.before, .dilation = dilation, .groups = groups});
   const Tensor wide =
       pad(x, {s.before, s.after}, padding_mode == "zeros" ? "constant" : padding_mode);
-  return conv1d(wide, weight, bias, {stride}, {0}, {dilation}, groups);
+  return conv1d(wide, weight, bias, {.stride = stride, .dilation = dilation, .groups = groups});
 }
 
 Conv2d::Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel_size, Conv2dOptions o)
@@ -74,10 +75,15 @@ Tensor Conv2d::forward(const Tensor& x) const {
   const Sides h = sides(padding, padding.size.h, kernel_size.h, dilation.h);
   const Sides w = sides(padding, padding.size.w, kernel_size.w, dilation.w);
   if (padding_mode == "zeros" && h.before == h.after && w.before == w.after)
-    return conv2d(x, weight, bias, stride.shape(), {h.before, w.before}, dilation.shape(), groups);
+    return conv2d(x, weight, bias,
+                  {.stride = stride,
+                   .padding = {h.before, w.before},
+                   .dilation = dilation,
+                   .groups = groups});
   const Tensor wide = pad(x, {w.before, w.after, h.before, h.after},
                           padding_mode == "zeros" ? "constant" : padding_mode);
-  return conv2d(wide, weight, bias, stride.shape(), {0, 0}, dilation.shape(), groups);
+  return conv2d(wide, weight, bias,
+                {.stride = stride, .padding = {0, 0}, .dilation = dilation, .groups = groups});
 }
 
 ConvTranspose2d::ConvTranspose2d(int64_t in_channels, int64_t out_channels, Pair kernel_size,
@@ -97,8 +103,12 @@ ConvTranspose2d::ConvTranspose2d(int64_t in_channels, int64_t out_channels, Pair
 }
 
 Tensor ConvTranspose2d::forward(const Tensor& x) const {
-  return conv_transpose2d(x, weight, bias, stride.shape(), padding.shape(), output_padding.shape(),
-                          groups, dilation.shape());
+  return conv_transpose2d(x, weight, bias,
+                          {.stride = stride,
+                           .padding = padding,
+                           .output_padding = output_padding,
+                           .groups = groups,
+                           .dilation = dilation});
 }
 
 }  // namespace tandem::nn

@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/nn/module.h"
 
 namespace tandem::nn {
@@ -9,7 +10,14 @@ struct Pair {
   Pair(std::integral auto both) : h(int64_t(both)), w(int64_t(both)) {}
   Pair(std::integral auto height, std::integral auto width)
       : h(int64_t(height)), w(int64_t(width)) {}
+  /// One length or two. Errors: ValueError for others.
+  explicit Pair(const Shape& s) : h(0), w(0) {
+    require(s.size() == 1 || s.size() == 2, "takes one number or two, got ", s);
+    h = s[0];
+    w = s.back();
+  }
   Shape shape() const { return {h, w}; }
+  operator Shape() const { return shape(); }
   friend bool operator==(const Pair&, const Pair&) = default;
 };
 inline void append(std::string& s, const Pair& p) { s += cat("(", p.h, ", ", p.w, ")"); }
@@ -34,6 +42,7 @@ inline void append(std::string& s, const Padding& p) {
 }
 
 struct Conv1dOptions {
+  ByName by_name = ByName();
   int64_t stride = 1;
   Padding padding = 0;
   int64_t dilation = 1, groups = 1;
@@ -60,6 +69,7 @@ struct TANDEM_API Conv1d : Module<Conv1d> {
 };
 
 struct Conv2dOptions {
+  ByName by_name = ByName();
   Pair stride = 1;
   Padding padding = 0;
   Pair dilation = 1;
@@ -89,6 +99,7 @@ struct TANDEM_API Conv2d : Module<Conv2d> {
 };
 
 struct ConvTranspose2dOptions {
+  ByName by_name = ByName();
   Pair stride = 1, padding = 0, output_padding = 0;
   int64_t groups = 1;
   bool bias = true;

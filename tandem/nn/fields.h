@@ -112,6 +112,28 @@ void visit_fields(O& o, ModuleVisitor& v) {
   apply_fields([&](const auto&... f) { (visit_field(o, f, v), ...); }, O::fields);
 }
 
+template <class F, class G>
+constexpr bool same_member(const F& f, const G& g) {
+  if constexpr (std::is_same_v<decltype(f.ptr), decltype(g.ptr)>) return f.ptr == g.ptr;
+  else return false;
+}
+/// Whether the list has no name and no member twice. Names that are empty are made at run time.
+template <class O>
+constexpr bool lists_each_once() {
+  return apply_fields(
+      [](const auto&... f) {
+        const std::string_view names[] = {f.name..., ""};
+        for (size_t i = 0; i < sizeof...(f); ++i)
+          for (size_t k = 0; k < i; ++k)
+            if (!names[i].empty() && names[i] == names[k]) return false;
+        [[maybe_unused]] const auto times = [&](const auto& one) {
+          return (int(same_member(one, f)) + ... + 0);
+        };
+        return ((times(f) == 1) && ...);
+      },
+      O::fields);
+}
+
 /// The unqualified name of T, without template arguments.
 template <class T>
 std::string type_name() {

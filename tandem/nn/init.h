@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor.h"
 
@@ -38,6 +39,7 @@ TANDEM_API Tensor xavier_uniform_(const Tensor& t, double gain = 1);
 TANDEM_API Tensor xavier_normal_(const Tensor& t, double gain = 1);
 
 struct KaimingOptions {
+  ByName by_name = ByName();
   double a = 0;                      ///< slope of the leaky ReLU behind the layer
   std::string_view mode = "fan_in";  ///< or "fan_out"
   std::string_view nonlinearity = "leaky_relu";

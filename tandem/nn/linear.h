@@ -1,9 +1,11 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/nn/module.h"
 
 namespace tandem::nn {
 
 struct LinearOptions {
+  ByName by_name = ByName();
   bool bias = true;
 };
 
@@ -40,6 +42,7 @@ struct TANDEM_API Flatten : Module<Flatten> {
 };
 
 struct EmbeddingOptions {
+  ByName by_name = ByName();
   std::optional<int64_t> padding_idx = {};  ///< its row starts as zeros and gets no gradient
 };
 

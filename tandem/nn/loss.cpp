@@ -20,13 +20,19 @@ Tensor SmoothL1Loss::forward(const Tensor& x, const Tensor& target) const {
   return smooth_l1_loss(x, target, reduction, beta);
 }
 Tensor CrossEntropyLoss::forward(const Tensor& x, const Tensor& target) const {
-  return cross_entropy(x, target, weight, ignore_index, reduction, label_smoothing);
+  return cross_entropy(x, target,
+                       {.weight = weight,
+                        .ignore_index = ignore_index,
+                        .label_smoothing = label_smoothing,
+                        .reduction = reduction});
 }
 Tensor NLLLoss::forward(const Tensor& x, const Tensor& target) const {
-  return nll_loss(x, target, weight, ignore_index, reduction);
+  return nll_loss(x, target,
+                  {.weight = weight, .ignore_index = ignore_index, .reduction = reduction});
 }
 Tensor BCEWithLogitsLoss::forward(const Tensor& x, const Tensor& target) const {
-  return binary_cross_entropy_with_logits(x, target, weight, pos_weight, reduction);
+  return binary_cross_entropy_with_logits(
+      x, target, {.weight = weight, .pos_weight = pos_weight, .reduction = reduction});
 }
 Tensor KLDivLoss::forward(const Tensor& x, const Tensor& target) const {
   return kl_div(x, target, reduction, log_target);

@@ -1,5 +1,9 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/nn/module.h"
+#include "tandem/ops/binary_cross_entropy_with_logits.h"
+#include "tandem/ops/cross_entropy.h"
+#include "tandem/ops/nll_loss.h"
 
 // Losses of x against a target. reduction: "mean", "sum" or "none"; the formulas stand beside the
 // functions of the same names in tandem/ops.
@@ -7,6 +11,7 @@
 namespace tandem::nn {
 
 struct MSELossOptions {
+  ByName by_name = ByName();
   std::string reduction = "mean";
 };
 /// The mean of (x - target)^2.
@@ -19,6 +24,7 @@ struct TANDEM_API MSELoss : Module<MSELoss> {
 };
 
 struct L1LossOptions {
+  ByName by_name = ByName();
   std::string reduction = "mean";
 };
 /// The mean of |x - target|.
@@ -31,6 +37,7 @@ struct TANDEM_API L1Loss : Module<L1Loss> {
 };
 
 struct SmoothL1LossOptions {
+  ByName by_name = ByName();
   double beta = 1;
   std::string reduction = "mean";
 };
@@ -46,12 +53,7 @@ struct TANDEM_API SmoothL1Loss : Module<SmoothL1Loss> {
   Tensor forward(const Tensor& x, const Tensor& target) const;
 };
 
-struct CrossEntropyLossOptions {
-  Tensor weight = {};
-  int64_t ignore_index = -100;
-  double label_smoothing = 0;
-  std::string reduction = "mean";
-};
+using tandem::CrossEntropyLossOptions;
 /// Of logits x [n, classes, ...] against class numbers [n, ...] or probabilities of x's shape.
 struct TANDEM_API CrossEntropyLoss : Module<CrossEntropyLoss> {
   Tensor weight;
@@ -72,11 +74,7 @@ struct TANDEM_API CrossEntropyLoss : Module<CrossEntropyLoss> {
   Tensor forward(const Tensor& x, const Tensor& target) const;
 };
 
-struct NLLLossOptions {
-  Tensor weight = {};
-  int64_t ignore_index = -100;
-  std::string reduction = "mean";
-};
+using tandem::NLLLossOptions;
 /// Of log-probabilities x [n, classes, ...] against class numbers [n, ...].
 struct TANDEM_API NLLLoss : Module<NLLLoss> {
   Tensor weight;
@@ -91,11 +89,7 @@ struct TANDEM_API NLLLoss : Module<NLLLoss> {
   Tensor forward(const Tensor& x, const Tensor& target) const;
 };
 
-struct BCEWithLogitsLossOptions {
-  Tensor weight = {};
-  Tensor pos_weight = {};
-  std::string reduction = "mean";
-};
+using tandem::BCEWithLogitsLossOptions;
 /// Cross-entropy of sigmoid(x) against probabilities of the same shape.
 struct TANDEM_API BCEWithLogitsLoss : Module<BCEWithLogitsLoss> {
   Tensor weight;
@@ -111,6 +105,7 @@ struct TANDEM_API BCEWithLogitsLoss : Module<BCEWithLogitsLoss> {
 };
 
 struct KLDivLossOptions {
+  ByName by_name = ByName();
   bool log_target = false;
   std::string reduction = "mean";
 };

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <deque>
+#include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "tandem/core/factory.h"
+#include "tandem/core/parameters.h"
 #include "tandem/core/set_data.h"
 #include "tandem/op/recorder.h"
 
@@ -126,8 +129,9 @@ void Hooks::run(bool before, ModuleBase& m, Tensors& inputs, Tensors& outputs) c
   const size_t n_in = inputs.size(), n_out = outputs.size();
   for (const auto& e : entries)
     if (e.before == before) e.hook->call(m, inputs, outputs);
-  require(inputs.size() == n_in && outputs.size() == n_out, m.type_name(),
-          ": a forward hook changed the number of tensors");
+  require(
+      inputs.size() == n_in && outputs.size() == n_out, [&] { return m.type_name(); },
+      ": a forward hook changed the number of tensors");
 }
 
 // --- The path of the running module -----------------------------------------------------------
@@ -193,10 +197,116 @@ PathScope::~PathScope() {
 
 }  // namespace detail
 
+// --- Members that a list lacks ------------------------------------------------------------------
+
+namespace detail {
+namespace {
+std::mutex living_mutex;
+Living* living_first = nullptr;
+}  // namespace
+
+Living::Living() noexcept {
+  const std::lock_guard lock(living_mutex);
+  before_ = nullptr;
+  after_ = std::exchange(living_first, this);
+  if (after_) after_->before_ = this;
+}
+Living::~Living() {
+  const std::lock_guard lock(living_mutex);
+  (before_ ? before_->after_ : living_first) = after_;
+  if (after_) after_->before_ = before_;
+}
+std::vector<const char*> Living::all() {
+  std::vector<const char*> out;
+  {
+    const std::lock_guard lock(living_mutex);
+    for (const Living* l = living_first; l; l = l->after_)
+      out.push_back(reinterpret_cast<const char*>(l));
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+}  // namespace detail
+
 // --- Lists ------------------------------------------------------------------------------------
 
-NamedTensors ModuleBase::named_parameters() const { return collect(*this, true); }
-NamedTensors ModuleBase::named_buffers() const { return collect(*this, false); }
+Tensor parameter(Tensor t) {
+  t.requires_grad_();
+  tandem::detail::remember_parameter(t);
+  return t;
+}
+
+namespace {
+
+/// What the lists of a module and its submodules lead to. Errors: ValueError for a member that is
+/// listed as a parameter and is none.
+struct Reached final : Visitor {
+  std::vector<const ModuleBase*> modules;
+  std::unordered_set<const TensorImpl*> tensors;
+  const ModuleBase* owner = nullptr;
+
+  void parameter(std::string_view name, Tensor& t) override {
+    if (!t.defined()) return;
+    tensors.insert(t.impl());
+    require(
+        t.impl()->has(TensorImpl::parameter) || t.requires_grad(),
+        [&] { return owner->type_name(); }, ": the member ", name,
+        " is no parameter; make it with nn::parameter(), or list it with buffer()");
+  }
+  void buffer(std::string_view, Tensor& t, bool) override {
+    if (t.defined()) tensors.insert(t.impl());
+  }
+  void module(std::string_view, ModuleBase& m) override {
+    const ModuleBase* before = std::exchange(owner, &m);
+    modules.push_back(&m);
+    m.visit(*this);
+    owner = before;
+  }
+};
+
+}  // namespace
+
+/// Looks inside the objects of this module and its submodules for modules and parameters that live
+/// there and that no list leads to.
+void ModuleBase::check_members() const {
+  if (checked_) return;
+  Reached reached;
+  reached.module("", const_cast<ModuleBase&>(*this));
+  const std::ptrdiff_t place =
+      reinterpret_cast<const char*>(&living_) - reinterpret_cast<const char*>(this);
+  std::unordered_set<const char*> listed;
+  for (const ModuleBase* m : reached.modules)
+    listed.insert(reinterpret_cast<const char*>(&m->living_));
+  const std::vector<const char*> living = detail::Living::all();
+  for (const ModuleBase* m : reached.modules) {
+    if (m->checked_) continue;
+    const std::span<const char> memory = m->memory();
+    const char *first = memory.data(), *end = first + memory.size();
+    for (auto it = std::lower_bound(living.begin(), living.end(), first);
+         it != living.end() && *it < end; ++it)
+      if (!listed.contains(*it))
+        throw ValueError(cat(m->type_name(), ": its list of fields lacks a member that is a ",
+                             reinterpret_cast<const ModuleBase*>(*it - place)->type_name()));
+    // A Tensor is an address of its data's description.
+    for (const char* at = first; at + sizeof(Tensor) <= end; at += alignof(Tensor)) {
+      const TensorImpl* impl;
+      std::memcpy(&impl, at, sizeof impl);
+      if (impl && !reached.tensors.contains(impl) && tandem::detail::is_parameter(impl))
+        throw ValueError(cat(m->type_name(), ": its list of fields lacks a member that is a ",
+                             "parameter of shape ", impl->spec.shape));
+    }
+    m->checked_ = true;
+  }
+}
+
+NamedTensors ModuleBase::named_parameters() const {
+  check_members();
+  return collect(*this, true);
+}
+NamedTensors ModuleBase::named_buffers() const {
+  check_members();
+  return collect(*this, false);
+}
 std::vector<Tensor> ModuleBase::parameters() const { return without_names(named_parameters()); }
 std::vector<Tensor> ModuleBase::buffers() const { return without_names(named_buffers()); }
 
@@ -237,6 +347,7 @@ int64_t ModuleBase::num_parameters(bool trainable_only) const {
 // --- Changes ----------------------------------------------------------------------------------
 
 void ModuleBase::set_training(bool on) {
+  check_members();
   training_.set(on);
   for_each_child(*this, [&](std::string_view, ModuleBase& m) { m.set_training(on); });
 }
@@ -261,6 +372,7 @@ void ModuleBase::zero_grad(bool set_to_none) {
 void ModuleBase::convert(std::optional<DType> dtype, std::optional<Device> device) {
   require<DTypeError>(!dtype || is_floating(*dtype), "to(): parameters need a floating dtype, got ",
                       dtype.value_or(f32));
+  check_members();
   const NoGrad guard;
   std::unordered_set<TensorImpl*> seen;
   auto converted = [&](const Tensor& t) {
@@ -278,6 +390,7 @@ void ModuleBase::convert(std::optional<DType> dtype, std::optional<Device> devic
 }
 
 void ModuleBase::separate() {
+  check_members();
   const NoGrad guard;
   std::unordered_map<TensorImpl*, Tensor> copies;
   for_each_tensor(*this, [&](std::string_view, Tensor& t, Kind) {
@@ -286,6 +399,7 @@ void ModuleBase::separate() {
     if (!copy.defined()) {
       copy = t.detach().clone();
       if (t.requires_grad()) copy.requires_grad_();
+      if (t.impl()->has(TensorImpl::parameter)) tandem::detail::remember_parameter(copy);
     }
     t = copy;
   });
@@ -294,6 +408,7 @@ void ModuleBase::separate() {
 // --- state_dict -------------------------------------------------------------------------------
 
 NamedTensors ModuleBase::state_dict() const {
+  check_members();
   NamedTensors out;
   for_each_tensor(*this, [&](std::string path, Tensor& t, Kind kind) {
     if (t.defined() && kind != Kind::transient) out.emplace_back(std::move(path), t.detach());
@@ -312,6 +427,7 @@ std::string list_of(const char* what, const std::vector<std::string>& names) {
 }  // namespace
 
 LoadReport ModuleBase::load_state_dict(const NamedTensors& state, LoadOptions options) {
+  check_members();
   std::unordered_map<std::string_view, const Tensor*> given;
   for (const auto& [name, t] : state)
     require(given.emplace(name, &t).second, "load_state_dict(): the name ", name, " appears twice");
@@ -342,8 +458,9 @@ LoadReport ModuleBase::load_state_dict(const NamedTensors& state, LoadOptions op
   if (options.strict && !report.unexpected.empty())
     text += list_of("unexpected key", report.unexpected);
   if (!mismatched.empty()) text += list_of("wrong shape", mismatched);
-  require(text.empty(), "load_state_dict(", type_name(),
-          "): ", text.empty() ? text : text.substr(2));
+  require(
+      text.empty(), "load_state_dict(", [&] { return type_name(); },
+      "): ", text.empty() ? text : text.substr(2));
 
   const NoGrad guard;
   for (auto& [to, from] : copies) to.copy_(from);

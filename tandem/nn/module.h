@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/modes.h"
 #include "tandem/core/named_tensors.h"
 #include "tandem/nn/fields.h"
@@ -23,6 +25,7 @@ struct LoadReport {
   std::vector<std::string> unexpected;  ///< names the dictionary has and the module lacks
 };
 struct LoadOptions {
+  ByName by_name = ByName();
   bool strict = true;  ///< missing or unexpected names are errors
 };
 
@@ -83,6 +86,24 @@ class TANDEM_API PathScope {
 
 }  // namespace detail
 
+namespace detail {
+
+/// Makes a module findable by its address while it lives.
+class TANDEM_API Living {
+ public:
+  Living() noexcept;
+  Living(const Living&) noexcept : Living() {}
+  Living& operator=(const Living&) noexcept { return *this; }
+  ~Living();
+  /// The addresses of all, in order.
+  static std::vector<const char*> all();
+
+ private:
+  Living *before_, *after_;
+};
+
+}  // namespace detail
+
 /// What every module has, whatever its type. Copies share their tensors, as Tensor handles do;
 /// `clone()` copies them.
 class TANDEM_API ModuleBase {
@@ -98,6 +119,8 @@ class TANDEM_API ModuleBase {
   virtual void visit(ModuleVisitor& v) = 0;
   /// "Linear"
   virtual std::string type_name() const = 0;
+  /// The memory of the whole object.
+  virtual std::span<const char> memory() const = 0;
   /// The same module behind a pointer to its base; shares the tensors.
   virtual std::shared_ptr<ModuleBase> copy() const = 0;
 
@@ -186,6 +209,7 @@ class TANDEM_API ModuleBase {
   }
 
  private:
+  void check_members() const;
   std::vector<ModuleBase*> children_first();
 
   /// An argument while hooks run: tensors are held, so that a hook can replace them.
@@ -235,6 +259,8 @@ class TANDEM_API ModuleBase {
   }
 
   detail::TrainingMode training_;
+  mutable bool checked_ = false;  ///< that the list names all members
+  detail::Living living_;
   detail::Hooks hooks_;
 };
 
@@ -248,6 +274,9 @@ class TANDEM_API ModuleBase {
 ///
 /// A Tensor in the list is a parameter (make it with `parameter()`), `buffer()` lists other state,
 /// modules, and vectors and optionals of modules are submodules, numbers and strings are printed.
+/// A name or a member that is listed twice does not compile. A module or a parameter among the
+/// members that is not in the list, and a Tensor in it that is no parameter, are a ValueError when
+/// the module is first asked for its tensors or set to train.
 template <class Self>
 class Module : public ModuleBase {
  public:
@@ -286,7 +315,13 @@ class Module : public ModuleBase {
     return fresh;
   }
 
-  void visit(ModuleVisitor& v) override { detail::visit_fields(self(), v); }
+  void visit(ModuleVisitor& v) override {
+    static_assert(detail::lists_each_once<Self>(), "a name or a member is in `fields` twice");
+    detail::visit_fields(self(), v);
+  }
+  std::span<const char> memory() const override {
+    return {reinterpret_cast<const char*>(&self()), sizeof(Self)};
+  }
   std::string type_name() const override { return detail::type_name<Self>(); }
   std::shared_ptr<ModuleBase> copy() const override {
     if constexpr (std::is_copy_constructible_v<Self>) return std::make_shared<Self>(self());
@@ -299,10 +334,7 @@ class Module : public ModuleBase {
 };
 
 /// Marks a tensor as trainable and gives it back.
-inline Tensor parameter(Tensor t) {
-  t.requires_grad_();
-  return t;
-}
+TANDEM_API Tensor parameter(Tensor t);
 
 /// The tree of modules with parameter counts, as `str()`.
 inline std::string to_string(const ModuleBase& m) { return m.str(); }

@@ -31,8 +31,12 @@ Tensor BatchNorm::normalize(const Tensor& x, bool training) const {
     count += 1;
     if (!momentum) share = 1 / count.item<double>();
   }
-  return batch_norm(x, running_mean, running_var, weight, bias, training || !track_running_stats,
-                    share, eps);
+  return batch_norm(x, running_mean, running_var,
+                    {.weight = weight,
+                     .bias = bias,
+                     .training = training || !track_running_stats,
+                     .momentum = share,
+                     .eps = eps});
 }
 
 Tensor BatchNorm1d::forward(const Tensor& x) const {

@@ -1,9 +1,11 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/nn/module.h"
 
 namespace tandem::nn {
 
 struct BatchNormOptions {
+  ByName by_name = ByName();
   double eps = 1e-5;
   std::optional<double> momentum = 0.1;  ///< none: the plain mean over all batches so far
   bool affine = true;
@@ -53,6 +55,7 @@ struct TANDEM_API BatchNorm2d : Module<BatchNorm2d>, BatchNorm {
 };
 
 struct LayerNormOptions {
+  ByName by_name = ByName();
   double eps = 1e-5;
   bool elementwise_affine = true;
   bool bias = true;
@@ -73,6 +76,7 @@ struct TANDEM_API LayerNorm : Module<LayerNorm> {
 };
 
 struct GroupNormOptions {
+  ByName by_name = ByName();
   double eps = 1e-5;
   bool affine = true;
 };

@@ -1,13 +1,12 @@
 #pragma once
 #include "tandem/nn/conv.h"
+#include "tandem/ops/pool.h"
 
 namespace tandem::nn {
 
-struct MaxPool2dOptions {
-  std::optional<Pair> stride = {};  ///< the kernel's size unless given
-  Pair padding = 0, dilation = 1;
-  bool ceil_mode = false;
-};
+using tandem::AvgPool2dOptions;
+using tandem::MaxPool2dOptions;
+
 /// The largest value of each window: x [N, C, H, W] or [C, H, W].
 struct TANDEM_API MaxPool2d : Module<MaxPool2d> {
   Pair kernel_size, stride, padding, dilation;
@@ -15,7 +14,7 @@ struct TANDEM_API MaxPool2d : Module<MaxPool2d> {
 
   explicit MaxPool2d(Pair kernel_size, MaxPool2dOptions o = {})
       : kernel_size(kernel_size),
-        stride(o.stride.value_or(kernel_size)),
+        stride(o.stride.empty() ? kernel_size : Pair(o.stride)),
         padding(o.padding),
         dilation(o.dilation),
         ceil_mode(o.ceil_mode) {}
@@ -26,13 +25,6 @@ struct TANDEM_API MaxPool2d : Module<MaxPool2d> {
   Tensor forward(const Tensor& x) const;
 };
 
-struct AvgPool2dOptions {
-  std::optional<Pair> stride = {};  ///< the kernel's size unless given
-  Pair padding = 0;
-  bool ceil_mode = false;
-  bool count_include_pad = true;
-  std::optional<int64_t> divisor_override = {};
-};
 /// The mean of each window: x [N, C, H, W] or [C, H, W].
 struct TANDEM_API AvgPool2d : Module<AvgPool2d> {
   Pair kernel_size, stride, padding;
@@ -41,7 +33,7 @@ struct TANDEM_API AvgPool2d : Module<AvgPool2d> {
 
   explicit AvgPool2d(Pair kernel_size, AvgPool2dOptions o = {})
       : kernel_size(kernel_size),
-        stride(o.stride.value_or(kernel_size)),
+        stride(o.stride.empty() ? kernel_size : Pair(o.stride)),
         padding(o.padding),
         ceil_mode(o.ceil_mode),
         count_include_pad(o.count_include_pad),

@@ -45,7 +45,7 @@ Recurrent<Self>::Recurrent(int64_t input_size, int64_t hidden_size, const RNNOpt
       batch_first(o.batch_first),
       dropout(o.dropout),
       bidirectional(o.bidirectional) {
-  const std::string name = this->type_name();
+  const auto name = [this] { return this->type_name(); };
   require(hidden_size > 0, name, "(hidden_size=", hidden_size, "): needs at least one unit");
   require(num_layers > 0, name, "(num_layers=", num_layers, "): needs at least one layer");
   require(dropout >= 0 && dropout <= 1, name, "(dropout=", dropout, "): must be in [0, 1]");

@@ -1,10 +1,12 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/nn/module.h"
 #include "tandem/ops/recurrent.h"
 
 namespace tandem::nn {
 
 struct RNNOptions {
+  ByName by_name = ByName();
   int64_t num_layers = 1;
   std::string nonlinearity = "tanh";  ///< or "relu"; nn::RNN only
   bool bias = true;
@@ -37,7 +39,11 @@ struct Recurrent : Module<Self> {
   Recurrent(int64_t input_size, int64_t hidden_size, const RNNOptions& o);
   std::vector<Tensor> params() const;
   RecurrentOptions options() const {
-    return {num_layers, bidirectional, batch_first, dropout, this->is_training()};
+    return {.num_layers = num_layers,
+            .bidirectional = bidirectional,
+            .batch_first = batch_first,
+            .dropout = dropout,
+            .training = this->is_training()};
   }
 };
 

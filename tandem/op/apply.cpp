@@ -27,15 +27,16 @@ namespace {
     const Tensor& t = in[i];
     if (!t.defined() || info.on_cpu.has(i) || t.impl()->has(TensorImpl::wrapped_number)) continue;
     if (!first) first = &t;
-    require<DeviceError>(t.device() == first->device(), info.print(op), ": inputs are on ",
-                         first->device(), " and ", t.device());
+    require<DeviceError>(
+        t.device() == first->device(), [&] { return info.print(op); }, ": inputs are on ",
+        first->device(), " and ", t.device());
   }
   for (int i = 0; i < n; ++i)
     if (in[i].defined() && info.on_cpu.has(i))
       require<DeviceError>(
           in[i].device() == cpu_device || (first && in[i].device() == first->device()),
-          info.print(op), ": input ", i, " of (", info.inputs, ") is on ", in[i].device(),
-          ", not on the CPU");
+          [&] { return info.print(op); }, ": input ", i, " of (", info.inputs, ") is on ",
+          in[i].device(), ", not on the CPU");
 }
 
 /// Views whose memory was written through another handle first get the history of that write.
@@ -92,9 +93,10 @@ void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_o
     if (!is_floating(out[i].dtype()) || out[i].device().type != DeviceType::cpu) continue;
     const Tensor t = as_contiguous(out[i], f64);
     for (int64_t k = 0; k < t.numel(); ++k)
-      require<GradientError>(!std::isnan(t.data<double>()[k]), "anomaly: ", info.print(op),
-                             " produced NaN in output ", i, " of shape ", t.shape(),
-                             module_path ? cat(" in module ", module_path) : std::string());
+      require<GradientError>(
+          !std::isnan(t.data<double>()[k]), "anomaly: ", [&] { return info.print(op); },
+          " produced NaN in output ", i, " of shape ", t.shape(),
+          [&] { return module_path ? cat(" in module ", module_path) : std::string(); });
   }
 }
 

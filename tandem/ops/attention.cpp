@@ -516,15 +516,15 @@ Samples<ScaledDotProductAttentionGrad> ScaledDotProductAttentionGrad::samples() 
 }
 
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                                    const Tensor& attn_mask, double dropout_p, bool is_causal,
-                                    std::optional<Number> scale) {
+                                    const ScaledDotProductAttentionOptions& o) {
+  const double dropout_p = o.dropout_p;
   require(dropout_p >= 0 && dropout_p <= 1, "scaled_dot_product_attention(): dropout_p=", dropout_p,
           " must lie in [0, 1]");
-  const ScaledDotProductAttention op{.is_causal = is_causal, .scale = scale};
-  if (dropout_p == 0) return apply_all(op, {q, k, v, attn_mask})[0];
-  const Tensor checked[] = {q, k, v, attn_mask};
+  const ScaledDotProductAttention op{.is_causal = o.is_causal, .scale = o.scale};
+  if (dropout_p == 0) return apply_all(op, {q, k, v, o.attn_mask})[0];
+  const Tensor checked[] = {q, k, v, o.attn_mask};
   op.infer(Specs(checked, 4));
-  return matmul(dropout(weights_in_ops(scores_in_ops(op, q, k, attn_mask)), dropout_p), v);
+  return matmul(dropout(weights_in_ops(scores_in_ops(op, q, k, o.attn_mask)), dropout_p), v);
 }
 
 }  // namespace tandem

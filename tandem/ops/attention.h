@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -45,6 +46,13 @@ struct ScaledDotProductAttentionGrad {
   static Samples<ScaledDotProductAttentionGrad> samples();
 };
 
+struct ScaledDotProductAttentionOptions {
+  ByName by_name = ByName();
+  Tensor attn_mask = {};  ///< broadcasts to [..., l, s]
+  double dropout_p = 0;
+  bool is_causal = false;
+  std::optional<Number> scale = {};  ///< 1 / sqrt(e) unless given
+};
 /// Attention (Vaswani et al., arXiv 1706.03762), computed as by Dao et al., arXiv 2205.14135.
 /// q[..., l, e], k[..., s, e], v[..., s, ev] give [..., l, ev]; leading axes broadcast.
 /// attn_mask broadcasts to [..., l, s]: false or minus infinity hides a key, other numbers are
@@ -53,8 +61,6 @@ struct ScaledDotProductAttentionGrad {
 /// NaN there, compiled as well. dropout_p > 0 drops attention weights, by a slower path. Errors:
 /// ShapeError, DTypeError, ValueError for a mask together with is_causal.
 TANDEM_API Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                                               const Tensor& attn_mask = {}, double dropout_p = 0,
-                                               bool is_causal = false,
-                                               std::optional<Number> scale = {});
+                                               const ScaledDotProductAttentionOptions& o = {});
 
 }  // namespace tandem

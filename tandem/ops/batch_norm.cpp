@@ -392,11 +392,11 @@ void detail::batch_norm_grad_fused(const BatchNormGrad& op, Inputs in, Outputs o
 }
 
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
-                  const Tensor& weight, const Tensor& bias, bool training, double momentum,
-                  double eps) {
+                  const BatchNormOptions& o) {
   const Tensors y =
-      apply_all(BatchNorm{training, eps}, {x, weight, bias, running_mean, running_var});
-  if (training && !detail::must_equal(x.numel(), 0) &&
+      apply_all(BatchNorm{o.training, o.eps}, {x, o.weight, o.bias, running_mean, running_var});
+  const double momentum = o.momentum;
+  if (o.training && !detail::must_equal(x.numel(), 0) &&
       (running_mean.defined() || running_var.defined())) {
     NoGrad off;
     auto follow = [&](Tensor running, const Tensor& to) {

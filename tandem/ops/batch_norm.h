@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -43,12 +44,17 @@ struct BatchNormGrad {
   static Samples<BatchNormGrad> samples();
 };
 
+struct BatchNormOptions {
+  ByName by_name = ByName();
+  Tensor weight = {}, bias = {};  ///< [c]
+  bool training = false;
+  double momentum = 0.1, eps = 1e-5;
+};
 /// Batch normalisation (Ioffe and Szegedy, arXiv 1502.03167) of x[n, c, ...]. When `training`, the
 /// running statistics, if given, move towards the batch's by `momentum` (the variance unbiased), in
 /// place. Errors: ShapeError for statistics or parameters other than [c], ValueError when training
 /// on one value a channel, or without running statistics otherwise.
 TANDEM_API Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
-                             const Tensor& weight = {}, const Tensor& bias = {},
-                             bool training = false, double momentum = 0.1, double eps = 1e-5);
+                             const BatchNormOptions& o = {});
 
 }  // namespace tandem

@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 #include "tandem/op/point_op.h"
 
@@ -55,12 +56,16 @@ struct BinaryCrossEntropyWithLogitsGrad {
   static Samples<BinaryCrossEntropyWithLogitsGrad> samples();
 };
 
+struct BCEWithLogitsLossOptions {
+  ByName by_name = ByName();
+  Tensor weight = {};              ///< of each element, broadcast
+  Tensor pos_weight = {};          ///< of targets that are 1, broadcast
+  std::string reduction = "mean";  ///< or "sum", "none"
+};
 inline Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target,
-                                               const Tensor& weight = {},
-                                               const Tensor& pos_weight = {},
-                                               std::string_view reduction = "mean") {
-  return apply(BinaryCrossEntropyWithLogits{.reduction = std::string(reduction)},
-               {x, target, weight, pos_weight});
+                                               const BCEWithLogitsLossOptions& o = {}) {
+  return apply(BinaryCrossEntropyWithLogits{.reduction = o.reduction},
+               {x, target, o.weight, o.pos_weight});
 }
 
 }  // namespace tandem

@@ -44,8 +44,9 @@ void check_attributes(const O& op, int axes) {
 /// `with` counts the axes of a batch: one more than a single image has.
 template <class O>
 void check_axes(const O& op, std::string_view what, const Shape& s, int with, bool single = true) {
-  check<ShapeError>(s.size() == with || (single && s.size() == with - 1), op, what, " has shape ",
-                    s, "; it needs ", single ? cat(with - 1, " or ", with) : cat(with), " axes");
+  check<ShapeError>(
+      s.size() == with || (single && s.size() == with - 1), op, what, " has shape ", s,
+      "; it needs ", [&] { return single ? cat(with - 1, " or ", with) : cat(with); }, " axes");
 }
 
 template <class O>

@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -6,13 +7,6 @@ namespace tandem {
 namespace cpu {
 struct RowsDone;
 }
-
-/// One number for every spatial axis, or one for each: 2, or {2, 1}.
-struct PerAxis : Shape {
-  PerAxis(int64_t n) : Shape{n} {}
-  PerAxis(std::initializer_list<int64_t> list) : Shape(list) {}
-  PerAxis(const Shape& list) : Shape(list) {}
-};
 
 /// Cross-correlation of x[n, c, h, w] with weight[oc, c / groups, kh, kw].
 struct Conv2d {
@@ -115,29 +109,39 @@ struct ConvTranspose2d {
   static Samples<ConvTranspose2d> samples();
 };
 
+/// Each is one number for every spatial axis, or one for each: 2, or {2, 1}.
+struct Conv2dOptions {
+  ByName by_name = ByName();
+  Shape stride = 1, padding = 0, dilation = 1;
+  int64_t groups = 1;
+};
+using Conv1dOptions = Conv2dOptions;
+struct ConvTranspose2dOptions {
+  ByName by_name = ByName();
+  Shape stride = 1, padding = 0, output_padding = 0;
+  int64_t groups = 1;
+  Shape dilation = 1;
+};
+
 /// y[n, o, i, j] = bias[o] + sum of weight[o, c, a, b] x[n, c, i stride - padding + a dilation,
 /// ...] over a group's channels and the kernel; x outside its bounds is 0. x is [n, c, h, w] or
 /// [c, h, w], weight [oc, c / groups, kh, kw], the result [n, oc, floor((h + 2 padding - dilation
 /// (kh - 1) - 1) / stride) + 1, ...]. Integers are exact below 2^53. Errors: ShapeError,
-/// DTypeError, ValueError for attributes out of range.
+/// DTypeError, ValueError for options out of range.
 inline Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
-                     const PerAxis& stride = 1, const PerAxis& padding = 0,
-                     const PerAxis& dilation = 1, int64_t groups = 1) {
-  return apply(Conv2d{stride, padding, dilation, groups}, {x, weight, bias});
+                     const Conv2dOptions& o = {}) {
+  return apply(Conv2d{o.stride, o.padding, o.dilation, o.groups}, {x, weight, bias});
 }
 /// The same over one axis: x[n, c, l] or [c, l], weight[oc, c / groups, k]. Errors: as conv2d.
 inline Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
-                     const PerAxis& stride = 1, const PerAxis& padding = 0,
-                     const PerAxis& dilation = 1, int64_t groups = 1) {
-  return apply(Conv1d{stride, padding, dilation, groups}, {x, weight, bias});
+                     const Conv1dOptions& o = {}) {
+  return apply(Conv1d{o.stride, o.padding, o.dilation, o.groups}, {x, weight, bias});
 }
 /// x[n, c, h, w] or [c, h, w], weight[c, oc / groups, kh, kw]: the result has height (h - 1) stride
 /// - 2 padding + dilation (kh - 1) + output_padding + 1, and width likewise. Errors: as conv2d.
 inline Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
-                               const PerAxis& stride = 1, const PerAxis& padding = 0,
-                               const PerAxis& output_padding = 0, int64_t groups = 1,
-                               const PerAxis& dilation = 1) {
-  return apply(ConvTranspose2d{stride, padding, output_padding, groups, dilation},
+                               const ConvTranspose2dOptions& o = {}) {
+  return apply(ConvTranspose2d{o.stride, o.padding, o.output_padding, o.groups, o.dilation},
                {x, weight, bias});
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -43,17 +44,23 @@ struct CrossEntropyGrad {
   static Samples<CrossEntropyGrad> samples();
 };
 
+struct CrossEntropyLossOptions {
+  ByName by_name = ByName();
+  Tensor weight = {};  ///< one a class
+  int64_t ignore_index = -100;
+  double label_smoothing = 0;
+  std::string reduction = "mean";  ///< or "sum", "none"
+};
 /// nll_loss(log_softmax(x), target) with labels smoothed to (1 - s) target + s / classes (Szegedy
 /// et al., arXiv 1512.00567). x[n, classes, ...] or [classes]; target: class numbers [n, ...] or
 /// [], or probabilities of x's shape, whose "mean" divides by the number of rows. Errors: as
 /// nll_loss.
-inline Tensor cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight = {},
-                            int64_t ignore_index = -100, std::string reduction = "mean",
-                            double label_smoothing = 0) {
-  return apply(CrossEntropy{.ignore_index = ignore_index,
-                            .reduction = std::move(reduction),
-                            .label_smoothing = label_smoothing},
-               {x, target, weight});
+inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
+                            const CrossEntropyLossOptions& o = {}) {
+  return apply(CrossEntropy{.ignore_index = o.ignore_index,
+                            .reduction = o.reduction,
+                            .label_smoothing = o.label_smoothing},
+               {x, target, o.weight});
 }
 
 }  // namespace tandem

@@ -10,7 +10,7 @@ struct Det {
   static constexpr std::string_view inputs = "x";
   static constexpr OnnxRule onnx{"Det", 11};
   static constexpr std::string_view not_differentiable =
-      "its gradient needs the inverse of a matrix, which there is no op for";
+      "its gradient at a singular matrix needs the adjugate, which there is no op for";
   static constexpr Fields<> fields{};
 
   Spec infer(Specs in) const;

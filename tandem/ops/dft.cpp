@@ -179,7 +179,7 @@ Tensors Dft::vjp(const Saved& s, const Tensor& dy) const {
     all = pad(dy, more);
   }
   const Number n = shape[a];
-  return {dft(all, a, !inverse) * (inverse ? 1 / n : n)};
+  return {dft(all, {.axis = a, .inverse = !inverse}) * (inverse ? 1 / n : n)};
 }
 
 Samples<Dft> Dft::samples() {

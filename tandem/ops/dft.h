@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -22,8 +23,13 @@ struct Dft {
   static Samples<Dft> samples();
 };
 
-inline Tensor dft(const Tensor& x, int64_t axis = -2, bool inverse = false, bool onesided = false) {
-  return apply(Dft{.axis = axis, .inverse = inverse, .onesided = onesided}, {x});
+struct DftOptions {
+  ByName by_name = ByName();
+  int64_t axis = -2;
+  bool inverse = false, onesided = false;
+};
+inline Tensor dft(const Tensor& x, const DftOptions& o = {}) {
+  return apply(Dft{.axis = o.axis, .inverse = o.inverse, .onesided = o.onesided}, {x});
 }
 
 }  // namespace tandem

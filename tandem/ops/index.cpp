@@ -4,6 +4,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/core/modes.h"
+#include "tandem/core/tensor_extras.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/cast.h"
 #include "tandem/ops/div.h"
@@ -67,26 +68,26 @@ Indexed::Indexed(const Tensor& x, std::span<const Index> list) : view_(x) {
   for (const Index& i : list) {
     const int entry = axis - ahead;
     switch (i.kind()) {
-      case Index::Kind::integer: view_ = select(view_, axis, i.integer()); break;
+      case Index::Kind::integer: view_ = tandem::select(view_, axis, i.integer()); break;
       case Index::Kind::range:
         if (i.range().start || i.range().stop || i.range().step != 1)
-          view_ = slice(view_, axis, i.range().start, i.range().stop, i.range().step);
+          view_ = tandem::slice(view_, axis, i.range().start, i.range().stop, i.range().step);
         ++axis;
         break;
-      case Index::Kind::new_axis: view_ = unsqueeze(view_, axis++); break;
+      case Index::Kind::new_axis: view_ = tandem::unsqueeze(view_, axis++); break;
       case Index::Kind::ellipsis: axis += x.dim() - used; break;
       case Index::Kind::boolean:
-        view_ = unsqueeze(view_, axis++);
+        view_ = tandem::unsqueeze(view_, axis++);
         pick(full({1}, i.integer() != 0, boolean), entry);
         break;
       case Index::Kind::tensor: {
         const Tensor& t = i.tensor();
         if (t.dtype() == boolean && t.dim() == 0) {
-          view_ = unsqueeze(view_, axis++);
+          view_ = tandem::unsqueeze(view_, axis++);
           pick(tandem::reshape(t, {1}), entry);
         } else if (is_integer(t) && !(detail::modes & Modes::capture) && !t.is_symbolic() &&
                    !view_.is_symbolic()) {
-          view_ = select(view_, axis, t.item<int64_t>());
+          view_ = tandem::select(view_, axis, t.item<int64_t>());
         } else {
           const int covers = axes_of(i);
           pick(t, entry);
@@ -97,6 +98,18 @@ Indexed::Indexed(const Tensor& x, std::span<const Index> list) : view_(x) {
       }
     }
   }
+  if (picked_) versions_ = versions();
+}
+
+/// How often the tensor and what picks its elements were written; they only grow.
+uint64_t Indexed::versions() const {
+  auto of = [](const Tensor& t) -> uint64_t {
+    if (!t.defined()) return 0;
+    return t.is_symbolic() ? uint64_t(t.impl()->extras->value) + 1 : t.version();
+  };
+  uint64_t sum = of(view_);
+  for (const Tensor& t : places_) sum += of(t);
+  return sum;
 }
 
 /// Integers are taken first, as in PyTorch: index tensors that only they keep apart are neighbours,
@@ -119,17 +132,43 @@ std::pair<int, int> Indexed::moved() const {
   return differs ? std::pair(axes, first_picked) : std::pair(0, 0);
 }
 
-Tensor Indexed::tensor() const {
+Tensor Indexed::picked() const {
   if (!picked_) return view_;
-  const Tensor y = index(view_, Inputs(places_.data(), places_.size()));
+  require<IndexError>(versions() == versions_,
+                      "index: the tensor or the index was written after the part was named; "
+                      "name it as Tensor y = x[index], which reads it at once");
+  const Tensor y = tandem::index(view_, Inputs(places_.data(), places_.size()));
   const auto [axes, to] = moved();
   return axes ? with_axes_moved(y, axes, 0, to) : y;
 }
 
+/// From here on it is the tensor that was read.
+void Indexed::read() const {
+  view_ = picked();
+  places_.clear();
+  picked_ = false;
+  of_copy_ = true;
+}
+
 Indexed Indexed::part(std::span<const Index> list) const {
+  const bool copy = picked_ || of_copy_;
   Indexed p(tensor(), list);
-  p.of_copy_ = picked_ || of_copy_;
+  p.of_copy_ = copy;
   return p;
+}
+
+Indexed& Indexed::operator=(const Tensor& value) & {
+  view_ = value;
+  places_.clear();
+  picked_ = false;
+  of_copy_ = true;
+  return *this;
+}
+
+Indexed& Indexed::requires_grad_(bool on) {
+  tensor();
+  view_.requires_grad_(on);
+  return *this;
 }
 
 void Indexed::check_written() const {
@@ -191,7 +230,7 @@ Tensor Indexed::recorded_mask(const Indexed& value) const {
 }
 
 Indexed& Indexed::write_masked(const Tensor& mask, const Tensor& value) {
-  view_.copy_(where(mask, cast(value, view_.dtype()), view_));
+  view_.copy_(tandem::where(mask, cast(value, view_.dtype()), view_));
   return *this;
 }
 
@@ -200,8 +239,8 @@ Indexed& Indexed::write_masked(const Tensor& mask, const Tensor& value) {
 Indexed& Indexed::update_masked(const Tensor& mask, const Tensor& value, Binary f) {
   const bool number = value.impl()->has(TensorImpl::wrapped_number);
   auto one = [](DType d) { return d == boolean ? Tensor(true) : Tensor(1); };
-  const Tensor result = f(where(mask, view_, one(view_.dtype())),
-                          number ? value : where(mask, value, one(value.dtype())));
+  const Tensor result = f(tandem::where(mask, view_, one(view_.dtype())),
+                          number ? value : tandem::where(mask, value, one(value.dtype())));
   check_dtype(result);
   return write_masked(mask, result);
 }
@@ -210,9 +249,9 @@ Indexed& Indexed::update(const Tensor& value, Binary f) {
   check_written();
   if (const Tensor mask = recorded_mask(value); mask.defined())
     return update_masked(mask, value, f);
-  const Tensor result = f(tensor(), value);
+  const Tensor result = f(picked(), value);
   check_dtype(result);
-  return *this = result;
+  return write(result);
 }
 
 void Indexed::check_dtype(const Tensor& result) const {
@@ -222,11 +261,14 @@ void Indexed::check_dtype(const Tensor& result) const {
       "index: the result of type ", from, " cannot be written over ", to);
 }
 
-Indexed& Indexed::operator=(const Tensor& value) {
+Indexed& Indexed::operator=(const Tensor& value) && {
   check_written();
+  return write(value);
+}
+
+Indexed& Indexed::write(const Tensor& value) {
   if (!picked_) {
-    const Tensor same = detail::number_as("index", value, view_.dtype(), true);
-    view_.copy_(without_leading_ones(same, view_.dim()));
+    std::move(view_) = value;
     return *this;
   }
   if (fill_masked(value)) return *this;
@@ -241,74 +283,82 @@ Indexed& Indexed::operator=(const Tensor& value) {
   const Tensor same = cast(detail::number_as("index", value, view_.dtype()), view_.dtype());
   Tensor v = without_leading_ones(same, dim + most);
   if (const auto [axes, from] = moved(); axes && v.dim() > 0) {
-    while (v.dim() < dim + most) v = unsqueeze(v, 0);
+    while (v.dim() < dim + most) v = tandem::unsqueeze(v, 0);
     v = with_axes_moved(v, axes, from, 0);
   }
-  index_put_(view_, Inputs(places_.data(), places_.size()), v);
+  tandem::index_put_(view_, Inputs(places_.data(), places_.size()), v);
   return *this;
 }
 
-Indexed& Indexed::operator=(const Indexed& value) {
-  if (const Tensor mask = recorded_mask(value); mask.defined()) {
-    check_written();
+Indexed& Indexed::operator=(const Indexed& value) && {
+  check_written();
+  if (const Tensor mask = recorded_mask(value); mask.defined())
     return write_masked(mask, value.view_);
-  }
-  return *this = value.tensor();
+  return write(value.tensor());
 }
 
 namespace {
 Tensor quotient(const Tensor& x, const Tensor& y) { return x / y; }
 }  // namespace
 
-Indexed& Indexed::operator+=(const Tensor& value) {
-  if (picked_) return update(value, add);
+Indexed& Indexed::operator+=(const Tensor& value) && {
+  if (picked_) return update(value, tandem::add);
   check_written();
   view_ += value;
   return *this;
 }
-Indexed& Indexed::operator-=(const Tensor& value) {
-  if (picked_) return update(value, sub);
+Indexed& Indexed::operator-=(const Tensor& value) && {
+  if (picked_) return update(value, tandem::sub);
   check_written();
   view_ -= value;
   return *this;
 }
-Indexed& Indexed::operator*=(const Tensor& value) {
-  if (picked_) return update(value, mul);
+Indexed& Indexed::operator*=(const Tensor& value) && {
+  if (picked_) return update(value, tandem::mul);
   check_written();
   view_ *= value;
   return *this;
 }
-Indexed& Indexed::operator/=(const Tensor& value) {
+Indexed& Indexed::operator/=(const Tensor& value) && {
   if (picked_) return update(value, quotient);
   check_written();
   view_ /= value;
   return *this;
 }
-Indexed& Indexed::operator+=(const Indexed& value) {
+Indexed& Indexed::operator+=(const Indexed& value) && {
   const Tensor mask = recorded_mask(value);
-  if (!mask.defined()) return *this += value.tensor();
+  if (!mask.defined()) return std::move(*this) += value.tensor();
   check_written();
-  return update_masked(mask, value.view_, add);
+  return update_masked(mask, value.view_, tandem::add);
 }
-Indexed& Indexed::operator-=(const Indexed& value) {
+Indexed& Indexed::operator-=(const Indexed& value) && {
   const Tensor mask = recorded_mask(value);
-  if (!mask.defined()) return *this -= value.tensor();
+  if (!mask.defined()) return std::move(*this) -= value.tensor();
   check_written();
-  return update_masked(mask, value.view_, sub);
+  return update_masked(mask, value.view_, tandem::sub);
 }
-Indexed& Indexed::operator*=(const Indexed& value) {
+Indexed& Indexed::operator*=(const Indexed& value) && {
   const Tensor mask = recorded_mask(value);
-  if (!mask.defined()) return *this *= value.tensor();
+  if (!mask.defined()) return std::move(*this) *= value.tensor();
   check_written();
-  return update_masked(mask, value.view_, mul);
+  return update_masked(mask, value.view_, tandem::mul);
 }
-Indexed& Indexed::operator/=(const Indexed& value) {
+Indexed& Indexed::operator/=(const Indexed& value) && {
   const Tensor mask = recorded_mask(value);
-  if (!mask.defined()) return *this /= value.tensor();
+  if (!mask.defined()) return std::move(*this) /= value.tensor();
   check_written();
   return update_masked(mask, value.view_, quotient);
 }
 
 Indexed Tensor::operator[](const Index& index) const { return Indexed(*this, {&index, 1}); }
+
+Tensor& Tensor::operator=(const Tensor& value) && {
+  const Tensor same = detail::number_as("index", value, dtype(), true);
+  return copy_(without_leading_ones(same, dim()));
+}
+
+Tensor detail::view_of(const Tensor& x, std::span<const Index> list) {
+  return Indexed(x, list).tensor();
+}
 
 }  // namespace tandem

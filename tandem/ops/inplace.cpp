@@ -78,8 +78,7 @@ const TensorImpl* family(const TensorImpl* t) { return t->base ? t->base : t; }
 /// Where a view begins in the tensor that it looks at, in elements.
 Length element_offset(const Tensor& view, const Tensor& base) {
   if (view.is_symbolic()) {
-    require<LengthError>(!view.impl()->extras->perhaps_view, "a write to a ",
-                         to_string(view.spec()),
+    require<LengthError>(!view.impl()->extras->perhaps_view, "a write to a ", view.spec(),
                          " or to the tensor it was reshaped from: whether the two share memory "
                          "depends on lengths that are not known while the graph is built; make a "
                          "clone() of one of them");
@@ -99,11 +98,13 @@ void check_writable(const OpInfo& info, const void* op, const Tensor& target, bo
   const bool leaf = is_leaf_with_gradient(target);  // a view may have been made one
   const bool detached = t.base && t.has(TensorImpl::symbolic) && t.extras->detached;
   const bool of_leaf = owner.has(TensorImpl::needs_grad) && !owner.node && !detached;
-  require<GradientError>(!(leaf || of_leaf) || !grad_enabled(), info.print(op),
-                         ": in-place write to ", t.base && !leaf ? "a view of " : "",
-                         "a leaf that requires a gradient; use NoGrad, or an op that makes a copy");
-  require<GradientError>(!tape || !t.base || owner.has(TensorImpl::contiguous), info.print(op),
-                         ": in-place write to a view of foreign strided memory has no gradient");
+  require<GradientError>(
+      !(leaf || of_leaf) || !grad_enabled(), [&] { return info.print(op); }, ": in-place write to ",
+      t.base && !leaf ? "a view of " : "",
+      "a leaf that requires a gradient; use NoGrad, or an op that makes a copy");
+  require<GradientError>(
+      !tape || !t.base || owner.has(TensorImpl::contiguous), [&] { return info.print(op); },
+      ": in-place write to a view of foreign strided memory has no gradient");
   if (!t.has(TensorImpl::contiguous) && overlaps_itself(t.spec.shape, t.strides))
     throw ShapeError(cat(info.print(op), ": in-place write to a tensor of shape ", t.spec.shape,
                          " and strides ", t.strides,
@@ -143,13 +144,15 @@ void write_symbolic(const OpInfo& info, const void* op, const Tensor& target, Te
                     unsigned flags, bool tape) {
   const TensorImpl& t = *target.impl();
   const bool view = t.has(TensorImpl::is_view);
-  require<NotImplemented>(!view || t.has(TensorImpl::symbolic), info.print(op),
-                          ": in-place write, in a recorded function, into a view that was made "
-                          "outside; make the view inside");
+  require<NotImplemented>(
+      !view || t.has(TensorImpl::symbolic), [&] { return info.print(op); },
+      ": in-place write, in a recorded function, into a view that was made "
+      "outside; make the view inside");
   const Tensor whole = view ? base_of(target) : target;
-  require<NotImplemented>(!is_outside(whole) || !tape, info.print(op),
-                          ": an in-place write to a tensor from outside the recorded function has "
-                          "no gradient there; use NoGrad, or an op that makes a copy");
+  require<NotImplemented>(
+      !is_outside(whole) || !tape, [&] { return info.print(op); },
+      ": an in-place write to a tensor from outside the recorded function has "
+      "no gradient there; use NoGrad, or an op that makes a copy");
   // What the gradient will read is what was there before.
   for (Tensor& x : inputs) {
     if (!x.defined() || family(x.impl()) != family(&t) || is_outside(x) || is_leaf_with_gradient(x))
@@ -162,8 +165,7 @@ void write_symbolic(const OpInfo& info, const void* op, const Tensor& target, Te
   compute(info, op, inputs.data(), n, flags, &spec, &result, 1);
   const auto& recorder = result.impl()->extras->recorder;
   require<NotImplemented>(!whole.is_symbolic() || whole.impl()->extras->recorder == recorder,
-                          "cond() and while_loop(): an in-place write to a ",
-                          to_string(whole.spec()),
+                          "cond() and while_loop(): an in-place write to a ", whole.spec(),
                           " from outside the branch; give the new value as a result");
   if (tape) record_node(info, op, inputs.data(), n, &result, 1);
   if (result.dtype() != target.dtype()) result = apply(Cast{target.dtype()}, {result});
@@ -211,9 +213,9 @@ void write(const OpInfo& info, const void* op, const Spec& spec, const Tensor* i
   bump_version(target, info.name.data());
 }
 
-/// Elementwise on few row-major f32 operands of one spec: what accumulating gradients is. False
-/// when it is not that; then nothing was done.
-bool write_plain(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags) {
+/// Elementwise on few row-major f32 operands of one spec: what accumulating gradients is.
+[[gnu::always_inline]] inline bool is_plain(const OpInfo& info, const Tensor* in, int n,
+                                            unsigned flags) {
   if (!info.point || (flags & (TensorImpl::symbolic | TensorImpl::wrapped_number)) ||
       (modes & Modes::anomaly))
     return false;
@@ -221,17 +223,40 @@ bool write_plain(const OpInfo& info, const void* op, const Tensor* in, int n, un
   if (!x.has(TensorImpl::contiguous) || x.spec.dtype != f32 || x.numel > point_grain ||
       x.spec.device.type != DeviceType::cpu)
     return false;
-  const void* data[max_point_inputs];
-  for (int i = 0; i < n; ++i) {
+  for (int i = 1; i < n; ++i) {
     const TensorImpl& y = *in[i].impl();
     if (!y.has(TensorImpl::contiguous) || !identical(y.spec, x.spec) ||
         (y.storage == x.storage && y.data != x.data))
       return false;
-    data[i] = y.data;
   }
-  info.point->f32(op, data, x.data, x.numel);
-  bump_version(in[0], info.name.data());
   return true;
+}
+
+/// The write of such: the values of `target` now are `inputs[0]`.
+[[gnu::always_inline]] inline void write_plain(const OpInfo& info, const void* op,
+                                               const Tensor& target, const Tensor* inputs, int n) {
+  const void* data[max_point_inputs];
+  for (int i = 0; i < n; ++i) data[i] = inputs[i].impl()->data;
+  info.point->f32(op, data, target.impl()->data, target.impl()->numel);
+  bump_version(target, info.name.data());
+}
+
+/// What the op makes, which is to be written over in[0]. Errors: DeviceError, ShapeError,
+/// DTypeError.
+Spec written_spec(const OpInfo& info, const void* op, const Tensor* in, int n) {
+  check_devices(info, op, in, n);
+  Spec spec;
+  info.infer(op, Specs(in, n), &spec);
+  const Tensor& target = in[0];
+  require<ShapeError>(
+      may_equal(spec.shape, target.shape()), [&] { return info.print(op); },
+      ": the result of shape ", spec.shape, " cannot be written over shape ", target.shape());
+  require<DTypeError>(
+      !(is_floating(spec.dtype) && !is_floating(target.dtype())) &&
+          !(spec.dtype != boolean && target.dtype() == boolean),
+      [&] { return info.print(op); }, ": the result of type ", spec.dtype,
+      " cannot be written over ", target.dtype());
+  return spec;
 }
 
 }  // namespace
@@ -243,19 +268,11 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
   const bool tape = wants_tape(flags) && is_floating(target.dtype());
   check_writable(info, op, target, tape);
 
-  if (!tape && write_plain(info, op, in, n, flags)) return;
+  const bool plain = is_plain(info, in, n, flags);
+  if (plain && !tape) return write_plain(info, op, target, in, n);
 
-  check_devices(info, op, in, n);
   Spec spec;
-  info.infer(op, Specs(in, n), &spec);
-  require<ShapeError>(may_equal(spec.shape, target.shape()), info.print(op),
-                      ": the result of shape ", spec.shape, " cannot be written over shape ",
-                      target.shape());
-  require<DTypeError>(!(is_floating(spec.dtype) && !is_floating(target.dtype())) &&
-                          !(spec.dtype != boolean && target.dtype() == boolean),
-                      info.print(op), ": the result of type ", spec.dtype,
-                      " cannot be written over ", target.dtype());
-
+  if (!plain) spec = written_spec(info, op, in, n);
   if (flags & TensorImpl::symbolic) {
     Tensors inputs(in, in + n);
     return write_symbolic(info, op, target, inputs, flags, tape);
@@ -274,7 +291,8 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
     base = base_of(target);
     written = scattered(base, target, out);
   }
-  write(info, op, spec, in, Inputs(inputs.data(), inputs.size()), out);
+  if (plain) write_plain(info, op, target, inputs.data(), n);
+  else write(info, op, spec, in, Inputs(inputs.data(), inputs.size()), out);
   if (written.defined()) {
     take_history(base, written);
     target.impl()->view_version = target.version();

@@ -1,5 +1,6 @@
 #pragma once
 #include "tandem/op/op.h"
+#include "tandem/ops/conv.h"
 
 namespace tandem {
 
@@ -23,10 +24,8 @@ struct Int8Conv2d {
 };
 
 inline Tensor int8_conv2d(const Tensor& x, const Tensor& weight, const Tensor& x_zero = {},
-                          const Tensor& w_zero = {}, const Shape& stride = {1},
-                          const Shape& padding = {0}, const Shape& dilation = {1},
-                          int64_t groups = 1) {
-  return apply(Int8Conv2d{stride, padding, dilation, groups}, {x, weight, x_zero, w_zero});
+                          const Tensor& w_zero = {}, const Conv2dOptions& o = {}) {
+  return apply(Int8Conv2d{o.stride, o.padding, o.dilation, o.groups}, {x, weight, x_zero, w_zero});
 }
 
 }  // namespace tandem

@@ -13,7 +13,10 @@ namespace tandem {
 TANDEM_OP(L1Loss)
 TANDEM_OP(L1LossGrad)
 
-Spec L1Loss::infer(Specs in) const { return detail::loss_infer(*this, in); }
+Spec L1Loss::infer(Specs in) const {
+  detail::warn_of_broadcast(name, in);
+  return detail::loss_infer(*this, in);
+}
 
 void L1Loss::cpu(Inputs in, Outputs out) const {
   detail::loss_launch(detail::loss_table<L1Loss>, this, detail::loss_reduction(*this), in, out[0]);

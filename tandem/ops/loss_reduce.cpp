@@ -1,8 +1,11 @@
 #include "tandem/ops/loss_reduce.h"
 
+#include <algorithm>
+#include <mutex>
 #include <vector>
 
 #include "tandem/backend/cpu/threads.h"
+#include "tandem/core/log.h"
 #include "tandem/op/copy.h"
 
 namespace tandem::detail {
@@ -18,6 +21,19 @@ Tensor spread(const Tensor& t, const Shape& shape, DType dtype) {
 }
 
 }  // namespace
+
+void warn_of_broadcast(std::string_view op, Specs in) {
+  if (in.is_number(1) || may_equal(in[0].shape, in[1].shape)) return;
+  static std::mutex mutex;
+  static std::vector<std::string_view> warned;
+  const std::lock_guard lock(mutex);
+  if (std::find(warned.begin(), warned.end(), op) != warned.end()) return;
+  if (log(LogLevel::warning,
+          cat(op, "(): x of shape ", in[0].shape, " and a target of shape ", in[1].shape,
+              " are broadcast, which is seldom meant; give them "
+              "one shape (this is said once)")))
+    warned.push_back(op);
+}
 
 Number loss_scale(Reduction r, const Shape& full, const Shape& x) {
   if (r == Reduction::mean) return 1.0 / full.numel();

@@ -70,6 +70,8 @@ Spec loss_infer(const O& op, Specs in) {
 
 /// What the sum over elements of shape `full` is multiplied by.
 TANDEM_API Number loss_scale(Reduction r, const Shape& full, const Shape& x);
+/// A warning, the first time that somebody hears it, when x and the target have different shapes.
+TANDEM_API void warn_of_broadcast(std::string_view op, Specs in);
 /// The shape that all inputs broadcast to.
 TANDEM_API Shape loss_shape(Inputs in);
 /// The same, from what the tape knows; undefined inputs count as numbers.

@@ -12,7 +12,10 @@ namespace tandem {
 TANDEM_OP(MseLoss)
 TANDEM_OP(MseLossGrad)
 
-Spec MseLoss::infer(Specs in) const { return detail::loss_infer(*this, in); }
+Spec MseLoss::infer(Specs in) const {
+  detail::warn_of_broadcast(name, in);
+  return detail::loss_infer(*this, in);
+}
 
 void MseLoss::cpu(Inputs in, Outputs out) const {
   detail::loss_launch(detail::loss_table<MseLoss>, this, detail::loss_reduction(*this), in, out[0]);

@@ -142,7 +142,9 @@ Tensors NllLossGrad::vjp(const Saved& s, const Tensor& g) const {
   const Reduction r = loss_reduction(*this);
   Tensor ddy, dw;
   // The gradient is linear in dy: its transpose is the loss itself.
-  if (s.needs(0)) ddy = nll_loss(g, s.in(1), s.in(2), ignore_index, reduction);
+  if (s.needs(0))
+    ddy = nll_loss(g, s.in(1),
+                   {.weight = s.in(2), .ignore_index = ignore_index, .reduction = reduction});
   if (s.needs(2))
     dw = vjp_through({s.in(0), s.in(2)}, {g}, [&](const Tensors& v) {
       Tensor q = one_of(s.in(1), g.shape(), g.dtype(), ignore_index) * spread(v[1], g.shape());

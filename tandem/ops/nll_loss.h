@@ -1,4 +1,5 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -40,14 +41,19 @@ struct NllLossGrad {
   static Samples<NllLossGrad> samples();
 };
 
+struct NLLLossOptions {
+  ByName by_name = ByName();
+  Tensor weight = {};  ///< one a class
+  int64_t ignore_index = -100;
+  std::string reduction = "mean";  ///< or "sum", "none"
+};
 /// Negative log-likelihood: x[n, classes, ...] (or [classes]) holds log-probabilities, target
 /// [n, ...] (or []) class numbers; loss = -weight[t] x[t], 0 where t is `ignore_index`. "mean"
 /// divides the sum by the weights of the targets that count. Errors: ShapeError, DTypeError,
 /// ValueError for the reduction, IndexError for a target outside the classes.
-inline Tensor nll_loss(const Tensor& x, const Tensor& target, const Tensor& weight = {},
-                       int64_t ignore_index = -100, std::string reduction = "mean") {
-  return apply(NllLoss{.ignore_index = ignore_index, .reduction = std::move(reduction)},
-               {x, target, weight});
+inline Tensor nll_loss(const Tensor& x, const Tensor& target, const NLLLossOptions& o = {}) {
+  return apply(NllLoss{.ignore_index = o.ignore_index, .reduction = o.reduction},
+               {x, target, o.weight});
 }
 
 }  // namespace tandem

@@ -1,6 +1,6 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
-#include "tandem/ops/conv.h"
 
 namespace tandem {
 
@@ -115,33 +115,55 @@ struct AdaptiveAvgPool2dGrad {
   static Samples<AdaptiveAvgPool2dGrad> samples();
 };
 
-/// Windows of `kernel_size`, `stride` apart (an empty list: kernel_size), over x[n, c, h, w] or
-/// [c, h, w]: {values, indices i64}. Padding counts as minus infinity, NaN as largest. Each size is
-/// floor or, with ceil_mode, ceil((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
-/// Errors: ShapeError, ValueError for attributes out of range.
-inline Tensors max_pool2d_with_indices(const Tensor& x, const PerAxis& kernel_size,
-                                       const Shape& stride = {}, const PerAxis& padding = 0,
-                                       const PerAxis& dilation = 1, bool ceil_mode = false) {
-  return apply_all(MaxPool2d{kernel_size, stride, padding, dilation, ceil_mode}, {x});
+/// Each is one number for both axes, or one for each.
+struct MaxPool2dOptions {
+  ByName by_name = ByName();
+  Shape stride = {};  ///< the kernel's size unless given
+  Shape padding = 0, dilation = 1;
+  bool ceil_mode = false;
+};
+struct AvgPool2dOptions {
+  ByName by_name = ByName();
+  Shape stride = {};  ///< the kernel's size unless given
+  Shape padding = 0;
+  bool ceil_mode = false;
+  bool count_include_pad = true;
+  std::optional<int64_t> divisor_override = {};
+};
+
+/// Windows of `kernel_size`, `stride` apart, over x[n, c, h, w] or [c, h, w]: {values, indices
+/// i64}. Padding counts as minus infinity, NaN as largest. Each size is floor or, with ceil_mode,
+/// ceil((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1. Errors: ShapeError,
+/// ValueError for options out of range.
+inline Tensors max_pool2d_with_indices(const Tensor& x, const Shape& kernel_size,
+                                       const MaxPool2dOptions& o = {}) {
+  return apply_all(MaxPool2d{kernel_size, o.stride, o.padding, o.dilation, o.ceil_mode}, {x});
 }
-/// The values alone. `stride` may be a number: max_pool2d(x, 2, 2).
-inline Tensor max_pool2d(const Tensor& x, const PerAxis& kernel_size, const PerAxis& stride = {},
-                         const PerAxis& padding = 0, const PerAxis& dilation = 1,
-                         bool ceil_mode = false) {
-  return max_pool2d_with_indices(x, kernel_size, stride, padding, dilation, ceil_mode)[0];
+/// The values alone.
+inline Tensor max_pool2d(const Tensor& x, const Shape& kernel_size,
+                         const MaxPool2dOptions& o = {}) {
+  return max_pool2d_with_indices(x, kernel_size, o)[0];
 }
-/// The mean of each window; arguments as max_pool2d. Padding counts in the divisor unless
-/// count_include_pad is false; divisor_override replaces it. Errors: as max_pool2d.
-inline Tensor avg_pool2d(const Tensor& x, const PerAxis& kernel_size, const PerAxis& stride = {},
-                         const PerAxis& padding = 0, bool ceil_mode = false,
-                         bool count_include_pad = true,
-                         std::optional<int64_t> divisor_override = {}) {
-  return apply(
-      AvgPool2d{kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override}, {x});
+/// The stride alone may stand without its name: `max_pool2d(x, 2, 2)`.
+template <detail::AxisNumber I>
+Tensor max_pool2d(const Tensor& x, const Shape& kernel_size, I stride) {
+  return max_pool2d(x, kernel_size, MaxPool2dOptions{.stride = stride});
+}
+/// The mean of each window. Padding counts in the divisor unless count_include_pad is false;
+/// divisor_override replaces it. Errors: as max_pool2d.
+inline Tensor avg_pool2d(const Tensor& x, const Shape& kernel_size,
+                         const AvgPool2dOptions& o = {}) {
+  return apply(AvgPool2d{kernel_size, o.stride, o.padding, o.ceil_mode, o.count_include_pad,
+                         o.divisor_override},
+               {x});
+}
+template <detail::AxisNumber I>
+Tensor avg_pool2d(const Tensor& x, const Shape& kernel_size, I stride) {
+  return avg_pool2d(x, kernel_size, AvgPool2dOptions{.stride = stride});
 }
 /// y[i, j] = mean of rows [floor(i h / oh), ceil((i + 1) h / oh)) and columns likewise. Errors: as
 /// max_pool2d.
-inline Tensor adaptive_avg_pool2d(const Tensor& x, const PerAxis& output_size) {
+inline Tensor adaptive_avg_pool2d(const Tensor& x, const Shape& output_size) {
   return apply(AdaptiveAvgPool2d{output_size}, {x});
 }
 

@@ -112,6 +112,11 @@ TANDEM_API Tensor rand(const Shape& shape, DType dtype = f32,
                        Generator& generator = default_generator());
 TANDEM_API Tensor randn(const Shape& shape, DType dtype = f32,
                         Generator& generator = default_generator());
+// Lengths without braces: `randn(3, 4)`.
+template <detail::AxisNumber... I>
+requires(sizeof...(I) > 1) Tensor rand(I... lengths) { return rand(Shape{Length(lengths)...}); }
+template <detail::AxisNumber... I>
+requires(sizeof...(I) > 1) Tensor randn(I... lengths) { return randn(Shape{Length(lengths)...}); }
 TANDEM_API Tensor randint(Length low, Length high, const Shape& shape, DType dtype = i64,
                           Generator& generator = default_generator());
 inline Tensor randint(Length high, const Shape& shape) { return randint(0, high, shape); }

@@ -73,9 +73,10 @@ void check_gradient_inputs(const O& op, Specs in, const Lengths& s, const Places
                            std::initializer_list<Length> widths, int states) {
   int i = at.count;
   auto need = [&](const Shape& shape) {
-    check<ShapeError>(in.has(i) && detail::may_equal(in[i].shape, shape), op, "input ", i, " is ",
-                      in.has(i) ? to_string(in[i]) : std::string("missing"), ", needs shape ",
-                      shape);
+    check<ShapeError>(
+        in.has(i) && detail::may_equal(in[i].shape, shape), op, "input ", i, " is ",
+        [&] { return in.has(i) ? to_string(in[i]) : std::string("missing"); }, ", needs shape ",
+        shape);
     check<DTypeError>(in[i].dtype == in[0].dtype, op, "input ", i, " is ", in[i].dtype, ", x is ",
                       in[0].dtype);
     ++i;

@@ -2,6 +2,7 @@
 #include <array>
 #include <vector>
 
+#include "tandem/core/by_name.h"
 #include "tandem/op/op.h"
 
 namespace tandem {
@@ -117,6 +118,7 @@ struct GruGrad {
 
 /// How a stack of recurrent layers is put together; PyTorch's arguments.
 struct RecurrentOptions {
+  ByName by_name = ByName();
   int64_t num_layers = 1;
   bool bidirectional = false;
   bool batch_first = false;

@@ -99,7 +99,7 @@ LstmResult lstm(const Tensor& x, const Tensor& h0, const Tensor& c0, std::span<c
 // Steps 3, batch 2, input 4, hidden 3. The gradient records are reached through these.
 Samples<Rnn> Rnn::samples() {
   using namespace sample;
-  const InputSpec x({3, 2, 4}), h({2, 3}), wi({3, 4}), wh({3, 3}), b({3});
+  const InputSpec x({3, 2, 4}), h({2, 3}), wi({3, 4}), wh({3, 3}), b(Shape{3});
   return {.ok = {{{}, {x, h, wi, wh, b, b}},
                  {{.nonlinearity = "tanh", .reverse = true}, {x, h, wi, wh}},
                  {{.nonlinearity = "relu"}, {x, h, wi, wh, b, b}},
@@ -116,7 +116,7 @@ Samples<Rnn> Rnn::samples() {
 
 Samples<Lstm> Lstm::samples() {
   using namespace sample;
-  const InputSpec x({3, 2, 4}), h({2, 3}), wi({12, 4}), wh({12, 3}), b({12});
+  const InputSpec x({3, 2, 4}), h({2, 3}), wi({12, 4}), wh({12, 3}), b(Shape{12});
   return {.ok = {{{}, {x, h, h, wi, wh, b, b}},
                  {{.reverse = true}, {strided({3, 2, 4}), h, h, wi, strided({12, 3})}},
                  {{}, {{{0, 2, 4}}, h, h, wi, wh, b, b}}},
@@ -127,7 +127,7 @@ Samples<Lstm> Lstm::samples() {
 
 Samples<Gru> Gru::samples() {
   using namespace sample;
-  const InputSpec x({3, 2, 4}), h({2, 3}), wi({9, 4}), wh({9, 3}), b({9});
+  const InputSpec x({3, 2, 4}), h({2, 3}), wi({9, 4}), wh({9, 3}), b(Shape{9});
   return {.ok = {{{}, {x, h, wi, wh, b, b}},
                  {{.reverse = true}, {x, h, wi, wh}},
                  {{}, {{{0, 2, 4}}, h, wi, wh, b, b}}},
@@ -140,15 +140,15 @@ Samples<Gru> Gru::samples() {
 // Values that a forward pass kept (y, gates, cells) are consistent with the inputs only when they
 // come from one; with free values the kernels still give a definite function of them.
 Samples<RnnGrad> RnnGrad::samples() {
-  const InputSpec x({3, 2, 4}), h({2, 3}), wi({3, 4}), wh({3, 3}), b({3}), y({3, 2, 3});
+  const InputSpec x({3, 2, 4}), h({2, 3}), wi({3, 4}), wh({3, 3}), b(Shape{3}), y({3, 2, 3});
   return {.ok = {{{}, {x, h, wi, wh, b, b, y, y, y, h}, false}}, .errors = {}};
 }
 Samples<LstmGrad> LstmGrad::samples() {
-  const InputSpec x({3, 2, 4}), h({2, 3}), wi({12, 4}), wh({12, 3}), b({12}), y({3, 2, 3});
+  const InputSpec x({3, 2, 4}), h({2, 3}), wi({12, 4}), wh({12, 3}), b(Shape{12}), y({3, 2, 3});
   return {.ok = {{{}, {x, h, h, wi, wh, b, b, y, {{3, 2, 12}}, y, y, h, h}, false}}, .errors = {}};
 }
 Samples<GruGrad> GruGrad::samples() {
-  const InputSpec x({3, 2, 4}), h({2, 3}), wi({9, 4}), wh({9, 3}), b({9}), y({3, 2, 3});
+  const InputSpec x({3, 2, 4}), h({2, 3}), wi({9, 4}), wh({9, 3}), b(Shape{9}), y({3, 2, 3});
   return {.ok = {{{}, {x, h, wi, wh, b, b, y, {{3, 2, 12}}, y, h}, false}}, .errors = {}};
 }
 

@@ -18,6 +18,7 @@ TANDEM_OP(SmoothL1LossGrad)
 
 Spec SmoothL1Loss::infer(Specs in) const {
   check(beta >= 0, *this, "beta must not be negative");
+  detail::warn_of_broadcast(name, in);
   return detail::loss_infer(*this, in);
 }
 

@@ -1,10 +1,12 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/optim/optimizer.h"
 
 namespace tandem::optim {
 
 /// PyTorch's names and defaults.
 struct AdagradOptions {
+  ByName by_name = ByName();
   double lr = 1e-2;
   double lr_decay = 0;
   double weight_decay = 0;

@@ -11,7 +11,13 @@ constexpr std::array<std::string_view, 3> flag_names{"amsgrad", "maximize",
                                                      "decoupled_weight_decay"};
 
 AdamOptions decoupled(const AdamWOptions& o) {
-  return {o.lr, o.betas, o.eps, o.weight_decay, o.amsgrad, o.maximize, true};
+  return {.lr = o.lr,
+          .betas = o.betas,
+          .eps = o.eps,
+          .weight_decay = o.weight_decay,
+          .amsgrad = o.amsgrad,
+          .maximize = o.maximize,
+          .decoupled_weight_decay = true};
 }
 
 }  // namespace
@@ -28,13 +34,13 @@ void Adam::add_param_group(const Parameters& parameters, Options o) {
 }
 
 Adam::Options Adam::options(int group) const {
-  return {number(group, "lr"),
-          {number(group, "beta1"), number(group, "beta2")},
-          number(group, "eps"),
-          number(group, "weight_decay"),
-          flag(group, "amsgrad"),
-          flag(group, "maximize"),
-          flag(group, "decoupled_weight_decay")};
+  return {.lr = number(group, "lr"),
+          .betas = {number(group, "beta1"), number(group, "beta2")},
+          .eps = number(group, "eps"),
+          .weight_decay = number(group, "weight_decay"),
+          .amsgrad = flag(group, "amsgrad"),
+          .maximize = flag(group, "maximize"),
+          .decoupled_weight_decay = flag(group, "decoupled_weight_decay")};
 }
 
 Optimizer::Plan Adam::plan(std::span<const double>, const std::vector<bool>& flags) const {

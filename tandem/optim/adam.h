@@ -1,12 +1,14 @@
 #pragma once
 #include <array>
 
+#include "tandem/core/by_name.h"
 #include "tandem/optim/optimizer.h"
 
 namespace tandem::optim {
 
 /// PyTorch's names and defaults.
 struct AdamOptions {
+  ByName by_name = ByName();
   double lr = 1e-3;
   std::array<double, 2> betas = {0.9, 0.999};
   double eps = 1e-8;
@@ -32,6 +34,7 @@ class TANDEM_API Adam : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct AdamWOptions {
+  ByName by_name = ByName();
   double lr = 1e-3;
   std::array<double, 2> betas = {0.9, 0.999};
   double eps = 1e-8;

@@ -69,11 +69,11 @@ void Optimizer::add_group(const Parameters& parameters, std::initializer_list<do
     const std::string& name = entry.first;
     const Tensor& t = entry.second;
     const size_t position = first + group->slots.size();
-    auto check = [&](bool ok, std::string_view what) {
-      require(ok, name_, ": parameter ", position, name.empty() ? "" : " ", name, " ", what);
+    auto check = [&](bool ok, const auto&... what) {
+      require(ok, name_, ": parameter ", position, name.empty() ? "" : " ", name, " ", what...);
     };
     check(t.defined(), "is undefined");
-    check(is_floating(t.dtype()), cat("is ", t.dtype(), ", not floating"));
+    check(is_floating(t.dtype()), "is ", t.dtype(), ", not floating");
     check(t.is_leaf(), "is the result of an op, not a leaf");
     check(seen.insert(t.impl()).second, "is given twice");
     Slot slot;
@@ -105,8 +105,8 @@ size_t Optimizer::number_at(std::string_view name) const {
 void Optimizer::check_number(size_t i, double value) const {
   const Number& n = numbers_[i];
   require(value >= n.min && value < n.limit, name_, "(", n.name, "=", value, "): ", n.name,
-          n.limit < 1e300 ? cat(" must be in [", n.min, ", ", n.limit, ")")
-                          : cat(" must be at least ", n.min));
+          n.limit < 1e300 ? " must be in [" : " must be at least ", n.min,
+          [&] { return n.limit < 1e300 ? cat(", ", n.limit, ")") : std::string(); });
 }
 
 std::vector<Tensor> Optimizer::parameters(int group) const {

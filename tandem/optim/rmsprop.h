@@ -1,10 +1,12 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/optim/optimizer.h"
 
 namespace tandem::optim {
 
 /// PyTorch's names and defaults.
 struct RMSpropOptions {
+  ByName by_name = ByName();
   double lr = 1e-2;
   double alpha = 0.99;
   double eps = 1e-8;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "tandem/core/by_name.h"
 #include "tandem/optim/optimizer.h"
 
 namespace tandem::optim {
@@ -153,6 +154,7 @@ class TANDEM_API SequentialLR : public Scheduler {
 };
 
 struct OneCycleOptions {
+  ByName by_name = ByName();
   int64_t total_steps = 0;  ///< or epochs * steps_per_epoch
   int64_t epochs = 0, steps_per_epoch = 0;
   double pct_start = 0.3;               ///< share of the steps that go up
@@ -179,6 +181,7 @@ class TANDEM_API OneCycleLR : public Scheduler {
 };
 
 struct PlateauOptions {
+  ByName by_name = ByName();
   std::string mode = "min";  ///< or "max": what a good metric does
   double factor = 0.1;
   int64_t patience = 10;  ///< epochs without progress that are borne

@@ -1,10 +1,12 @@
 #pragma once
+#include "tandem/core/by_name.h"
 #include "tandem/optim/optimizer.h"
 
 namespace tandem::optim {
 
 /// PyTorch's names and defaults.
 struct SGDOptions {
+  ByName by_name = ByName();
   double lr = 1e-3;
   double momentum = 0;
   double dampening = 0;

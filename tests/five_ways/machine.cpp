@@ -160,12 +160,12 @@ void Machine::run_record(const Step& s) {
 void Machine::run_write(const Step& s) {
   const Tensors in = operands(s);
   const std::vector<Index> list = index(s);
-  Indexed part(in[0], list);
-  if (s.name == "=") part = in[1];
-  else if (s.name == "+=") part += in[1];
-  else if (s.name == "-=") part -= in[1];
-  else if (s.name == "*=") part *= in[1];
-  else part /= in[1];
+  auto part = [&] { return Indexed(in[0], list); };
+  if (s.name == "=") part() = in[1];
+  else if (s.name == "+=") part() += in[1];
+  else if (s.name == "-=") part() -= in[1];
+  else if (s.name == "*=") part() *= in[1];
+  else part() /= in[1];
 }
 
 Tensors Machine::run(const Block& b, const Tensors& arguments) {

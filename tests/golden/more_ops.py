@@ -5,7 +5,7 @@ import torch
 NARROW = {"e4m3fn": "float8_e4m3fn", "e4m3fnuz": "float8_e4m3fnuz", "e5m2": "float8_e5m2",
           "e5m2fnuz": "float8_e5m2fnuz", "e2m1": "float4_e2m1fn", "e8m0": "float8_e8m0fnu"}
 
-FLOATING_ONLY = {"dft", "linear_recurrence", "det", "minifloat", "roi_align",
+FLOATING_ONLY = {"dft", "linear_recurrence", "det", "inverse", "cholesky", "minifloat", "roi_align",
                  "weighted_select"}
 
 
@@ -96,12 +96,18 @@ def requantize(x, scale, zero, bias=None, dtype="u8", axis=1):
     return stored.to(torch.uint8 if dtype == "u8" else torch.int8)
 
 
+def in_f32(f, x):
+    """Of what PyTorch does not compute in 16 bits."""
+    return f(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).to(x.dtype)
+
+
 def calls(dtypes):
     return {
         "dft": dft,
         "linear_recurrence": linear_recurrence,
-        "det": lambda x: torch.linalg.det(x.float() if x.dtype in (
-            torch.float16, torch.bfloat16) else x).to(x.dtype),
+        "det": lambda x: in_f32(torch.linalg.det, x),
+        "inverse": lambda x: in_f32(torch.linalg.inv, x),
+        "cholesky": lambda x: in_f32(torch.linalg.cholesky, x),
         "minifloat": minifloat,
         "bitcast": lambda x, dtype: x.view(dtypes[dtype]).clone(),
         "scatter_reduce": lambda x, index, src, axis, reduce: torch.scatter_reduce(

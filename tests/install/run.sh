@@ -76,6 +76,22 @@ no_outsider_included() {
 needed_soname() { readelf -d "$1" | grep -q 'NEEDED.*\[libtandem\.so\.0\]'; }
 names_no_folder() { ! grep -rlF -e "$TANDEM_SOURCE" -e "$work/stage" "$1"; }
 
+# The library is a release build, the user's target is as it was.
+release_by_itself() {
+  cmake -G Ninja -S "$here/subdirectory" -B "$work/untyped" -DTANDEM_SOURCE="$TANDEM_SOURCE" &&
+    ninja -C "$work/untyped" -t commands consumer >"$work/commands" &&
+    grep -- '-c .*tandem/core/shape.cpp' "$work/commands" | grep -e '-O3 -DNDEBUG' &&
+    ! grep -- '-c .*consumer/main.cpp' "$work/commands" | grep -e -DNDEBUG
+}
+# An older standard is one error, which names the remedy.
+one_error_for_older_standards() {
+  local said
+  said="$(g++ -std=c++17 -fsyntax-only -I "$1" -x c++ - <<<'#include <tandem/tandem.h>' 2>&1 |
+    grep 'error:')"
+  printf '%s\n' "$said"
+  [ "$(wc -l <<<"$said")" -eq 1 ] && grep -q -e '-std=c++20' <<<"$said"
+}
+
 # 1. the shared library that the tests' own build made, installed and then moved
 check "install" cmake --install "$TANDEM_BUILD" --prefix "$work/stage"
 mv "$work/stage" "$work/elsewhere"
@@ -89,6 +105,7 @@ check "shared: needs libtandem.so.0" needed_soname "$work/shared/consumer"
 check "pkg-config: compiles, links and trains" with_pkg_config shared_pc "$moved"
 check "the library shows tandem's symbols only" only_tandem_symbols "$library"
 check "no outsider is included by an installed header" no_outsider_included "$moved/include"
+check "C++17 gives one error" one_error_for_older_standards "$moved/include"
 check "the package files name no folder of the build" names_no_folder \
   "$(dirname "$(find "$moved" -name TandemConfig.cmake)")"
 
@@ -97,6 +114,7 @@ check "the package files name no folder of the build" names_no_folder \
 sub="${TANDEM_BUILD}_subdirectory"
 check "add_subdirectory: configures" configure "$here/subdirectory" "$sub" \
   -DTANDEM_SOURCE="$TANDEM_SOURCE" -DTANDEM_INSTALL=ON "${launcher[@]}"
+check "add_subdirectory: a release build unless the user says otherwise" release_by_itself
 check "add_subdirectory: compiles and links" ninja -C "$sub"
 check "add_subdirectory: trains" "$sub/consumer"
 

@@ -50,7 +50,7 @@ struct ConvNet : nn::Module<ConvNet> {
              field("up", &ConvNet::up),       field("out", &ConvNet::out)};
   Tensor forward(const Tensor& x) const {
     Tensor h = max_pool2d(relu(norm(first(x))), 2, 2);
-    h = avg_pool2d(silu(groups(second(h))), 2, 1, 1);
+    h = avg_pool2d(silu(groups(second(h))), 2, {.stride = 1, .padding = 1});
     h = adaptive_avg_pool2d(leaky_relu(up(h)), Shape{2, 2});
     return log_softmax(out(flatten(h, 1)), -1);
   }
@@ -78,8 +78,8 @@ struct CausalAttention : nn::Module<CausalAttention> {
       Fields{field("q", &CausalAttention::q), field("k", &CausalAttention::k),
              field("v", &CausalAttention::v)};
   Tensor forward(const Tensor& x, const Tensor& mask) const {
-    const Tensor a = scaled_dot_product_attention(q(x), k(x), v(x), {}, 0, true);
-    return scaled_dot_product_attention(a, k(x), v(x), mask);
+    const Tensor a = scaled_dot_product_attention(q(x), k(x), v(x), {.is_causal = true});
+    return scaled_dot_product_attention(a, k(x), v(x), {.attn_mask = mask});
   }
 };
 
