@@ -356,7 +356,7 @@ TEST(RegionResults, AreNobodyElses) {
 
 /// The gradient takes the operands as they were: h is 2 x, and y is 0.175 h, 0.2 h or 3 h.
 TEST(RegionOperands, MayBeWrittenLater) {
-  Tensor x = tensor({0.5, -1.0});
+  Tensor x = tensor({0.5, -1.0}, f64);
   x.requires_grad_();
   const auto expect = [&](const char* what, auto region, double slope) {
     const auto f = [&](const Tensor& v) {

@@ -8,8 +8,9 @@
 
 namespace tandem::data {
 
-uint64_t draw_seed(Generator& generator) {
-  const Tensor key = generator.next_key();
+uint64_t draw_seed(Generator& generator) { return seed_of(generator.next_key()); }
+
+uint64_t seed_of(const Tensor& key) {
   const auto* p = key.data<int64_t>();
   uint32_t block[4] = {uint32_t(p[1]), uint32_t(uint64_t(p[1]) >> 32), 0x5eed, 0};
   Philox::block(uint64_t(p[0]), block);

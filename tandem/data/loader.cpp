@@ -206,13 +206,19 @@ LoaderCore::~LoaderCore() = default;
 std::unique_ptr<LoaderCore::Run, LoaderCore::RunDeleter> LoaderCore::start() try {
   const bool goes_on = resume_ || retry_;
   const int64_t epoch = goes_on ? epoch_ : epoch_ + 1, position = goes_on ? position_ : 0;
-  if (!(goes_on && has_seed_)) seed_ = options_.seed ? *options_.seed : draw_seed();
-  has_seed_ = true;
-  auto batches = sampler_->batches(seed_, stream_of(epoch));
+  std::optional<tandem::detail::Draw> draw;  // taken back where the epoch cannot begin
+  uint64_t seed = options_.seed ? *options_.seed : seed_;
+  if (!options_.seed && !(goes_on && has_seed_)) {
+    draw.emplace(default_generator());
+    seed = seed_of(draw->key());
+  }
+  auto batches = sampler_->batches(seed, stream_of(epoch));
   require(position <= int64_t(batches.size()), "DataLoader: cannot go on at batch ", position,
           ", the epoch has ", batches.size());
   std::unique_ptr<Run, RunDeleter> run(
-      new Run(maker_, options_, {seed_, stream_of(epoch)}, std::move(batches), epoch, position));
+      new Run(maker_, options_, {seed, stream_of(epoch)}, std::move(batches), epoch, position));
+  seed_ = seed;
+  has_seed_ = true;
   epoch_ = epoch;
   position_ = position;
   resume_ = retry_ = false;

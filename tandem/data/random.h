@@ -48,5 +48,7 @@ class Random {
 
 /// A seed from the next draw of `generator`.
 TANDEM_API uint64_t draw_seed(Generator& generator = default_generator());
+/// The seed that a key of a generator gives.
+TANDEM_API uint64_t seed_of(const Tensor& key);
 
 }  // namespace tandem::data

@@ -185,7 +185,8 @@ void Roll::cpu(Inputs in, Outputs out) const {
   for (int64_t n : shape) maps.push_back(identity(n));
   for (int i = 0; i < shifts.size(); ++i) {
     const int a = axes.empty() ? 0 : check_axis(*this, axes[i], shape);
-    for (int64_t& from : maps[size_t(a)]) from = wrap(from - int64_t(shifts[i] % shape[a]), shape[a]);
+    for (int64_t& from : maps[size_t(a)])
+      from = wrap(from - int64_t(shifts[i] % shape[a]), shape[a]);
   }
   const Strides strides = contiguous_strides(shape);
   Tensor y = detail::alias(out[0], shape, strides, 0);

@@ -66,7 +66,8 @@ int64_t within(int64_t diagonal, const Shape& s) {
 
 Spec Tril::infer(Specs in) const { return infer_matrix(*this, in[0]); }
 void Tril::cpu(Inputs in, Outputs out) const {
-  clear(in[0], out[0], [&](int64_t i) { return Columns(i + within(diagonal, in[0].shape()) + 1, INT64_MAX); });
+  clear(in[0], out[0],
+        [&](int64_t i) { return Columns(i + within(diagonal, in[0].shape()) + 1, INT64_MAX); });
 }
 Tensors Tril::vjp(const Saved&, const Tensor& dy) const { return {apply(*this, {dy})}; }
 Samples<Tril> Tril::samples() { return matrix_samples<Tril>(); }
