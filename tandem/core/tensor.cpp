@@ -99,8 +99,6 @@ void delete_impl(TensorImpl* impl) noexcept {
       if (impl->refs.load(std::memory_order_acquire) > 1 && !drop_ref(impl->refs)) return;
     }
   }
-  if (impl->has(TensorImpl::parameter)) [[unlikely]]
-    forget_parameter(impl);
   if (impl->node) release_node(impl->node);
   delete impl->extras;
   TensorImpl* base = impl->base;

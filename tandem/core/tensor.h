@@ -66,7 +66,7 @@ struct TensorImpl {
     is_view = 16,
     made_in_capture = 32,  ///< data that a function under capture made: a constant of its graph
     left_by_plan = 64,     ///< a gradient that a run of a plan made, and may write again
-    parameter = 128        ///< made by nn::parameter(), which remembers it
+    parameter = 128        ///< made by nn::parameter()
   };
 
   std::atomic<uint32_t> refs{1};
@@ -98,8 +98,6 @@ struct TensorImpl {
 namespace detail {
 TANDEM_API TensorImpl* new_impl();
 TANDEM_API void delete_impl(TensorImpl* impl) noexcept;
-/// Called when a tensor dies that has the flag.
-TANDEM_API void forget_parameter(const TensorImpl* impl) noexcept;
 /// Gives the memory of a deleted tensor back, when `remembered` is 0.
 TANDEM_API void free_impl(TensorImpl* impl) noexcept;
 }  // namespace detail

@@ -211,6 +211,12 @@ static bool same_outside(const Tensor& a, const Tensor& b) {
   return x.recorder == y.recorder && x.value == y.value;
 }
 
+/// Of two looks at one value a detached one is an operand of its own: no gradient reaches it.
+static bool same_history(const Tensor& a, const Tensor& b) {
+  return !a.is_symbolic() ||
+         (a.requires_grad() == b.requires_grad() && a.impl()->node == b.impl()->node);
+}
+
 /// Two regions of one memory, of which one is written.
 static void check_apart(const Tensor& written, const Tensor& other) {
   require<NotImplemented>(other.is_symbolic() || other.impl()->storage != written.impl()->storage,
@@ -222,7 +228,7 @@ static void check_apart(const Tensor& written, const Tensor& other) {
 
 ValueId Graph::from_outside(const Tensor& t) {
   for (size_t i = 0; i < outer_.size(); ++i)
-    if (same_outside(outer_[i], t)) return outer_ids_[i];
+    if (same_outside(outer_[i], t) && (draws_ || same_history(outer_[i], t))) return outer_ids_[i];
   if (!t.is_symbolic())
     for (const Tensor& w : written()) check_apart(w, t);
   outer_.push_back(t);

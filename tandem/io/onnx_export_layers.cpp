@@ -266,6 +266,8 @@ bool recurrent(E& e, const char* op, int states, const Names& in, E::Attributes 
 bool unused_steps(E& e, int first, int last) {
   for (int i = first; i < last; ++i)
     if (e.used(i)) return false;
+  // ONNX's operators have at least one unit, and are not clear about no steps.
+  if (must_equal(e.spec(1).shape[1], 0) || must_equal(e.spec(0).shape[0], 0)) return false;
   return e.out().dtype == f32 || e.out().dtype == f64;
 }
 bool rnn_(E& e, const Rnn& op) {

@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <deque>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "tandem/core/factory.h"
-#include "tandem/core/parameters.h"
 #include "tandem/core/set_data.h"
 #include "tandem/op/recorder.h"
 
@@ -232,7 +230,7 @@ std::vector<const char*> Living::all() {
 
 Tensor parameter(Tensor t) {
   t.requires_grad_();
-  tandem::detail::remember_parameter(t);
+  t.impl()->flags |= TensorImpl::parameter;
   return t;
 }
 
@@ -242,20 +240,16 @@ namespace {
 /// listed as a parameter and is none.
 struct Reached final : Visitor {
   std::vector<const ModuleBase*> modules;
-  std::unordered_set<const TensorImpl*> tensors;
   const ModuleBase* owner = nullptr;
 
   void parameter(std::string_view name, Tensor& t) override {
     if (!t.defined()) return;
-    tensors.insert(t.impl());
     require(
         t.impl()->has(TensorImpl::parameter) || t.requires_grad(),
         [&] { return owner->type_name(); }, ": the member ", name,
         " is no parameter; make it with nn::parameter(), or list it with buffer()");
   }
-  void buffer(std::string_view, Tensor& t, bool) override {
-    if (t.defined()) tensors.insert(t.impl());
-  }
+  void buffer(std::string_view, Tensor&, bool) override {}
   void module(std::string_view, ModuleBase& m) override {
     const ModuleBase* before = std::exchange(owner, &m);
     modules.push_back(&m);
@@ -266,8 +260,8 @@ struct Reached final : Visitor {
 
 }  // namespace
 
-/// Looks inside the objects of this module and its submodules for modules and parameters that live
-/// there and that no list leads to.
+/// Looks inside the objects of this module and its submodules for modules that live there and that
+/// no list leads to.
 void ModuleBase::check_members() const {
   if (checked_) return;
   Reached reached;
@@ -287,14 +281,6 @@ void ModuleBase::check_members() const {
       if (!listed.contains(*it))
         throw ValueError(cat(m->type_name(), ": its list of fields lacks a member that is a ",
                              reinterpret_cast<const ModuleBase*>(*it - place)->type_name()));
-    // A Tensor is an address of its data's description.
-    for (const char* at = first; at + sizeof(Tensor) <= end; at += alignof(Tensor)) {
-      const TensorImpl* impl;
-      std::memcpy(&impl, at, sizeof impl);
-      if (impl && !reached.tensors.contains(impl) && tandem::detail::is_parameter(impl))
-        throw ValueError(cat(m->type_name(), ": its list of fields lacks a member that is a ",
-                             "parameter of shape ", impl->spec.shape));
-    }
     m->checked_ = true;
   }
 }
@@ -399,7 +385,7 @@ void ModuleBase::separate() {
     if (!copy.defined()) {
       copy = t.detach().clone();
       if (t.requires_grad()) copy.requires_grad_();
-      if (t.impl()->has(TensorImpl::parameter)) tandem::detail::remember_parameter(copy);
+      copy.impl()->flags |= t.impl()->flags & TensorImpl::parameter;
     }
     t = copy;
   });

@@ -395,7 +395,9 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
                   const BatchNormOptions& o) {
   const Tensors y =
       apply_all(BatchNorm{o.training, o.eps}, {x, o.weight, o.bias, running_mean, running_var});
-  const double momentum = o.momentum;
+  // Nothing moves nothing: in a graph the batch may turn out to be empty.
+  const Number momentum =
+      x.numel().is_known() ? Number(o.momentum) : Number(min(x.numel(), 1)) * o.momentum;
   if (o.training && !detail::must_equal(x.numel(), 0) &&
       (running_mean.defined() || running_var.defined())) {
     NoGrad off;

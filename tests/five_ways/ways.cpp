@@ -76,6 +76,8 @@ bool is_limit(const Program& p, const Way& way, const Outcome& o) {
   // How many parts there are, and whether an axis stays, is decided by lengths.
   if (o.error == "LengthError" && has_step(p, {"squeeze", "split", "chunk"})) return true;
   if (o.text.find("the size of the result depends on it") != o.text.npos) return true;
+  // What is fed is row-major to a graph: a reshape that copies in plain code may be a view there.
+  if (o.text.find("in-place write to a view of a leaf") != o.text.npos) return true;
   return decides(p) && o.error != "std::bad_alloc" && o.error != "OutOfMemory";
 }
 
@@ -86,7 +88,7 @@ bool is_lenient(const Way& way, const Outcome& plain, const Outcome& got) {
   if (plain.text.starts_with("part ")) return true;  // of a chunk() that has fewer now
   // ONNX's operators say what they give for nothing.
   const bool of_nothing = plain.text.find("length=0)") != plain.text.npos;
-  for (const char* op : {"embedding(padding_idx", "amax(", "amin("})
+  for (const char* op : {"embedding(padding_idx", "amax(", "amin(", "arange("})
     if (way.name == "saved" && plain.text.starts_with(op)) return true;
   return way.name == "saved" && plain.text.starts_with("narrow(") && of_nothing;
 }
