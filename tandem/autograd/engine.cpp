@@ -349,6 +349,13 @@ void Pass::add_gradient(Tensor& slot, Tensor gradient) {
   else slot = slot + gradient;
 }
 
+/// A gradient that code may write to must not have several elements in one place.
+bool is_expanded(const Tensor& t) {
+  for (int i = 0; i < t.dim() && !t.is_contiguous(); ++i)
+    if (detail::must_equal(t.strides()[i], 0) && !detail::must_equal(t.shape()[i], 1)) return true;
+  return false;
+}
+
 void Pass::deliver(Node* n, const Tensor& gradient) {
   const Tensor leaf = detail::lock_leaf(*n);
   if (!leaf.defined()) return;
@@ -359,7 +366,8 @@ void Pass::deliver(Node* n, const Tensor& gradient) {
     grad = detail::sum_of_partial(grad, gradient);
   } else if (options_.create_graph || gradient.is_symbolic() ||
              (grad.defined() && grad.is_symbolic())) {
-    grad = grad.defined() ? grad + gradient : gradient;
+    if (grad.defined()) grad = grad + gradient;
+    else grad = is_expanded(gradient) ? gradient.clone() : gradient;
   } else if (grad.defined()) {
     grad += gradient;
   } else {

@@ -193,7 +193,7 @@ bool surely_holds(const Graph& condition, Inputs in) {
     const ValueId id = condition.inputs()[i];
     if (!t.defined() && used[size_t(id)]) return false;
     const Spec& spec = condition.value(id).spec;
-    if (!t.defined() && !spec.shape.numel().is_known()) return false;
+    if (!t.defined() && !spec.shape.is_known()) return false;
     values.push_back(t.defined() ? t : empty(spec));
   }
   for (const Node& n : condition.nodes())

@@ -204,6 +204,7 @@ void cross_entropy_forward(const O& op, Inputs in, const Tensor& out) {
 
 template <class T, class O>
 void cross_entropy_backward(const O& op, Inputs in, const Tensor& out) {
+  if (out.numel() == 0) return;
   const Reduction r = loss_reduction(op);
   const CrossEntropyRows<T> rows(op, in[0], in[1], optional_input(in, 3));
   const int64_t n = rows.l.classes, count = rows.l.rows();

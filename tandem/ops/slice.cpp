@@ -296,6 +296,8 @@ Spec ScatterRegion::infer(Specs in) const {
   check<IndexError>(
       fits && (detail::may_equal(src.numel(), 0) || detail::may_be_less(last, shape.numel())),
       *this, "the region of src of shape ", src, " leaves the ", shape.numel(), " elements");
+  check<ShapeError>(!detail::overlaps_itself(src, strides), *this, "a region of shape ", src,
+                    ", several elements of which are one in memory, cannot be written");
   return {shape, in[0].dtype, in[0].device};
 }
 
