@@ -1,10 +1,6 @@
 #!/usr/bin/env bash
 # A fixed set of random programs, and all that were found once, in every way: README.md.
 set -euo pipefail
-if [ -z "${TANDEM_FIVE_WAYS:-}" ]; then
-  echo "five_ways: skipped: what its fixed set found is being mended; TANDEM_FIVE_WAYS=1 runs it"
-  exit 77
-fi
 folder="$(dirname "${BASH_SOURCE[0]}")"
 python="${TANDEM_PYTHON:-build/venv/bin/python}"
 build="${TANDEM_BUILD:-build/release}"
@@ -14,7 +10,10 @@ if [ ! -x "$program" ]; then
   exit 77
 fi
 judges=()
-if "$python" -c 'import numpy, onnx, onnxruntime, safetensors, torch' 2>/dev/null; then
+# The judges still raise alarms that nobody has looked at: they come with TANDEM_FIVE_WAYS=judges.
+if [ "${TANDEM_FIVE_WAYS:-}" != judges ]; then
+  echo "five_ways: without PyTorch and ONNX Runtime: TANDEM_FIVE_WAYS=judges asks them"
+elif "$python" -c 'import numpy, onnx, onnxruntime, safetensors, torch' 2>/dev/null; then
   judges=(--python "$python")
 else
   echo "five_ways: without PyTorch and ONNX Runtime: $python has none (tools/judges.sh gets them)"
@@ -24,5 +23,7 @@ programs=1600
 case "$(basename "$build")" in
   *san) programs=160 ;;
 esac
+cases=()
+if [ -d "$folder/cases" ]; then cases=(--cases "$folder/cases"); fi
 exec "$program" --programs "$programs" --seed 9 --jobs 2 --shrink 10 --most 20 \
-  --cases "$folder/cases" "${judges[@]}"
+  "${cases[@]}" "${judges[@]}"
