@@ -456,12 +456,12 @@ void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors&
       const Tensors own =
           yes ? gradients_of(*n.first, a, by_yes) : gradients_of(*n.second, b, by_no);
       const Tensors other = zeros_of(yes ? b : a);
-      Tensors found = yes ? joined(own, other) : joined(other, own);
+      Tensors mine = yes ? joined(own, other) : joined(other, own);
       const size_t others = (yes ? says_b : says_a) ? other.size() : 0;
-      if (yes) add_taken(own, says_a, found);
-      for (size_t k = 0; k < others; ++k) found.push_back(zeros({}, boolean));
-      if (!yes) add_taken(own, says_b, found);
-      return found;
+      if (yes) add_taken(own, says_a, mine);
+      for (size_t k = 0; k < others; ++k) mine.push_back(zeros({}, boolean));
+      if (!yes) add_taken(own, says_b, mine);
+      return mine;
     };
     const auto both = cond(
         in[0], [&] { return branch(true); }, [&] { return branch(false); });
