@@ -109,6 +109,7 @@
 #include "tandem/ops/norm.h"
 #include "tandem/ops/one_hot.h"
 #include "tandem/ops/pool.h"
+#include "tandem/ops/positional.h"
 #include "tandem/ops/pow.h"
 #include "tandem/ops/prod.h"
 #include "tandem/ops/random.h"

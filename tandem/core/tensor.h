@@ -161,6 +161,8 @@ class TANDEM_API Tensor : public TensorMethods<Tensor> {
   bool is_symbolic() const { return checked().has(TensorImpl::symbolic); }
   /// True when both handles name the same object.
   bool is_same(const Tensor& o) const { return impl_ == o.impl_; }
+  /// Itself: a part of a tensor, `x[i]`, may be a Tensor or an Indexed, which both have this.
+  const Tensor& tensor() const { return *this; }
   TensorImpl* impl() const { return impl_; }
 
   // --- Its data ---------------------------------------------------------------------------

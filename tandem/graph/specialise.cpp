@@ -4,6 +4,7 @@
 
 #include "tandem/core/factory.h"
 #include "tandem/graph/control_flow_node.h"
+#include "tandem/graph/record_numbers.h"
 #include "tandem/graph/rewrite.h"
 #include "tandem/op/tape.h"
 
@@ -11,32 +12,6 @@ namespace tandem::graph {
 namespace {
 
 using detail::evaluate;
-
-class Substituter final : public FieldVisitor {
- public:
-  explicit Substituter(const LengthValues& lengths) : lengths_(lengths) {}
-  void visit(std::string_view, bool&) override {}
-  void visit(std::string_view, int64_t&) override {}
-  void visit(std::string_view, double&) override {}
-  void visit(std::string_view, std::string&) override {}
-  void visit(std::string_view, DType&) override {}
-  void visit(std::string_view, Shape& v) override {
-    for (Length& d : v) d = evaluate(d, lengths_);
-  }
-  void visit(std::string_view, std::optional<int64_t>&) override {}
-  void visit(std::string_view, std::optional<double>&) override {}
-  void visit(std::string_view, Length& v) override { v = evaluate(v, lengths_); }
-  void visit(std::string_view, Number& v) override { v = evaluate(v, lengths_); }
-  void visit(std::string_view, std::optional<Length>& v) override {
-    if (v) v = evaluate(*v, lengths_);
-  }
-  void visit(std::string_view, std::optional<Number>& v) override {
-    if (v) v = evaluate(*v, lengths_);
-  }
-
- private:
-  const LengthValues& lengths_;
-};
 
 /// A number is known now: a constant, no longer a node.
 void make_constant(Value& v, const Node& n) {
@@ -63,8 +38,11 @@ std::shared_ptr<Graph> specialise(const Graph& from, const LengthValues& lengths
       if (!lengths.empty()) n.op = specialise_regions(*n.info, n.op.get(), lengths, n.info);
     } else if (!lengths.empty() && n.info->size > 0) {
       auto op = copy_record(*n.info, n.op.get());
-      Substituter visitor(lengths);
-      n.info->visit(op.get(), visitor);
+      each_number(*n.info, op.get(), [&](std::string_view, auto& v) {
+        using T = std::remove_reference_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, Length> || std::is_same_v<T, Number>)
+          v = evaluate(v, lengths);
+      });
       n.op = std::move(op);
     }
     const std::vector<Spec> specs = infer(*g, n);

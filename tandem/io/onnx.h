@@ -44,7 +44,7 @@ struct SaveGraphOptions {
 /// included. Captured tensors become initializers, and what a run writes to them becomes further
 /// outputs that the model's metadata name ("tandem.state.NAME"). Gradients that a run leaves in
 /// `.grad` are not kept. Writing is atomic. Errors: IOError; ValueError for variables without a
-/// value; NotImplemented for constants made from unknown lengths.
+/// value; NotImplemented for lengths that no input has.
 TANDEM_API void save(const graph::Graph& graph, const std::string& path,
                      const SaveGraphOptions& options = {});
 

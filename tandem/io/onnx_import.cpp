@@ -58,28 +58,17 @@ class AttributeWriter final : public FieldVisitor {
       v = detail::parse_number(text->s, Values(*this));
     else v = real(n);
   }
-  void visit(std::string_view n, std::optional<Length>& v) override {
-    v.reset();
-    if (!at_.attribute(n)) return;
-    Length given = 0;
-    visit(n, given);
-    v = given;
-  }
-  void visit(std::string_view n, std::optional<Number>& v) override {
-    v.reset();
-    if (!at_.attribute(n)) return;
-    Number given = 0;
-    visit(n, given);
-    v = given;
-  }
-  void visit(std::string_view n, std::optional<int64_t>& v) override {
-    v = at_.attribute(n) ? std::optional(integer(n)) : std::nullopt;
-  }
-  void visit(std::string_view n, std::optional<double>& v) override {
-    v = at_.attribute(n) ? std::optional(real(n)) : std::nullopt;
-  }
+  void visit(std::string_view n, std::optional<Length>& v) override { visit_given(n, v); }
+  void visit(std::string_view n, std::optional<Number>& v) override { visit_given(n, v); }
+  void visit(std::string_view n, std::optional<int64_t>& v) override { visit_given(n, v); }
+  void visit(std::string_view n, std::optional<double>& v) override { visit_given(n, v); }
 
  private:
+  template <class T>
+  void visit_given(std::string_view n, std::optional<T>& v) {
+    v.reset();
+    if (at_.attribute(n)) visit(n, v.emplace(0));
+  }
   const Attribute& find(std::string_view n, Attribute::Type type) const {
     const Attribute* a = at_.attribute(n);
     at_.need(a && a->type == type, "attribute ", n, " is missing or of another type");

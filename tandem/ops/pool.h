@@ -144,11 +144,6 @@ inline Tensor max_pool2d(const Tensor& x, const Shape& kernel_size,
                          const MaxPool2dOptions& o = {}) {
   return max_pool2d_with_indices(x, kernel_size, o)[0];
 }
-/// The stride alone may stand without its name: `max_pool2d(x, 2, 2)`.
-template <detail::AxisNumber I>
-Tensor max_pool2d(const Tensor& x, const Shape& kernel_size, I stride) {
-  return max_pool2d(x, kernel_size, MaxPool2dOptions{.stride = stride});
-}
 /// The mean of each window. Padding counts in the divisor unless count_include_pad is false;
 /// divisor_override replaces it. Errors: as max_pool2d.
 inline Tensor avg_pool2d(const Tensor& x, const Shape& kernel_size,
@@ -156,10 +151,6 @@ inline Tensor avg_pool2d(const Tensor& x, const Shape& kernel_size,
   return apply(AvgPool2d{kernel_size, o.stride, o.padding, o.ceil_mode, o.count_include_pad,
                          o.divisor_override},
                {x});
-}
-template <detail::AxisNumber I>
-Tensor avg_pool2d(const Tensor& x, const Shape& kernel_size, I stride) {
-  return avg_pool2d(x, kernel_size, AvgPool2dOptions{.stride = stride});
 }
 /// y[i, j] = mean of rows [floor(i h / oh), ceil((i + 1) h / oh)) and columns likewise. Errors: as
 /// max_pool2d.

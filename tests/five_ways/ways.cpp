@@ -38,36 +38,30 @@ const std::vector<Way>& ways() {
   return all;
 }
 
+template <class F>
+bool any_step(const Program& p, F&& f) {
+  bool any = false;
+  each_step(p.steps, [&](const Step& s) { any = any || f(s); });
+  return any;
+}
+
 /// Code that goes another way by a length, or gives another rank.
 bool decides(const Program& p) {
-  bool any = false;
-  each_step(p.steps, [&](const Step& s) {
-    any = any || s.kind == Step::walk || s.kind == Step::decide || s.name == "squeeze_all" ||
-          s.name == "unbind" || (named_lengths && decides_by_attribute(s));
+  return any_step(p, [](const Step& s) {
+    return s.kind == Step::walk || s.kind == Step::decide || s.name == "squeeze_all" ||
+           s.name == "unbind" || (named_lengths && decides_by_attribute(s));
   });
-  return any;
 }
-bool has_draws(const Program& p) {
-  bool any = false;
-  each_step(p.steps, [&](const Step& s) { any = any || draws(s); });
-  return any;
-}
-
+bool has_draws(const Program& p) { return any_step(p, draws); }
 bool has_step(const Program& p, std::initializer_list<std::string_view> names) {
-  bool any = false;
-  each_step(p.steps, [&](const Step& s) {
-    any = any || std::find(names.begin(), names.end(), s.name) != names.end();
+  return any_step(p, [&](const Step& s) {
+    return std::find(names.begin(), names.end(), s.name) != names.end();
   });
-  return any;
 }
-
 /// A graph adds up the gradient of a loop by itself, before it meets others.
 bool has_loops(const Program& p) {
-  bool any = false;
-  each_step(p.steps, [&](const Step& s) {
-    any = any || s.kind == Step::while_loop || s.kind == Step::fold;
-  });
-  return any;
+  return any_step(p,
+                  [](const Step& s) { return s.kind == Step::while_loop || s.kind == Step::fold; });
 }
 
 /// Errors that a way may give where plain code gives a value.

@@ -153,16 +153,17 @@ def make(path, check):
     return complete
 
 
-def main():
+def run(usage, dump, make, what):
+    """The command line of this script and of make_specials.py."""
     check = "--check" in sys.argv
     names = [a for a in sys.argv[1:] if a != "--check"]
     if not names:
-        sys.exit(__doc__)
+        sys.exit(usage)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as folder:
         only = ["--op", names[1]] if len(names) == 2 else []
-        subprocess.run([names[0], "--dump-samples", folder, *only], check=True)
+        subprocess.run([names[0], dump, folder, *only], check=True)
         ok = True
         for path in sorted(pathlib.Path(folder).glob("*.npz")):
             if path.stem in torch_ops.NO_COUNTERPART:
@@ -171,9 +172,9 @@ def main():
                 continue
             ok = make(path, check) and ok
     if check:
-        print("goldens: all as PyTorch gives them" if ok else "goldens: some differ")
+        print(f"{what}: all as PyTorch gives them" if ok else f"{what}: some differ")
     sys.exit(0 if ok else 1)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "--dump-samples", make, "goldens")

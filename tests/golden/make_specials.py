@@ -9,10 +9,7 @@ file.
 
 import json
 import pathlib
-import subprocess
 import sys
-import tempfile
-import warnings
 
 import numpy as np
 import torch
@@ -20,7 +17,7 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import torch_ops  # noqa: E402
 from make_goldens import (INTEGERS, attributes, name_of_gradient, read_inputs,  # noqa: E402
-                          to_numpy, to_torch)
+                          run, to_numpy, to_torch)
 
 HERE = pathlib.Path(__file__).parent
 
@@ -123,27 +120,5 @@ def agrees(target, golden):
     return same
 
 
-def main():
-    check = "--check" in sys.argv
-    names = [a for a in sys.argv[1:] if a != "--check"]
-    if not names:
-        sys.exit(__doc__)
-    torch.manual_seed(0)
-    warnings.filterwarnings("ignore")
-    ok = True
-    with tempfile.TemporaryDirectory() as folder:
-        only = ["--op", names[1]] if len(names) == 2 else []
-        subprocess.run([names[0], "--dump-specials", folder, *only], check=True)
-        for path in sorted(pathlib.Path(folder).glob("*.npz")):
-            if path.stem in torch_ops.NO_COUNTERPART:
-                continue
-            if len(names) > 1 and path.stem not in names[1:]:
-                continue
-            ok = make(path, check) and ok
-    if check:
-        print("specials: all as PyTorch gives them" if ok else "specials: some differ")
-    sys.exit(0 if ok else 1)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, "--dump-specials", make, "specials")
