@@ -121,6 +121,47 @@ TEST(Untaken, InfiniteDerivativesReachNothing) {
                   at, {2, 2, 2});
 }
 
+/// At each step of a loop: what the steps behind do not read, and results that nobody uses.
+TEST(Untaken, StepsOfLoopsWithoutAGradient) {
+  expect_gradient("a step reads nothing of the one before",
+                  [](const Tensor& x) {
+                    return while_loop(
+                        [](const Tensor& i, const Tensor&) { return i < 3; },
+                        [&](const Tensor& i, const Tensor& v) {
+                          return Tensors{i + 1, cond(
+                                                    i < 2, [&] { return sqrt(v); },
+                                                    [&] { return x * 3; })};
+                        },
+                        {zeros({}, i64), x * 1})[1];
+                  },
+                  {4, -1, 0}, {3, 3, 3});
+  expect_gradient("a result that nobody uses",
+                  [](const Tensor& x) {
+                    const std::vector<Tensor> v = while_loop(
+                        [](const Tensor& i, const Tensor&, const Tensor&) { return i < 2; },
+                        [](const Tensor& i, const Tensor& a, const Tensor& b) {
+                          return Tensors{i + 1, sqrt(a), b * 2};
+                        },
+                        {zeros({}, i64), x * 1, x * 1});
+                    return v[2];
+                  },
+                  {4, -1, 0}, {4, 4, 4});
+  expect_gradient("of a branch, too",
+                  [](const Tensor& x) {
+                    const std::vector<Tensor> v = cond(
+                        x.sum() > 0, [&] { return Tensors{sqrt(x), x * 2}; },
+                        [&] { return Tensors{x, log(x)}; });
+                    return v[1];
+                  },
+                  {4, -1, 0}, {2, 2, 2});
+  expect_gradient("rows of a fold",
+                  [](const Tensor& x) {
+                    return foldl([](const Tensor&, const Tensor& row) { return sqrt(row); },
+                                 x.reshape({3, 1}), zeros({1}, f64));
+                  },
+                  {-1, 0, 4}, {0, 0, 0.25});
+}
+
 TEST(Untaken, TheBranchTakenHasItsGradient) {
   const auto f = [](const Tensor& x) {
     const Tensor root = sqrt(x);

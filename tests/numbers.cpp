@@ -235,6 +235,26 @@ TEST(Numbers, IntegersWrapAround) {
   EXPECT_EQ(first(compiled(a)), first((a + 1) * a - 3));
 }
 
+/// Layers without width, rows of no classes. PyTorch 2.
+TEST(Numbers, OfNothing) {
+  const Tensor x = ones({2, 1, 3}).requires_grad_();
+  for (const char* kind : {"rnn", "gru", "lstm"}) {
+    const int64_t gates = kind[0] == 'r' ? 1 : kind[0] == 'g' ? 3 : 4;
+    const std::vector<Tensor> params{zeros({gates * 0, 3}), zeros({gates * 0, 0})};
+    const Tensor h = zeros({1, 1, 0});
+    const Tensor y = kind[0] == 'r'   ? rnn(x, h, params).output
+                     : kind[0] == 'g' ? gru(x, h, params).output
+                                      : lstm(x, h, h, params).output;
+    EXPECT_EQ(y.shape(), Shape({2, 1, 0})) << kind;
+    EXPECT_EQ(grad(y.sum(), x).to_vector<float>(), std::vector<float>(6, 0)) << kind;
+  }
+  const Tensor ignored = tensor({-100, -100});
+  EXPECT_EQ(cross_entropy(zeros({2, 0}), ignored, {.reduction = "none"}).to_vector<float>(),
+            std::vector<float>({0, 0}));
+  EXPECT_EQ(cross_entropy(zeros({2, 0}), ignored, {.reduction = "sum"}).item<float>(), 0);
+  EXPECT_TRUE(std::isnan(cross_entropy(zeros({2, 0}), ignored).item<float>()));
+}
+
 TEST(Numbers, PoolingOfIntegersIsExact) {
   const int64_t big = (int64_t(1) << 62) + 1;
   const Tensor x = tensor({big, big + 1, int64_t(0), int64_t(-3)}).reshape({1, 1, 2, 2});

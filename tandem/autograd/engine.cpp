@@ -301,7 +301,7 @@ void Pass::propagate(Node* n) {
   const detail::Taken taken = partial ? detail::common(dy) : detail::Taken();
   for (int i = 0; i < n->n_out; ++i) {
     const Spec& spec = n->specs[i];
-    if (!dy[size_t(i)].defined() && is_floating(spec.dtype))
+    if (!dy[size_t(i)].defined() && is_floating(spec.dtype) && !info.misses_gradients)
       dy[size_t(i)] = zeros(spec.shape, spec.dtype, spec.device);
   }
   Tensors dx;

@@ -356,6 +356,10 @@ struct CompiledFunction::Impl {
     auto fresh = std::make_shared<Instance>();
     fresh->recording = r;
     fresh->graph = r->graph->clone();
+    // A product's last bits depend on how its factors lie.
+    if (options.deterministic)
+      for (size_t i = 0; i < r->strides.size(); ++i)
+        fresh->graph->edit_values()[size_t(r->graph->inputs()[i])].strides = r->strides[i];
     if (r->backward) {
       for (graph::ValueId id : r->backward->values) fresh->graph->add_output("kept", id);
       fresh->backward =

@@ -142,6 +142,7 @@ std::shared_ptr<ControlFlow> make_node(bool loop, std::shared_ptr<Graph> first,
   r.infer = infer_regions;
   r.cpu = run_regions;
   r.vjp = regions_vjp;
+  r.misses_gradients = true;
   r.copy = [](void* to, const void* from) { new (to) Held(*static_cast<const Held*>(from)); };
   r.destroy = [](void* op) { static_cast<Held*>(op)->~Held(); };
   r.print = [](const void* op) { return cat(node_of(op).info.name, "()"); };
@@ -460,7 +461,12 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
     Tensor acc = start;
     std::vector<Tensor> steps;
     for (int64_t i = 0; i < n; ++i) {
-      acc = call(acc, elements.select(0, kind == Fold::right ? n - 1 - i : Length(i)));
+      const Tensor next =
+          call(acc, elements.select(0, kind == Fold::right ? n - 1 - i : Length(i)));
+      if (kind != Fold::map)
+        require<ShapeError>(next.spec() == acc.spec(), "a fold: f makes the accumulator a ",
+                            next.spec(), ", it was a ", acc.spec());
+      acc = next;
       if (keeps) steps.push_back(acc);
     }
     if (!keeps) return separate({acc})[0];

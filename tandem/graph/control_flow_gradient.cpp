@@ -22,8 +22,12 @@ struct LoopGradient {
   std::shared_ptr<const ControlFlow> loop;
   int order = 1;
   size_t lower = 0;                   ///< inputs of the next lower order
-  std::shared_ptr<RegionGraph> body;  ///< order 1: of (body's inputs, gradients) to the gradients
-  std::vector<bool> reached;          ///< order 1: whether a gradient has a path through the body
+  /// Order 1: of (body's inputs, gradients) to the gradients.
+  std::shared_ptr<RegionGraph> body;
+  std::vector<bool> reached;  ///< order 1: whether a gradient has a path through the body
+  /// Order 1, where plain code may have no gradient of a result at some step: of which results it
+  /// has one at first. The body then takes and gives a boolean for each of them besides.
+  std::vector<bool> given;
 };
 struct HeldGradient {
   std::shared_ptr<const LoopGradient> node;
@@ -57,11 +61,14 @@ Tensors first_derivative(const LoopGradient& g, Inputs in) {
   std::vector<Tensors> history;
   iterate(n, loop_in, [&](const Tensors& vars) { history.push_back(vars); });
   const size_t n_vars = d.size();
+  Tensors has;
+  for (const bool yes : g.given) has.push_back(full({}, yes, boolean));
   Tensors outer;  // gradients of what the body uses besides
   for (const Tensor& t : floating(body_in)) outer.push_back(zeros_like(t));
   for (size_t i = history.size(); i-- > 0;) {
-    const Tensors args = joined(joined(history[i], body_in), d);
+    const Tensors args = joined(joined(joined(history[i], body_in), d), has);
     const Tensors step = g.body->run({args.data(), args.size()});
+    for (size_t k = 0; k < has.size(); ++k) has[k] = step[n_vars + outer.size() + k];
     for (size_t k = 0; k < n_vars; ++k) d[k] = step[k];
     for (size_t k = 0; k < outer.size(); ++k) outer[k] = outer[k] + step[n_vars + k];
     history.pop_back();
@@ -133,7 +140,9 @@ void run_gradient(const void* op, Inputs in, Outputs out) {
     detail::copy_data(out[k], k < found.size() ? found[k] : zeros_like(out[k]));
 }
 
-std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy) {
+/// Also says whether plain code has the gradients of all variables at each step, once it has those
+/// of all results.
+std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy, bool& has_all) {
   const ControlFlow& n = *node.loop;
   auto g = Graph::make();
   const Graph& body = *n.first->graph();
@@ -142,9 +151,21 @@ std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy) {
   for (size_t i = 0; i < body.inputs().size(); ++i)
     inputs.push_back(g->input(cat("in", i), body.value(body.inputs()[i]).spec));
   for (size_t i = 0; i < dy.size(); ++i) given.push_back(g->input(cat("d", i), dy[i].spec()));
+  for (size_t i = 0; i < node.given.size(); ++i)
+    given[i] = detail::where_taken(given[i], {g->input(cat("has", i), {{}, boolean}), true}, true);
+  node.reached.clear();
   const Tensors found = region_gradients(body, {inputs.data(), inputs.size()},
                                          {given.data(), given.size()}, &node.reached);
-  for (size_t i = 0; i < found.size(); ++i) g->output(cat("g", i), found[i]);
+  for (size_t i = 0; i < found.size(); ++i) g->output(cat("g", i), detail::settled(found[i]));
+  has_all = true;
+  for (size_t i = 0; i < dy.size(); ++i) {
+    const detail::Taken when = detail::taken_of(found[i]);
+    const bool always = node.reached[i] && when.always();
+    has_all = has_all && always;
+    if (node.given.empty()) continue;
+    g->output(cat("has_", i), always || !node.reached[i] ? full({}, always, boolean)
+                                                        : detail::as_boolean(when));
+  }
   return std::make_shared<RegionGraph>(std::move(g));
 }
 
@@ -217,11 +238,19 @@ void mark_turns(const LoopGradient& node, Inputs in, Tensors& found) {
     found[k] = k < last && node.reached[k] ? detail::where_taken(found[k], turns, true) : Tensor();
 }
 
-/// The node of that order on the inputs of the next lower order and gradients of its results.
+/// The node of that order on the inputs of the next lower order and gradients of its results, which
+/// plain code has where `given` says so.
 Tensors apply_gradient(const std::shared_ptr<const ControlFlow>& loop, int order, Inputs in,
-                       Inputs dy) {
+                       Inputs dy, const std::vector<bool>& given) {
   const auto node = make_gradient(loop, order, in.size(), int(floating(in).size()));
-  if (order == 1) node->body = body_gradient(*node, dy);
+  if (order == 1) {
+    bool has_all;
+    node->body = body_gradient(*node, dy, has_all);
+    if (!has_all || std::find(given.begin(), given.end(), false) != given.end()) {
+      node->given = given;
+      node->body = body_gradient(*node, dy, has_all);
+    }
+  }
   const HeldGradient op{node};
   const Tensors args = joined(in, dy);
   Tensors found = detail::apply_all(node->info, &op, args.data(), int(args.size()));
@@ -234,7 +263,7 @@ void gradient_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors
   Tensors in;
   for (int i = 0; i < saved.size(); ++i) in.push_back(saved.in(i));
   const Tensors found =
-      apply_gradient(g.loop, g.order + 1, {in.data(), in.size()}, {dy.data(), dy.size()});
+      apply_gradient(g.loop, g.order + 1, {in.data(), in.size()}, {dy.data(), dy.size()}, {});
   size_t k = 0;
   for (const Tensor& t : in) dx.push_back(is_floating(t.dtype()) ? found[k++] : Tensor());
 }
@@ -242,8 +271,8 @@ void gradient_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors
 }  // namespace
 
 Tensors while_gradients(const std::shared_ptr<const ControlFlow>& loop, Inputs in,
-                        const Tensors& dy) {
-  return apply_gradient(loop, 1, in, {dy.data(), dy.size()});
+                        const Tensors& dy, const std::vector<bool>& given) {
+  return apply_gradient(loop, 1, in, {dy.data(), dy.size()}, given);
 }
 
 bool is_loop_gradient(const OpInfo& info) { return info.infer == infer_gradient; }
@@ -253,7 +282,8 @@ LoopGradientRegions loop_gradient_regions(const void* op) {
   const ControlFlow& n = *g.loop;
   return {{true, n.variables, n.maximum, n.first->graph(), n.second->graph()},
           g.order,
-          g.body ? g.body->graph() : nullptr};
+          g.body ? g.body->graph() : nullptr,
+          g.given};
 }
 
 Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in) {
@@ -300,17 +330,25 @@ Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in) {
   loop->maximum = r.maximum;
   const auto node = make_gradient(loop, what.order, lower, int(floating(in.first(lower)).size()));
   if (what.order == 1) {
-    need(what.body != nullptr && what.body->inputs().size() == body + results.size(),
+    need(what.given.empty() || what.given.size() == results.size(),
+         "it says of too few or too many gradients whether they are given");
+    const std::vector<Spec> flags(what.given.size(), {{}, boolean});
+    auto specs = [&](const Tensors& tensors) {
+      std::vector<Spec> all;
+      for (const Tensor& t : tensors) all.push_back(t.spec());
+      all.insert(all.end(), flags.begin(), flags.end());
+      return all;
+    };
+    auto are = [&](const std::vector<ValueId>& ids, const std::vector<Spec>& wanted) {
+      return std::equal(ids.begin(), ids.end(), wanted.begin(), wanted.end(),
+                        [&](ValueId id, const Spec& s) { return what.body->value(id).spec == s; });
+    };
+    need(what.body != nullptr &&
+             are(what.body->inputs(), specs(joined(in.first(body), results))),
          "the body's gradient takes other inputs");
-    for (size_t i = 0; i < what.body->inputs().size(); ++i)
-      need(what.body->value(what.body->inputs()[i]).spec ==
-               (i < body ? in[i] : results[i - body]).spec(),
-           "an input is not what the body's gradient takes");
-    const Tensors wanted = floating(in.first(body));
-    need(what.body->outputs().size() == wanted.size(), "the body's gradient gives too few");
-    for (size_t i = 0; i < wanted.size(); ++i)
-      need(what.body->value(what.body->outputs()[i]).spec == wanted[i].spec(),
-           "a gradient has another spec than its value");
+    need(are(what.body->outputs(), specs(floating(in.first(body)))),
+         "the body's gradient gives other results");
+    node->given = what.given;
     node->body = std::make_shared<RegionGraph>(what.body->clone());
   }
   const HeldGradient op{node};
@@ -325,6 +363,7 @@ std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const Cont
                                 const LengthValues& lengths, const OpInfo*& row) {
   const LoopGradient& g = gradient_of(op);
   const auto fresh = make_gradient(loop, g.order, g.lower, g.info.outputs);
+  fresh->given = g.given;
   if (g.body) fresh->body = std::make_shared<RegionGraph>(specialise(*g.body->graph(), lengths));
   row = &fresh->info;
   const HeldGradient held{fresh};
@@ -334,7 +373,7 @@ std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const Cont
 bool same_loop_gradient(const void* a, const void* b) {
   const LoopGradient &x = gradient_of(a), &y = gradient_of(b);
   std::string why;
-  return x.order == y.order && x.lower == y.lower && same_control_flow(*x.loop, *y.loop) &&
+  return x.order == y.order && x.lower == y.lower && x.given == y.given && same_control_flow(*x.loop, *y.loop) &&
          (!x.body || same_program(*x.body->graph(), *y.body->graph(), why));
 }
 
@@ -362,7 +401,7 @@ Tensors region_gradients(const Graph& g, Inputs in, Inputs dy, std::vector<bool>
   size_t k = 0;
   for (const Tensor& t : all) {
     if (!is_floating(t.dtype())) continue;
-    if (t.requires_grad()) {
+    if (t.requires_grad() && dy[k].defined()) {
       outs.push_back(t);
       given.push_back(dy[k]);
     }
@@ -382,14 +421,6 @@ Tensors region_gradients(const Graph& g, Inputs in, Inputs dy, std::vector<bool>
 
 namespace {
 
-Tensors defined_gradients(const Tensors& dy, const std::vector<Spec>& specs) {
-  Tensors all;
-  for (size_t i = 0; i < dy.size(); ++i)
-    if (is_floating(specs[i].dtype))
-      all.push_back(dy[i].defined() ? dy[i] : zeros(specs[i].shape, specs[i].dtype));
-  return all;
-}
-
 bool holds_regions(const Graph& g) {
   return std::any_of(g.nodes().begin(), g.nodes().end(),
                      [](const Node& n) { return has_regions(*n.info); });
@@ -401,15 +432,25 @@ void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors&
   const auto& held = static_cast<const Held*>(op)->node;
   const ControlFlow& n = *held;
   Tensors in;
-  std::vector<Spec> results;
   for (int i = 0; i < saved.size(); ++i) in.push_back(saved.in(i));
-  for (ValueId id : n.first->graph()->outputs())
-    results.push_back(n.first->graph()->value(id).spec);
-  const Tensors given = defined_gradients(dy, results);
+  Tensors given;  // of the floating results; undefined where plain code has none
+  std::vector<Spec> specs;
+  for (size_t i = 0; i < dy.size(); ++i) {
+    const Graph& first = *n.first->graph();
+    const Spec& spec = first.value(first.outputs()[i]).spec;
+    if (!is_floating(spec.dtype)) continue;
+    given.push_back(dy[i]);
+    specs.push_back(spec);
+  }
   const Inputs all(in.data(), in.size());
   Tensors found;
   if (n.loop) {
-    found = while_gradients(held, all, given);
+    std::vector<bool> has;
+    for (size_t k = 0; k < given.size(); ++k) {
+      has.push_back(given[k].defined());
+      if (!has[k]) given[k] = zeros(specs[k].shape, specs[k].dtype);
+    }
+    found = while_gradients(held, all, given, has);
   } else if (!in[0].is_symbolic() && !(detail::modes & Modes::capture)) {
     const bool yes = truth(in[0]);
     const Inputs list = yes ? n.of_first(all) : n.of_second(all);

@@ -56,7 +56,7 @@ Tensors iterate(const ControlFlow& n, Inputs in, Step step) {
 }
 
 /// The gradients of a graph's results by its floating inputs, written in ops: zeros where there is
-/// no path, of which `reached` says no. `dy` has a gradient for each floating result.
+/// no path, of which `reached` says no. `dy`: of each floating result, undefined for none.
 Tensors region_gradients(const Graph& g, Inputs in, Inputs dy, std::vector<bool>* reached);
 /// The gradient of a node with regions: what its row calls.
 void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors& dx);
@@ -64,9 +64,10 @@ void regions_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors&
 Graph* as_graph(Recorder* recorder);
 /// What the rows of these nodes have in common.
 OpInfo region_row(std::string_view name, int outputs);
-/// A node of the gradient of a loop, recorded or run: gradients of its floating inputs.
+/// A node of the gradient of a loop, recorded or run: gradients of its floating inputs. Plain code
+/// has gradients of the floating results where `given` says so; the others are zero in `dy`.
 Tensors while_gradients(const std::shared_ptr<const ControlFlow>& loop, Inputs in,
-                        const Tensors& dy);
+                        const Tensors& dy, const std::vector<bool>& given);
 /// A loop gradient's record on another loop.
 std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const ControlFlow>& loop,
                                 const LengthValues& lengths, const OpInfo*& row);

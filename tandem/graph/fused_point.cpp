@@ -119,6 +119,13 @@ void Ready::make_call(int k) {
     if (!alike) break;
   }
   alike = alike && (common == f32 || common == f64);
+  // But for one of a wider type that has axes as they have, or none as they have none.
+  for (int id : step.operands) {
+    const Slot& s = slots[size_t(id)];
+    const bool wider = s.place == Place::number && is_floating(s.own) && s.own != common;
+    const bool weak = source.inputs[size_t(id)].shape.size() == 0 && source.shape.size() > 0;
+    if (wider && !weak) alike = alike && step.dtype == common;
+  }
   bool direct = alike && step.info->point && step.dtype == common;
   for (int i = 0; i < call.n; ++i) {
     const int id = step.operands[size_t(i)];

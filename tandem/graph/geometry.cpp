@@ -4,6 +4,15 @@
 
 namespace tandem::graph {
 
+namespace {
+
+void set_strides(Tensor& t, const Strides& strides) {
+  t.impl()->strides = strides;
+  if (!is_contiguous(t.shape(), strides)) t.impl()->flags &= uint8_t(~TensorImpl::contiguous);
+}
+
+}  // namespace
+
 Geometry::Geometry(const Graph& graph) : graph_(graph), tensors_(graph.values().size()) {
   for (const Node& n : graph.nodes()) {
     View view;
@@ -11,9 +20,7 @@ Geometry::Geometry(const Graph& graph) : graph_(graph), tensors_(graph.values().
     if (!n.info->view(n.op.get(), (*this)[n.inputs[0]], view)) continue;
     Tensor& t = tensors_[size_t(n.outputs[0])];
     t = detail::new_symbolic(graph.value(n.outputs[0]).spec);
-    t.impl()->strides = view.strides;
-    if (!is_contiguous(view.shape, view.strides))
-      t.impl()->flags &= uint8_t(~TensorImpl::contiguous);
+    set_strides(t, view.strides);
   }
 }
 
@@ -21,7 +28,10 @@ Tensor Geometry::operator[](ValueId id) {
   const Value& v = graph_.value(id);
   if (v.tensor.defined()) return v.tensor;
   Tensor& t = tensors_[size_t(id)];
-  if (!t.defined()) t = detail::new_symbolic(v.spec);
+  if (!t.defined()) {
+    t = detail::new_symbolic(v.spec);
+    if (!v.strides.empty()) set_strides(t, v.strides);
+  }
   return t;
 }
 

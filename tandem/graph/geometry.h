@@ -9,7 +9,7 @@ namespace tandem::graph {
 class Geometry {
  public:
   explicit Geometry(const Graph& graph);
-  /// State and constants themselves, views with their strides, all else row-major.
+  /// State and constants themselves, views and strided inputs as they lie, all else row-major.
   Tensor operator[](ValueId id);
 
  private:

@@ -37,6 +37,7 @@ struct Value {
   Tensor tensor;
   std::shared_ptr<Generator> generator;  ///< a twin, see Generator::twin()
   bool number = false;                   ///< a result that promotes as a C++ number does
+  Strides strides;                       ///< of an input that steps read as it lies; else none
 };
 
 /// After a run the state value's tensor holds `value`.

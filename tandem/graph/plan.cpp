@@ -375,7 +375,8 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
     const Tensor* t = &inputs[i];
     if (!t->impl()->data) [[unlikely]]
       check_device(graph_->value(ids[i]), *t);
-    if (!t->is_contiguous()) {
+    const Strides& as_it_lies = graph_->value(ids[i]).strides;
+    if (!t->is_contiguous() && !detail::identical(t->strides(), as_it_lies)) {
       held.push_back(detail::as_contiguous(*t));
       t = &held.back();
     }

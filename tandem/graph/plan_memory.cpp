@@ -48,7 +48,9 @@ void Plan::make_shells() {
     Shell& s = shells_[i];
     s.root = ValueId(i);
     if (v.kind == ValueKind::state || v.kind == ValueKind::constant) s.tensor = v.tensor;
-    else s.tensor = make_shell(v.spec, contiguous_strides(v.spec.shape));
+    else
+      s.tensor =
+          make_shell(v.spec, v.strides.empty() ? contiguous_strides(v.spec.shape) : v.strides);
     if (v.kind == ValueKind::input || v.kind == ValueKind::state || v.kind == ValueKind::constant)
       mobile(ValueId(i));
   }

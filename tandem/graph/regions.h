@@ -38,11 +38,14 @@ Regions regions_of(const void* op);
 /// Whether a record is a derivative of a loop.
 bool is_loop_gradient(const OpInfo& info);
 /// What such a node holds: the loop, how often it was differentiated, and for the first derivative
-/// the body's gradient, from the body's inputs and the gradients of its floating results.
+/// the body's gradient, from the body's inputs and the gradients of its floating results. Where
+/// `given` is not empty it says which of these plain code has; the body takes and gives booleans
+/// that do so at each step.
 struct LoopGradientRegions {
   Regions loop;
   int order;
   std::shared_ptr<const Graph> body;
+  std::vector<bool> given;
 };
 LoopGradientRegions loop_gradient_regions(const void* op);
 /// Such a node on these inputs, as a loop's `vjp` would make it. Errors: ValueError when the

@@ -66,6 +66,9 @@ void OnnxExporter::write_loop_gradient(const graph::Node& n) {
       Attribute::of("maximum", r.loop.maximum), Attribute::of("body", write_closed(*r.loop.first)),
       Attribute::of("condition", write_closed(*r.loop.second))};
   if (r.body) attributes.push_back(Attribute::of("gradient", write_closed(*r.body)));
+  if (!r.given.empty())
+    attributes.push_back(
+        Attribute::of("given", std::vector<int64_t>(r.given.begin(), r.given.end())));
   results("while_loop_grad", std::move(in), int(n.outputs.size()), std::move(attributes));
   model_.graph.nodes.back().domain = "tandem";
   tandem_ = true;

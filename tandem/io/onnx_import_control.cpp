@@ -262,7 +262,11 @@ Tensors import_loop_gradient(OnnxImporter& n) {
       n.region(second, with(specs(0, variables), specs(variables + used_first, used_second)))};
   if (order == 1) {
     const int64_t lower = variables + used_first + used_second;
-    what.body = n.region(body(n, "gradient"), with(of_body, specs(lower, n.inputs() - lower)));
+    const auto given = n.list("given").value_or(std::vector<int64_t>());
+    what.given.assign(given.begin(), given.end());
+    const std::vector<Spec> flags(given.size(), {{}, boolean});
+    what.body = n.region(body(n, "gradient"),
+                         with(with(of_body, specs(lower, n.inputs() - lower)), flags));
   }
   return graph::apply_loop_gradient(what, {in.data(), in.size()});
 }

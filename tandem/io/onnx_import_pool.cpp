@@ -72,10 +72,10 @@ OnnxWindows onnx_windows(OnnxImporter& n, Ints kernel) {
     }
     const int64_t room = length + w.before[i] + w.after[i] - w.reach(i);
     int64_t out = room < 0 ? 0 : room / w.stride[i] + 1;
-    if (ceil && room >= 0 && room % w.stride[i]) {
-      // The last window must begin inside, or in the padding ahead.
-      if (out * w.stride[i] < length + w.before[i]) ++out;
-    }
+    // The last window must begin inside, or in the padding ahead; even the first may hang over.
+    if (ceil && room > -w.stride[i] && room % w.stride[i] &&
+        out * w.stride[i] < length + w.before[i])
+      ++out;
     w.out.push_back(out);
     plain *= double(length);
     padded *= double(length + w.before[i] + w.after[i]);

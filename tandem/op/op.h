@@ -103,6 +103,7 @@ struct OpInfo {
   bool infers_devices;  ///< infer compares the inputs' devices; else the gate does
   bool broadcasts;      ///< gradients are summed back to the inputs' shapes by the tape
   bool keeps_values;    ///< its gradient takes symbolic inputs as they were, however written since
+  bool misses_gradients;  ///< its vjp gets undefined gradients as such, others get zeros for them
   bool differentiable;
   std::string_view not_differentiable;  ///< the reason, when it is not
   uint32_t size, align;                 ///< of the attributes; size 0: there are none

@@ -389,6 +389,8 @@ Spec ConvTranspose2d::infer(Specs in) const {
   for (int i = 0; i < 2; ++i) {
     const Length s = along(stride, i), d = along(dilation, i), extra = along(output_padding, i);
     check(extra < max(s, d), *this, "output_padding must be less than stride or dilation");
+    check<ShapeError>(detail::may_be_less(0, w[2 + i]), *this, "weight of shape ", w,
+                      " has no elements along axis ", 2 + i);
     const Length size =
         (x[n - 2 + i] - 1) * s - 2 * along(padding, i) + d * (w[2 + i] - 1) + extra + 1;
     check<ShapeError>(detail::may_fit(1, size), *this, "x of shape ", x, " and weight of shape ", w,
@@ -476,6 +478,9 @@ Samples<ConvTranspose2d> ConvTranspose2d::samples() {
                       {{{2, 3, 4, 4}}, {{2, 3, 3, 3}}, none},
                       op + "x of shape [2, 3, 4, 4] has 3 channels; weight of shape "
                            "[2, 3, 3, 3] takes 2"},
+                     {{},
+                      {{{2, 3, 4, 4}}, {{3, 2, 3, 0}}, none},
+                      op + "weight of shape [3, 2, 3, 0] has no elements along axis 3"},
                      {{.output_padding = {1}},
                       {{{2, 3, 4, 4}}, {{3, 2, 3, 3}}, none},
                       "conv_transpose2d(stride=[1], padding=[0], output_padding=[1], groups=1, "

@@ -1,5 +1,7 @@
 #include "tandem/ops/cross_entropy.h"
 
+#include <limits>
+
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/class_loss.h"
@@ -157,6 +159,7 @@ struct CrossEntropyRows {
 
 template <class T>
 TANDEM_FN T log_sum_exp(const T* row, int64_t n) {
+  if (n == 0) return -std::numeric_limits<T>::infinity();
   const CpuTeam team;
   const T top = team.max(n, [=](int64_t c) { return row[c]; });
   return top + math::log(team.sum(n, [=](int64_t c) { return math::exp(row[c] - top); }));

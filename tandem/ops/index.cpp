@@ -211,13 +211,16 @@ bool Indexed::fill_masked(const Tensor& value) {
 }
 
 /// The mask of a write that can be recorded although nobody knows how many elements it picks: the
-/// value has at most the axes behind the mask. Undefined for other writes.
+/// value has at most the axes behind the mask, but for leading ones. Undefined for other writes.
 Tensor Indexed::recorded_mask(const Tensor& value) const {
   const int place = mask_place();
   if (place < 0) return {};
   const Tensor& mask = places_[size_t(place)];
   if (!(detail::modes & Modes::capture) && !mask.is_symbolic() && !view_.is_symbolic()) return {};
-  return value.dim() <= view_.dim() - place - mask.dim() ? wide_mask(place) : Tensor();
+  const int in_front = value.dim() - (view_.dim() - place - mask.dim());
+  bool fits = in_front <= place + mask.dim();
+  for (int i = 0; fits && i < in_front; ++i) fits = detail::must_equal(value.shape()[i], 1);
+  return fits ? wide_mask(place) : Tensor();
 }
 
 /// The same where the value is what this very mask picks of a tensor of the same shape.

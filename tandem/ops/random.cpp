@@ -73,6 +73,14 @@ std::pair<int64_t, int64_t> range_of(const O& op, DType dtype, int64_t low, int6
   return {first, last};
 }
 
+/// What a draw gives.
+template <class O>
+Spec drawn(const O& op, const Spec& key) {
+  for (Length d : op.shape)
+    check<ShapeError>(detail::may_fit(0, d), op, "negative size ", d);
+  return {op.shape, op.dtype, key.device};
+}
+
 /// word * n / 2^64: uniform below n (Lemire 2019, without the rejection of a 2^-64 n share).
 uint64_t below(uint64_t word, uint64_t n) {
   return uint64_t((static_cast<unsigned __int128>(word) * n) >> 64);
@@ -87,7 +95,7 @@ Spec RandomUniform::infer(Specs in) const {
   for (double end : {low, high, high - low})
     check(visit(dtype, [&]<class T>() { return detail::fits<T>(end); }) && std::isfinite(end),
           *this, "the ends and their distance must be finite numbers of ", dtype);
-  return {shape, dtype, in[0].device};
+  return drawn(*this, in[0]);
 }
 
 void RandomUniform::cpu(Inputs in, Outputs out) const {
@@ -112,7 +120,10 @@ Samples<RandomUniform> RandomUniform::samples() {
                  {{.shape = {70}, .dtype = bf16}, {key_sample()}},
                  {{.shape = {}}, {key_sample(-1, -1)}},
                  {{.shape = {0, 3}}, {key_sample()}}},
-          .errors = {{{.shape = {2}},
+          .errors = {{{.shape = {-2}},
+                      {key_sample()},
+                      "random_uniform(shape=[-2], dtype=f32, low=0, high=1): negative size -2"},
+                     {{.shape = {2}},
                       {{{3}, i64}},
                       "random_uniform(shape=[2], dtype=f32, low=0, high=1): a random key is "
                       "i64[2], got i64[3]"},
@@ -130,7 +141,7 @@ Spec RandomNormal::infer(Specs in) const {
   detail::check_key(*this, in[0]);
   check<DTypeError>(is_floating(dtype), *this, "dtype must be floating");
   check(std >= 0, *this, "std must not be negative");
-  return {shape, dtype, in[0].device};
+  return drawn(*this, in[0]);
 }
 
 void RandomNormal::cpu(Inputs in, Outputs out) const {
@@ -163,7 +174,7 @@ Spec RandomInt::infer(Specs in) const {
   check<DTypeError>(dtype != boolean, *this, "dtype must not be bool");
   check(detail::may_be_less(low, high), *this, "low must be below high");
   if (low.is_known() && high.is_known()) range_of(*this, dtype, low, high);
-  return {shape, dtype, in[0].device};
+  return drawn(*this, in[0]);
 }
 
 void RandomInt::cpu(Inputs in, Outputs out) const {

@@ -146,9 +146,8 @@ Tensor linspace(Number start, Number end, Length steps, DType dtype) {
                        Inputs{});
 }
 
-Tensor eye(Length n, Length m, DType dtype) {
-  const bool square = m.is_known() && m < 0;
-  return tandem::apply(Eye{.n = n, .m = square ? n : m, .dtype = dtype}, Inputs{});
+Tensor eye(Length n, std::optional<Length> m, DType dtype) {
+  return tandem::apply(Eye{.n = n, .m = m.value_or(n), .dtype = dtype}, Inputs{});
 }
 
 }  // namespace tandem

@@ -68,7 +68,7 @@ TANDEM_API Tensor arange(Scalar start, Scalar end, Scalar step = 1,
 TANDEM_API Tensor arange(Scalar end);
 /// `steps` values from `start` to `end`, both included.
 TANDEM_API Tensor linspace(Number start, Number end, Length steps, DType dtype = f32);
-/// The identity matrix [n, m] (m < 0: n).
-TANDEM_API Tensor eye(Length n, Length m = -1, DType dtype = f32);
+/// The identity matrix [n, m]; square when `m` is left out.
+TANDEM_API Tensor eye(Length n, std::optional<Length> m = {}, DType dtype = f32);
 
 }  // namespace tandem

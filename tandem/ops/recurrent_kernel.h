@@ -137,6 +137,7 @@ void recurrent_forward(const RecurrentSize& s, bool reverse, const T* x, const T
                        const T* w_ih, const T* w_hh, const T* b_ih, const T* b_hh, T* y, T* keep,
                        T* cells) {
   const int64_t nh = s.batch * s.hidden, width = Cell::gates * s.hidden;
+  if (nh == 0) return;
   std::vector<T> gx(size_t(s.steps * s.batch * width)), gh(size_t(s.batch * width));
   fill_rows(gx.data(), b_ih, s.steps * s.batch, width);
   cpu::gemm(false, true, s.steps * s.batch, width, s.input, T(1), x, s.input, w_ih, s.input, T(1),

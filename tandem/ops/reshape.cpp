@@ -49,10 +49,27 @@ Shape resolve(const O& op, Shape shape, const Shape& from) {
   return shape;
 }
 
+/// Strides for axes of length 1 that are put in or left out, which asks no unknown length; false
+/// when `to` is something else.
+bool restride_ones(const Shape& shape, const Strides& strides, const Shape& to, Strides& out) {
+  using detail::must_equal;
+  int axis = 0, at = 0;
+  while (axis < shape.size() || at < to.size()) {
+    const bool both = axis < shape.size() && at < to.size();
+    if (both && must_equal(shape[axis], to[at])) out[at++] = strides[axis++];
+    else if (at < to.size() && must_equal(to[at], 1)) out[at++] = 1;
+    else if (axis < shape.size() && must_equal(shape[axis], 1)) ++axis;
+    else return false;
+  }
+  return true;
+}
+
 /// Strides that show memory of (shape, strides) as `to`; false when only a copy can.
 bool restride(const Shape& shape, const Strides& strides, const Shape& to, Strides& out) {
   out = contiguous_strides(to);
   if (is_contiguous(shape, strides)) return true;
+  const bool known = shape.is_known() && strides.is_known();
+  if (!known && restride_ones(shape, strides, to, out)) return true;
   if (shape.numel() == 0) return true;  // LengthError: unknown lengths do not say
 
   int axis = shape.size() - 1, at = to.size() - 1;

@@ -278,7 +278,9 @@ void Drawer::choose_results() {
   });
   for (const Step& s : program_.steps)
     for (int id : s.out)
-      if (id >= 0 && (!needed.count(id) || memory.count(value(id).impl()->storage)))
+      if (id >= 0 && (!needed.count(id) || memory.count(value(id).impl()->storage)) &&
+          std::find(program_.results.begin(), program_.results.end(), id) ==
+              program_.results.end())
         program_.results.push_back(id);
 }
 
@@ -305,6 +307,7 @@ bool Drawer::hides_errors() {
 bool Drawer::finish() {
   choose_results();
   prune(program_);
+  choose_results();  // and what only steps that are gone needed
   if (program_.results.empty() || program_.steps.empty()) return false;
   if (hides_errors() && !chance(0.05)) return false;
   bool trains = std::any_of(program_.inputs.begin(), program_.inputs.end(), [](const Input& i) {

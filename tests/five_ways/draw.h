@@ -92,7 +92,7 @@ class Drawer {
   std::optional<Expr> draw_length();
   Expr draw_number(bool floating);
   int draw_target();
-  bool shares_input(int id) const;
+  const Input* input_shared_with(int id) const;
   bool shares_outer(int id) const;
   /// A block whose result has the spec of `like`.
   bool draw_block(Block& b, int like, int steps);

@@ -19,7 +19,9 @@ int Drawer::draw_target() {
   const size_t begin = depth_ > 0 ? block_begin_ : 0;
   for (int t = 0; t < 10 && begin < visible_.size(); ++t) {
     const int id = visible_[begin + size_t(below(int64_t(visible_.size() - begin)))];
-    if (program_.find_input(id) || (shares_input(id) && !chance(0.02))) continue;
+    // A session's run changes no tensor from outside.
+    const Input* in = input_shared_with(id);
+    if (program_.find_input(id) || (in && (in->role == Input::parameter || !chance(0.02)))) continue;
     if (depth_ > 0 && shares_outer(id)) continue;
     if (t < 6 && !value(id).impl()->has(TensorImpl::is_view)) continue;
     return id;
@@ -27,11 +29,11 @@ int Drawer::draw_target() {
   return -1;
 }
 
-/// Whether a write to the value is one to an input.
-bool Drawer::shares_input(int id) const {
-  return std::any_of(program_.inputs.begin(), program_.inputs.end(), [&](const Input& in) {
-    return value(in.id).impl()->storage == value(id).impl()->storage;
-  });
+/// The input that a write to the value writes to; null for none.
+const Input* Drawer::input_shared_with(int id) const {
+  for (const Input& in : program_.inputs)
+    if (value(in.id).impl()->storage == value(id).impl()->storage) return &in;
+  return nullptr;
 }
 
 bool Drawer::shares_outer(int id) const {

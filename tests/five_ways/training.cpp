@@ -108,11 +108,13 @@ class SessionTraining final : public Run {
       for (const Tensor& t : out) fetches_.push_back(t.detach().clone());
       if (const Tensor loss = loss_of(out); loss.defined())
         fetches_.push_back(minimize(*optimizer_, loss));
+      else trains_ = false;
     });
   }
 
   Result call(int c) override {
     Result r;
+    if (!trains_) return r;
     r.forward = built_;
     if (!built_.error.empty()) return r;
     seed_draws(p_, c);
@@ -127,7 +129,7 @@ class SessionTraining final : public Run {
     });
     return r;
   }
-  NamedTensors end() override { return parameters_of(state_); }
+  NamedTensors end() override { return trains_ ? parameters_of(state_) : NamedTensors(); }
 
  private:
   const Program& p_;
@@ -137,6 +139,7 @@ class SessionTraining final : public Run {
   std::vector<Tensor> placeholders_, fetches_;
   std::optional<Session> session_;
   Outcome built_;
+  bool trains_ = true;  ///< a run of results alone changes no statistics
 };
 
 }  // namespace
