@@ -162,6 +162,68 @@ TEST(Untaken, StepsOfLoopsWithoutAGradient) {
                   {-1, 0, 4}, {0, 0, 0.25});
 }
 
+/// detach() and NoGrad inside of branches and loops.
+TEST(Untaken, WhatIsDetachedInside) {
+  expect_gradient("a branch",
+                  [](const Tensor& x) {
+                    return cond(
+                        x.sum() > 0, [&] { return x * x.detach(); }, [&] { return x; });
+                  },
+                  {1, 2}, {1, 2});
+  expect_gradient("a value of the branch",
+                  [](const Tensor& x) {
+                    return cond(
+                        x.sum() > 0,
+                        [&] {
+                          const Tensor y = x * 3;
+                          return y * y.narrow(0, 0, 2).detach();
+                        },
+                        [&] { return x; });
+                  },
+                  {1, 2}, {9, 18});
+  expect_gradient("without a tape",
+                  [](const Tensor& x) {
+                    return cond(
+                        x.sum() > 0,
+                        [&] {
+                          Tensor y;
+                          {
+                            const NoGrad off;
+                            y = x * 2;
+                          }
+                          return x * y;
+                        },
+                        [&] { return x; });
+                  },
+                  {1, 2}, {2, 4});
+  expect_gradient("rows",
+                  [](const Tensor& x) {
+                    return map_fn([](const Tensor& r) { return r * (r * 2).detach(); }, x);
+                  },
+                  {1, 2}, {2, 4});
+  expect_gradient("a loop",
+                  [](const Tensor& x) {
+                    return while_loop([](const Tensor& v) { return v.sum() < 10; },
+                                      [&](const Tensor& v) { return Tensors{v.detach() + x}; },
+                                      {x * 0})[0];
+                  },
+                  {1, 2}, {1, 1});
+}
+
+/// Second derivatives run the function again.
+TEST(Untaken, WhatIsDetachedInSecondDerivatives) {
+  const auto f = [](const Tensor& x) { return x * x * (x * x).detach(); };
+  const auto second = [](auto& g, const Tensor& x) {
+    const Tensor y = g(x).sum();
+    const Tensor d = grad({&y, 1}, {&x, 1}, {}, {.create_graph = true})[0];
+    return grad(d.sum(), x).template to_vector<double>();
+  };
+  const Tensor x = leaf({1, 2});
+  auto c = compile(f);
+  EXPECT_EQ(second(f, x), (Values{2, 8}));
+  EXPECT_EQ(second(c, x), (Values{2, 8}));
+}
+
 TEST(Untaken, TheBranchTakenHasItsGradient) {
   const auto f = [](const Tensor& x) {
     const Tensor root = sqrt(x);
@@ -201,6 +263,26 @@ TEST(Untaken, ReachesNothingInFrontOfAFunction) {
   const Tensors d = grad({&loss, 1}, by, {}, {.allow_unused = true});
   EXPECT_FALSE(d[0].defined());
   EXPECT_EQ(d[1].item<double>(), 1);
+}
+
+/// A loop inside a fold that makes no turn: what it would have used is no part of the gradient.
+TEST(Untaken, LoopsInsideOfLoops) {
+  const auto f = [](const Tensor& x, const Tensor& w) {
+    return scan(
+        [&](const Tensor&, const Tensor& row) {
+          return while_loop([](const Tensor& v) { return v.sum() > 10; },
+                            [&](const Tensor& v) { return Tensors{v * w}; }, {row})[0];
+        },
+        x.reshape({2, 1}), zeros({1}, f64));
+  };
+  auto c = compile(f);
+  const Tensor x = leaf({1, 2}), w = leaf({0.5}), y = leaf({1, 16});
+  const std::vector<Tensor> by{x, w};
+  const Tensor none = c(x, w).sum(), one = c(y, w).sum();
+  const Tensors d = grad({&none, 1}, by, {}, {.allow_unused = true});
+  EXPECT_EQ(d[0].to_vector<double>(), (Values{1, 1}));
+  EXPECT_FALSE(d[1].defined());
+  EXPECT_EQ(grad(one, w).to_vector<double>(), (Values{16}));
 }
 
 /// A parameter without a gradient is not updated: no decay of the weight, no step counted.

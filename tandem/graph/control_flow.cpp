@@ -169,7 +169,6 @@ Tensors record(Graph& parent, const std::shared_ptr<const ControlFlow>& n, Tenso
 std::shared_ptr<Graph> trace(Graph& parent, detail::Region& region, const Tensors& arguments) {
   auto g = Graph::make_region(parent);
   const detail::CaptureScope scope(*g);
-  const NoGrad off;
   Tensors inside;
   for (size_t i = 0; i < arguments.size(); ++i)
     inside.push_back(g->input(cat("in", i), arguments[i].spec()));

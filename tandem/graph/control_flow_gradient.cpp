@@ -25,8 +25,9 @@ struct LoopGradient {
   /// Order 1: of (body's inputs, gradients) to the gradients.
   std::shared_ptr<RegionGraph> body;
   std::vector<bool> reached;  ///< order 1: whether a gradient has a path through the body
-  /// Order 1, where plain code may have no gradient of a result at some step: of which results it
-  /// has one at first. The body then takes and gives a boolean for each of them besides.
+  /// Order 1, where plain code may miss a gradient at some step: of which results it has one at
+  /// first. The body then takes a boolean for each of them besides, and gives one for each of its
+  /// gradients; the node's last results are those of what the body uses besides its variables.
   std::vector<bool> given;
 };
 struct HeldGradient {
@@ -48,31 +49,38 @@ size_t loop_inputs(const ControlFlow& n) {
 }
 
 void infer_gradient(const void* op, Specs in, Spec* out) {
-  for (int i = 0, k = 0; i < int(gradient_of(op).lower); ++i)
+  int k = 0;
+  for (int i = 0; i < int(gradient_of(op).lower); ++i)
     if (is_floating(in[i].dtype)) out[k++] = in[i];
+  for (; k < gradient_of(op).info.outputs; ++k) out[k] = {{}, boolean};
 }
 
 /// Forward once more, keeping every iteration's variables, then backward through the body's
-/// gradient.
-Tensors first_derivative(const LoopGradient& g, Inputs in) {
+/// gradient. `has`: what the node gives besides.
+Tensors first_derivative(const LoopGradient& g, Inputs in, Tensors& has) {
   const ControlFlow& n = *g.loop;
   const Inputs loop_in = in.first(g.lower), body_in = n.of_first(loop_in);
   Tensors d(in.begin() + std::ptrdiff_t(g.lower), in.end());
   std::vector<Tensors> history;
   iterate(n, loop_in, [&](const Tensors& vars) { history.push_back(vars); });
   const size_t n_vars = d.size();
-  Tensors has;
-  for (const bool yes : g.given) has.push_back(full({}, yes, boolean));
+  Tensors given;
+  for (const bool yes : g.given) given.push_back(full({}, yes, boolean));
   Tensors outer;  // gradients of what the body uses besides
   for (const Tensor& t : floating(body_in)) outer.push_back(zeros_like(t));
+  std::vector<bool> used(given.empty() ? 0 : outer.size());
   for (size_t i = history.size(); i-- > 0;) {
-    const Tensors args = joined(joined(joined(history[i], body_in), d), has);
+    const Tensors args = joined(joined(joined(history[i], body_in), d), given);
     const Tensors step = g.body->run({args.data(), args.size()});
-    for (size_t k = 0; k < has.size(); ++k) has[k] = step[n_vars + outer.size() + k];
+    const size_t flags = n_vars + outer.size();
+    for (size_t k = 0; k < given.size(); ++k) given[k] = step[flags + k];
+    for (size_t k = 0; k < used.size(); ++k)
+      used[k] = used[k] || truth(step[flags + n_vars + k]);
     for (size_t k = 0; k < n_vars; ++k) d[k] = step[k];
     for (size_t k = 0; k < outer.size(); ++k) outer[k] = outer[k] + step[n_vars + k];
     history.pop_back();
   }
+  for (const bool yes : used) has.push_back(full({}, yes, boolean));
   return joined(d, outer);
 }
 
@@ -125,9 +133,9 @@ Tensors derivative_on_tape(const ControlFlow& n, int order, Inputs in, bool crea
 
 void run_gradient(const void* op, Inputs in, Outputs out) {
   const LoopGradient& g = gradient_of(op);
-  Tensors found;
+  Tensors found, has;
   if (g.order == 1) {
-    found = first_derivative(g, in);
+    found = first_derivative(g, in, has);
   } else {
     const detail::Uncaptured now;
     const EnableGrad on;
@@ -135,13 +143,15 @@ void run_gradient(const void* op, Inputs in, Outputs out) {
     for (const Tensor& t : in) own.push_back(detail::alias(t));
     found = derivative_on_tape(*g.loop, g.order, {own.data(), own.size()}, false);
   }
-  for (size_t k = 0; k < out.size(); ++k)
+  const size_t floats = out.size() - has.size();
+  for (size_t k = 0; k < floats; ++k)
     // The condition is not differentiable.
     detail::copy_data(out[k], k < found.size() ? found[k] : zeros_like(out[k]));
+  for (size_t k = 0; k < has.size(); ++k) detail::copy_data(out[floats + k], has[k]);
 }
 
-/// Also says whether plain code has the gradients of all variables at each step, once it has those
-/// of all results.
+/// Also says whether plain code has all gradients for which there is a path, and those of all
+/// variables, at each step, once it has those of all results.
 std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy, bool& has_all) {
   const ControlFlow& n = *node.loop;
   auto g = Graph::make();
@@ -158,10 +168,10 @@ std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy, bool& 
                                          {given.data(), given.size()}, &node.reached);
   for (size_t i = 0; i < found.size(); ++i) g->output(cat("g", i), detail::settled(found[i]));
   has_all = true;
-  for (size_t i = 0; i < dy.size(); ++i) {
+  for (size_t i = 0; i < found.size(); ++i) {
     const detail::Taken when = detail::taken_of(found[i]);
     const bool always = node.reached[i] && when.always();
-    has_all = has_all && always;
+    has_all = has_all && (always || (i >= dy.size() && !node.reached[i]));
     if (node.given.empty()) continue;
     g->output(cat("has_", i), always || !node.reached[i] ? full({}, always, boolean)
                                                         : detail::as_boolean(when));
@@ -222,20 +232,24 @@ bool surely_holds(const Graph& condition, Inputs in) {
   return truth(condition.run({values.data(), values.size()})[0]);
 }
 
-/// What the body uses besides its variables has a gradient in plain code when the loop turns, and
-/// when there is a path.
+/// What the body uses besides its variables has a gradient in plain code when there is a path and
+/// the loop turns, or when the node says so.
 void mark_turns(const LoopGradient& node, Inputs in, Tensors& found) {
   const ControlFlow& n = *node.loop;
   size_t k = floating(in.first(size_t(n.variables))).size();
-  const size_t last = k + floating(n.of_first(in)).size();
+  const size_t last = k + floating(n.of_first(in)).size(), all = floating(in).size();
   const Tensors c = joined(in.first(size_t(n.variables)), n.of_second(in));
-  detail::Taken turns;
-  if (k < last && detail::modes & Modes::capture && !surely_holds(*n.second->graph(), c)) {
+  detail::Taken when;
+  if (node.given.empty() && k < last && detail::modes & Modes::capture &&
+      !surely_holds(*n.second->graph(), c)) {
     const NoGrad off;
-    turns = {n.second->graph()->run({c.data(), c.size()})[0], true};
+    when = {n.second->graph()->run({c.data(), c.size()})[0], true};
   }
-  for (; k < found.size(); ++k)
-    found[k] = k < last && node.reached[k] ? detail::where_taken(found[k], turns, true) : Tensor();
+  for (size_t flag = all; k < all; ++k, ++flag) {
+    if (!node.given.empty() && k < last) when = {found[flag], true};
+    found[k] = k < last && node.reached[k] ? detail::where_taken(found[k], when, true) : Tensor();
+  }
+  found.resize(all);
 }
 
 /// The node of that order on the inputs of the next lower order and gradients of its results, which
@@ -249,6 +263,7 @@ Tensors apply_gradient(const std::shared_ptr<const ControlFlow>& loop, int order
     if (!has_all || std::find(given.begin(), given.end(), false) != given.end()) {
       node->given = given;
       node->body = body_gradient(*node, dy, has_all);
+      node->info.outputs += int(floating(loop->of_first(in)).size());
     }
   }
   const HeldGradient op{node};
@@ -262,8 +277,8 @@ void gradient_vjp(const void* op, const Saved& saved, const Tensors& dy, Tensors
   const LoopGradient& g = gradient_of(op);
   Tensors in;
   for (int i = 0; i < saved.size(); ++i) in.push_back(saved.in(i));
-  const Tensors found =
-      apply_gradient(g.loop, g.order + 1, {in.data(), in.size()}, {dy.data(), dy.size()}, {});
+  const Inputs all(in.data(), in.size()), gradients(dy.data(), floating(all.first(g.lower)).size());
+  const Tensors found = apply_gradient(g.loop, g.order + 1, all, gradients, {});
   size_t k = 0;
   for (const Tensor& t : in) dx.push_back(is_floating(t.dtype()) ? found[k++] : Tensor());
 }
@@ -332,23 +347,24 @@ Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in) {
   if (what.order == 1) {
     need(what.given.empty() || what.given.size() == results.size(),
          "it says of too few or too many gradients whether they are given");
-    const std::vector<Spec> flags(what.given.size(), {{}, boolean});
-    auto specs = [&](const Tensors& tensors) {
+    auto specs = [&](const Tensors& tensors, size_t flags) {
       std::vector<Spec> all;
       for (const Tensor& t : tensors) all.push_back(t.spec());
-      all.insert(all.end(), flags.begin(), flags.end());
+      if (!what.given.empty()) all.insert(all.end(), flags, {{}, boolean});
       return all;
     };
+    const Tensors wanted = floating(in.first(body));
     auto are = [&](const std::vector<ValueId>& ids, const std::vector<Spec>& wanted) {
       return std::equal(ids.begin(), ids.end(), wanted.begin(), wanted.end(),
                         [&](ValueId id, const Spec& s) { return what.body->value(id).spec == s; });
     };
     need(what.body != nullptr &&
-             are(what.body->inputs(), specs(joined(in.first(body), results))),
+             are(what.body->inputs(), specs(joined(in.first(body), results), results.size())),
          "the body's gradient takes other inputs");
-    need(are(what.body->outputs(), specs(floating(in.first(body)))),
+    need(are(what.body->outputs(), specs(wanted, wanted.size())),
          "the body's gradient gives other results");
     node->given = what.given;
+    if (!what.given.empty()) node->info.outputs += int(wanted.size() - results.size());
     node->body = std::make_shared<RegionGraph>(what.body->clone());
   }
   const HeldGradient op{node};

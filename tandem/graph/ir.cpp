@@ -182,6 +182,7 @@ void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
   n.info = &info;
   n.op = copy_record(info, op);
   if (detail::module_path) n.path = detail::module_path;
+  n.stops_gradient = detail::modes & Modes::stop_gradient;
   for (const Tensor& t : in) n.inputs.push_back(t.defined() ? id_of(t) : -1);
   for (Tensor& t : out) {
     const ValueId id = add_value(t.spec());
@@ -457,6 +458,7 @@ Tensors Graph::run(Inputs inputs) const {
   for (const Node& n : nodes_) {
     Tensors in;
     for (ValueId id : n.inputs) in.push_back(id < 0 ? Tensor() : live[size_t(id)]);
+    const EnableGrad mode(detail::grad_enabled() && !n.stops_gradient);
     Tensors out = detail::apply_all(*n.info, n.op.get(), in.data(), int(in.size()));
     for (size_t i = 0; i < n.outputs.size(); ++i) live[size_t(n.outputs[i])] = out[i];
   }

@@ -19,6 +19,7 @@ struct Node {
   std::vector<ValueId> inputs;  ///< -1: an optional input that was left out
   std::vector<ValueId> outputs;
   std::string path;  ///< the module that ran it, "Net.encoder.0"; empty outside of modules
+  bool stops_gradient = false;  ///< recorded under NoGrad: on a tape its results have no history
 };
 
 enum class ValueKind : uint8_t {

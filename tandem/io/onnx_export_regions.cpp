@@ -1,4 +1,5 @@
 // Nodes with regions as ONNX's If and Loop.
+#include <algorithm>
 #include <utility>
 
 #include "tandem/graph/regions.h"
@@ -59,6 +60,11 @@ onnx::Graph OnnxExporter::write_closed(const graph::Graph& region) {
 /// ONNX has no operator that goes back through the steps of a loop, so this one is Tandem's own.
 void OnnxExporter::write_loop_gradient(const graph::Node& n) {
   const graph::LoopGradientRegions r = graph::loop_gradient_regions(n.op.get());
+  const auto& steps = r.loop.first->nodes();
+  require<NotImplemented>(
+      r.order == 1 || std::none_of(steps.begin(), steps.end(),
+                                   [](const graph::Node& s) { return s.stops_gradient; }),
+      "save(): a further derivative of a loop whose body calls detach() or uses NoGrad");
   Names in;
   for (ValueId id : n.inputs) in.push_back(name_of(id));
   Attributes attributes{

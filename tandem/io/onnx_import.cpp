@@ -496,6 +496,7 @@ std::shared_ptr<graph::Graph> OnnxImporter::region(const onnx::Graph& body,
                                                    const std::vector<Spec>& inputs) {
   auto g = graph::Graph::make();
   const CaptureScope scope(*g);
+  const EnableGrad on;  // derivatives of the region may be asked for
   Tensors in;
   for (size_t i = 0; i < inputs.size(); ++i) in.push_back(g->input(cat("in", i), inputs[i]));
   const Tensors out = run_body(body, in);

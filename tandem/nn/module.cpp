@@ -169,7 +169,7 @@ void TrainingMode::note(bool by_value) const {
 
 PathScope::PathScope(const ModuleBase& m) {
   if (tandem::detail::modes & Modes::capture) m.note_use();
-  if (!(tandem::detail::modes & ~uint32_t(Modes::no_grad))) return;
+  if (!(tandem::detail::modes & ~uint32_t(Modes::off_tape))) return;
   active_ = true;
   before_ = tandem::detail::module_path;
   if (running.stack.empty()) {

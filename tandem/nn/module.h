@@ -203,7 +203,7 @@ class TANDEM_API ModuleBase {
 
   template <class M, class... A>
   static decltype(auto) call(M& m, A&&... args) {
-    if (m.hooks_.empty() && !(tandem::detail::modes & ~uint32_t(Modes::no_grad))) [[likely]]
+    if (m.hooks_.empty() && !(tandem::detail::modes & ~uint32_t(Modes::off_tape))) [[likely]]
       return m.forward(std::forward<A>(args)...);
     return call_watched(m, std::forward<A>(args)...);
   }

@@ -137,7 +137,7 @@ inline bool grad_enabled() { return !(modes & Modes::no_grad); }
 /// While it lives, ops of this thread are not put on the tape.
 class NoGrad {
  public:
-  NoGrad() : before_(detail::modes) { detail::modes |= Modes::no_grad; }
+  NoGrad() : before_(detail::modes) { detail::modes |= Modes::off_tape; }
   ~NoGrad() { detail::modes = before_; }
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
@@ -149,7 +149,7 @@ class NoGrad {
 class EnableGrad {
  public:
   explicit EnableGrad(bool on = true) : before_(detail::modes) {
-    detail::modes = on ? before_ & ~uint32_t(Modes::no_grad) : before_ | Modes::no_grad;
+    detail::modes = on ? before_ & ~uint32_t(Modes::off_tape) : before_ | Modes::no_grad;
   }
   ~EnableGrad() { detail::modes = before_; }
   EnableGrad(const EnableGrad&) = delete;

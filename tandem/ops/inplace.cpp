@@ -8,6 +8,7 @@
 #include "tandem/op/kernel.h"
 #include "tandem/op/recorder.h"
 #include "tandem/ops/cast.h"
+#include "tandem/ops/reshape.h"
 #include "tandem/ops/strided.h"
 
 namespace tandem::detail {
@@ -324,34 +325,14 @@ void refresh_view(const Tensor& view) {
 }
 
 Tensor symbolic_detach(const Tensor& t) {
-  if (!t.is_symbolic()) {  // a constant of the graph
-    const NoGrad off;
-    const Tensor same = apply(AsStrided{t.shape(), t.strides(), 0}, {t});
-    same.impl()->extras->detached = true;
-    return same;
-  }
-  TensorImpl& from = *t.impl();
-  const bool of_view = from.has(TensorImpl::is_view);
-  if (of_view) refresh_view(t);
-  const Strides rows = contiguous_strides(t.shape());  // of a value of a graph
-  Tensor out = alias(t, t.shape(), of_view ? t.strides() : rows, 0);
-  out.impl()->flags |= from.flags & (TensorImpl::symbolic | TensorImpl::wrapped_number);
-  bind_symbolic(out, from.extras->recorder, from.extras->value);
-  TensorImpl* base = of_view ? from.base : &from;
-  if (!base->storage) base->storage = new_storage(0, null_device);
-  TensorImpl& d = *out.impl();
-  add_ref(base->refs);
-  d.base = base;
-  if (!d.storage) {
-    add_ref(base->storage->refs);
-    d.storage = base->storage;
-  }
-  d.flags |= TensorImpl::is_view;
-  d.view_version = base->storage->version;
-  d.extras->view_offset = from.extras->view_offset;
-  d.extras->perhaps_view = from.extras->perhaps_view;
-  d.extras->detached = true;
-  return out;
+  const NoGrad off;
+  const bool symbolic = t.is_symbolic();  // else a constant of the graph
+  if (symbolic && t.impl()->has(TensorImpl::is_view)) refresh_view(t);
+  const Tensor same = symbolic ? apply(Reshape{t.shape()}, {t})
+                               : apply(AsStrided{t.shape(), t.strides(), 0}, {t});
+  same.impl()->flags |= t.impl()->flags & TensorImpl::wrapped_number;
+  same.impl()->extras->detached = true;
+  return same;
 }
 
 }  // namespace tandem::detail
