@@ -344,8 +344,9 @@ bool variance(E& e, const O& op) {
       e.emit("ReduceMean", {x}, {Attribute::of("axes", axes), Attribute::of("keepdims", 1)});
   const std::string sum =
       e.emit("ReduceSumSquare", {e.emit("Sub", {x, mean})}, reduction(e, op.axes, op.keepdim));
-  const Number divisor = max(n, int64_t(std::ceil(op.correction))) - op.correction;
-  std::string y = e.emit("Div", {sum, e.scalar(divisor, f64)});
+  std::string divisor = e.scalar(Number(n) - op.correction, f64);
+  if (!n.is_known()) divisor = e.emit("Max", {divisor, e.scalar(0.0, f64)});
+  std::string y = e.emit("Div", {sum, divisor});
   if constexpr (std::is_same_v<O, Std>) y = e.emit("Sqrt", {y});
   if (d == f64) return e.result("Identity", {y});
   return e.result("Cast", {y}, {Attribute::of("to", int32_t(onnx::to_element_type(d)))});

@@ -53,11 +53,12 @@ void Linear::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
   }
   const bool has_bias = in.size() > 2 && in[2].defined();
   const int64_t k = w.shape().back(), n = w.dim() == 2 ? int64_t(w.shape()[0]) : 1;
-  const int64_t ws = w.dim() == 2 ? int64_t(w.strides()[0]) : k, wc = w.strides()[w.dim() - 1];
+  // How far apart rows lie says nothing of a single one.
+  const int64_t ws = n == 1 ? k : int64_t(w.strides()[0]), wc = w.strides()[w.dim() - 1];
   const int64_t rows = out[0].numel() / n;
   const DType d = out[0].dtype();
   const bool matrix = in[0].dim() == 2;
-  const int64_t ldx = matrix ? int64_t(in[0].strides()[0]) : k;
+  const int64_t ldx = matrix && rows > 1 ? int64_t(in[0].strides()[0]) : k;
   const bool in_place = matrix ? in[0].strides()[1] == 1 && ldx >= k : in[0].is_contiguous();
   if ((d == f32 || d == f64) && k > 0 && in_place && wc == 1 && ws >= k &&
       (!has_bias || in[2].is_contiguous())) {
