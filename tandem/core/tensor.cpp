@@ -80,12 +80,16 @@ namespace {
 }  // namespace
 
 Tensor new_tensor(const Spec& spec) {
+  // The strides of a tensor without elements must fit as well.
   int64_t n = 1;
-  bool overflow = false;
-  for (int64_t d : spec.shape) overflow |= __builtin_mul_overflow(n, d, &n);
-  require<OutOfMemory>(!overflow && n < (int64_t(1) << 59), "allocate: shape ", spec.shape,
+  bool bad = false, none = false;
+  for (int64_t d : spec.shape) {
+    none |= d == 0;
+    bad |= (d < 0) | __builtin_mul_overflow(n, d ? d : 1, &n);
+  }
+  require<OutOfMemory>(!bad && (none || n < (int64_t(1) << 59)), "allocate: shape ", spec.shape,
                        " has too many elements");
-  return make_tensor(spec, n);
+  return make_tensor(spec, none ? 0 : n);
 }
 
 Tensor new_like(const TensorImpl& t) { return make_tensor(t.spec, t.numel); }
