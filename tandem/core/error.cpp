@@ -35,9 +35,10 @@ void rethrow_for(std::string_view where) {
   } catch (const std::bad_alloc&) {
     throw OutOfMemory(ShortText(where, ": the system has no memory left").view());
   } catch (const ShapeError& e) {
-    constexpr std::string_view unnamed = "lengths: ";
-    if (!std::string_view(e.what()).starts_with(unnamed)) throw;
-    throw ShapeError(cat(where, ": ", std::string_view(e.what()).substr(unnamed.size())));
+    for (const std::string_view unnamed : {"lengths: ", "empty(): "})
+      if (std::string_view(e.what()).starts_with(unnamed))
+        throw ShapeError(cat(where, ": ", std::string_view(e.what()).substr(unnamed.size())));
+    throw;
   }
 }
 

@@ -352,8 +352,17 @@ Tensor narrow(const Tensor& x, int64_t axis, Length start, Length length) {
   return sure && x.dim() ? slice(x, axis, first, first + length) : apply(op, {x});
 }
 
+/// `int(axis)` might be another one.
+static Length size_along(std::string_view function, const Tensor& x, int64_t axis,
+                         CallSite where = CallSite::current()) {
+  const int n = x.dim();
+  require<IndexError>(axis >= -n && axis < n, function, "(axis=", axis, "): axis ", axis,
+                      " is out of range [", -n, ", ", n - 1, "] for shape ", x.shape());
+  return x.size(int(axis), where);
+}
+
 Tensors split(const Tensor& x, Length size, int64_t axis) {
-  const Length n = x.size(int(axis));
+  const Length n = size_along("split", x, axis);
   require(size > 0 || (size == 0 && n == 0), "split(size=", size, ", axis=", axis,
           "): the size must be positive for shape ", x.shape());
   Tensors parts;
@@ -362,8 +371,8 @@ Tensors split(const Tensor& x, Length size, int64_t axis) {
   return parts;
 }
 
-Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis) {
-  const Length n = x.size(int(axis));
+Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis) try {
+  const Length n = size_along("split", x, axis);
   Length at = 0;
   Tensors parts;
   for (Length size : sizes) {
@@ -375,12 +384,18 @@ Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis) {
   require(at == n, "split(axis=", axis, "): the sizes add up to ", at, " of ", n, " for shape ",
           x.shape());
   return parts;
+} catch (const ShapeError&) {
+  detail::rethrow_for(cat("split(axis=", axis, ")"));
 }
 
 Tensors chunk(const Tensor& x, int64_t chunks, int64_t axis) {
   require(chunks > 0, "chunk(chunks=", chunks, ", axis=", axis, "): chunks must be positive");
-  const Length n = x.size(int(axis)), size = (n + (chunks - 1)) / chunks;
-  if (n.is_known() && n > 0) return split(x, size, axis);
+  const Length n = size_along("chunk", x, axis);
+  if (n.is_known() && n > 0) return split(x, n / chunks + min(n % chunks, 1), axis);
+  constexpr int64_t most = int64_t(1) << 24;
+  require<OutOfMemory>(chunks <= most, "chunk(chunks=", chunks, ", axis=", axis, "): more than ",
+                       most, " parts of an axis without elements, or of unknown length");
+  const Length size = (n + (chunks - 1)) / chunks;
   Tensors parts;
   for (int64_t i = 0; i < chunks; ++i)
     parts.push_back(slice(x, axis, min(n, i * size), min(n, (i + 1) * size)));
@@ -388,7 +403,7 @@ Tensors chunk(const Tensor& x, int64_t chunks, int64_t axis) {
 }
 
 Tensors unbind(const Tensor& x, int64_t axis, CallSite where) {
-  const int64_t n = x.size(int(axis), where);
+  const int64_t n = size_along("unbind", x, axis, where);
   Tensors parts;
   for (int64_t i = 0; i < n; ++i) parts.push_back(select(x, axis, i));
   return parts;
