@@ -481,21 +481,5 @@ TEST(Threads, ModesBelongToTheThread) {
   EXPECT_TRUE(other);
 }
 
-TEST(Anomaly, NamesTheOpOfTheFirstNan) {
-  AnomalyMode mode;
-  const Tensor x = wrap(Doubles{-INFINITY, 1}, {2});
-  EXPECT_EQ(error_of<GradientError>([&] { x + INFINITY; }),
-            "anomaly: add() produced NaN in output 0 of shape [2]");
-}
-
-TEST(Anomaly, NamesTheOpWhoseGradientIsNan) {
-  AnomalyMode mode;
-  Tensor x = wrap(Doubles{0, 1}, {2});
-  x.requires_grad_();
-  const Tensor y = x * wrap(Doubles{1, 2}, {2});
-  const std::string text = error_of<GradientError>([&] { y.backward(wrap(Doubles{NAN, 1}, {2})); });
-  EXPECT_EQ(text, "anomaly: mul() produced NaN in output 0 of shape [2], in the gradient of mul()");
-}
-
 }  // namespace
 }  // namespace tandem

@@ -325,22 +325,6 @@ TEST(InPlaceFailures, AViewOfForeignStridedMemory) {
   EXPECT_EQ(memory, (Doubles{1, 2, 3, 5, 6, 6}));
 }
 
-TEST(InPlaceFailures, AnomalyIsSeenBeforeTheWrite) {
-  const Tensor x = leaf({1, 2}, {2});
-  Tensor y = x * 3.0;
-  {
-    AnomalyMode mode;
-    EXPECT_EQ(error_of<GradientError>([&] {
-                y += wrap(Doubles{1, NAN}, {2});
-              }),
-              "anomaly: add() produced NaN in output 0 of shape [2]");
-  }
-  EXPECT_EQ(values(y), (Doubles{3, 6}));
-  EXPECT_EQ(y.version(), 0u);
-  y.sum().backward();
-  EXPECT_EQ(values(x.grad()), (Doubles{3, 3}));
-}
-
 TEST(InPlaceFailures, AnIndexOutOfRangeLeavesValuesAndHistory) {
   const Tensor x = leaf({1, 2, 3}, {3});
   const Tensor y = x * x;

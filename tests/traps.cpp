@@ -189,6 +189,11 @@ TEST(Traps, OptionsHaveNames) {
   EXPECT_FALSE(COMPILES(nn::Conv2d(t.dim(), 1, 3, {1, 2})));
   EXPECT_FALSE(COMPILES(nn::Linear(t.dim(), 1, {false})));
   EXPECT_TRUE(COMPILES(nn::Linear(t.dim(), 1, {.bias = false})));
+  EXPECT_FALSE(COMPILES(compile(std::negate<T>(), {1})));
+  EXPECT_FALSE(COMPILES(compile(std::negate<T>(), {1, true})));
+  EXPECT_TRUE(COMPILES(compile(std::negate<T>(), {.max_captures = 1})));
+  EXPECT_FALSE(COMPILES(while_loop(t, t, {t}, {5})));
+  EXPECT_TRUE(COMPILES(while_loop(t, t, {t}, {.maximum_iterations = 5})));
 }
 
 void expect_same(const Tensor& a, const Tensor& b) {

@@ -44,8 +44,10 @@ inline Tensors grad(const Tensor& output, std::initializer_list<Tensor> inputs,
 /// True while ops of this thread are put on the tape.
 inline bool is_grad_enabled() { return detail::grad_enabled(); }
 
-/// While it lives, the first NaN that an op or a gradient of this thread produces throws a
-/// GradientError that names the op and the module path.
+/// While it lives, a backward pass of this thread throws a GradientError when the gradient of an op
+/// has a NaN; it names the op, and the module and the compiled function that it ran in. So do runs
+/// of graphs that have gradients in them: compiled functions and sessions then run without fusion.
+/// NaN in a forward pass is no error.
 class AnomalyMode {
  public:
   AnomalyMode() : before_(detail::modes) { detail::modes |= Modes::anomaly; }

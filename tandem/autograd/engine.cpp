@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "tandem/autograd/anomaly.h"
 #include "tandem/autograd/autograd.h"
 #include "tandem/autograd/taken.h"
 #include "tandem/core/factory.h"
@@ -113,6 +114,7 @@ class Pass {
   void mark_wanted();
   void visit(Node* n, Tensors& captured);
   void propagate(Node* n);
+  static void watch(const Node& n, int input, const Tensor& gradient);
   void deliver(Node* n, const Tensor& gradient);
   void add_gradient(Tensor& slot, Tensor gradient);
 
@@ -304,16 +306,7 @@ void Pass::propagate(Node* n) {
     if (!dy[size_t(i)].defined() && is_floating(spec.dtype) && !info.misses_gradients)
       dy[size_t(i)] = zeros(spec.shape, spec.dtype, spec.device);
   }
-  Tensors dx;
-  try {
-    dx = detail::run_vjp(*n, dy);
-  } catch (const GradientError& e) {
-    if (!(detail::modes & Modes::anomaly)) throw;
-    throw GradientError(cat(e.what(), ", in the gradient of ", info.print(n->op),
-                            n->extras && !n->extras->path.empty()
-                                ? cat(" of module ", n->extras->path)
-                                : std::string()));
-  }
+  Tensors dx = detail::run_vjp(*n, dy);
   if (frees_ && n->n_saved && ours(n) && !n->locked.load()) {
     for (int i = 0; i < n->n_saved; ++i) n->saved[i] = SavedTensor();
     n->released = true;
@@ -335,7 +328,21 @@ void Pass::propagate(Node* n) {
     if (!captures_.empty() && !wanted(e.node)) continue;
     if (marks) [[unlikely]]
       g = detail::where_taken(g, when, zero);
+    if (g.is_symbolic() || (detail::modes & Modes::anomaly)) [[unlikely]]
+      watch(*n, i, g);
     add_gradient(slot(e.node, e.output_nr), std::move(g));
+  }
+}
+
+/// For AnomalyMode: of a value, each run will see whether it is NaN.
+void Pass::watch(const Node& n, int input, const Tensor& gradient) {
+  const std::string path = n.extras ? n.extras->path : std::string();
+  if (gradient.is_symbolic()) {
+    const TensorExtras& e = *gradient.impl()->extras;
+    e.recorder->gradient_of(e.value, n.info->print(n.op), input, path, e.taken, e.taken_if);
+  } else if (detail::has_nan(gradient)) {
+    detail::throw_nan_gradient(n.info->print(n.op), input, gradient,
+                               path.empty() ? path : cat(" in module ", path));
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "tandem/core/short_text.h"
 #include "tandem/core/small_vector.h"
+#include "tandem/core/text.h"
 
 namespace tandem {
 
@@ -33,6 +34,11 @@ void rethrow_for(std::string_view where) {
     throw OutOfMemory(ShortText(where, ": ", e.what()).view());
   } catch (const std::bad_alloc&) {
     throw OutOfMemory(ShortText(where, ": the system has no memory left").view());
+  } catch (const ShapeError& e) {
+    for (const std::string_view unnamed : {"lengths: ", "empty(): "})
+      if (std::string_view(e.what()).starts_with(unnamed))
+        throw ShapeError(cat(where, ": ", std::string_view(e.what()).substr(unnamed.size())));
+    throw;
   }
 }
 

@@ -44,7 +44,7 @@ Tensor number_as(std::string_view op, const Tensor& t, DType dtype, bool halves_
 }
 }  // namespace detail
 
-Tensor full(const Shape& shape, Scalar value, std::optional<DType> type, Device device) {
+Tensor full(const Shape& shape, Scalar value, std::optional<DType> type, Device device) try {
   const DType dtype = type.value_or(value.kind() == f64 ? f32 : value.kind());
   if (!value.is_known()) {
     const Tensor number = Tensor(value).to(dtype);
@@ -52,16 +52,20 @@ Tensor full(const Shape& shape, Scalar value, std::optional<DType> type, Device 
   }
   check_fill("full()", value, dtype);
   const bool symbolic = (detail::modes & Modes::capture) && !shape.empty();
-  const Tensor t = filled(empty(symbolic ? Shape{} : shape, dtype, device),
+  const Tensor t = filled(empty(Spec{symbolic ? Shape{} : shape, dtype, device}),
                           [&]<class T>(Tensor& to) { fill<T>(to, value); });
   return symbolic ? detail::captured_full(shape, t) : t;
+} catch (const Error&) {
+  detail::rethrow_for(cat("full(", shape, ")"));
 }
 
-Tensor zeros(const Shape& shape, DType dtype, Device device) {
+Tensor zeros(const Shape& shape, DType dtype, Device device) try {
   if (detail::modes & Modes::capture) return full(shape, 0, dtype, device);
-  Tensor t = empty(shape, dtype, device);
+  Tensor t = empty(Spec{shape, dtype, device});
   if (t.raw_data()) std::memset(t.raw_data(), 0, size_t(t.numel() * itemsize(dtype)));
   return t;
+} catch (const Error&) {
+  detail::rethrow_for(cat("zeros(", shape, ")"));
 }
 
 Tensor ones(const Shape& shape, DType dtype, Device device) {

@@ -80,12 +80,16 @@ namespace {
 }  // namespace
 
 Tensor new_tensor(const Spec& spec) {
+  // The strides of a tensor without elements must fit as well.
   int64_t n = 1;
-  bool overflow = false;
-  for (int64_t d : spec.shape) overflow |= __builtin_mul_overflow(n, d, &n);
-  require<OutOfMemory>(!overflow && n < (int64_t(1) << 59), "allocate: shape ", spec.shape,
+  bool bad = false, none = false;
+  for (int64_t d : spec.shape) {
+    none |= d == 0;
+    bad |= (d < 0) | __builtin_mul_overflow(n, d ? d : 1, &n);
+  }
+  require<OutOfMemory>(!bad && (none || n < (int64_t(1) << 59)), "allocate: shape ", spec.shape,
                        " has too many elements");
-  return make_tensor(spec, n);
+  return make_tensor(spec, none ? 0 : n);
 }
 
 Tensor new_like(const TensorImpl& t) { return make_tensor(t.spec, t.numel); }
@@ -272,32 +276,35 @@ Tensor detail::empty_of(const Spec& spec) {
   return detail::new_tensor(spec);
 }
 
-Tensor empty(const Shape& shape, DType dtype, Device device) {
+Tensor empty(const Shape& shape, DType dtype, Device device) try {
   return empty(Spec{shape, dtype, device});
+} catch (const OutOfMemory&) {
+  detail::rethrow_for(cat("empty(", shape, ")"));
 }
 
 Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner,
-            const Strides& strides) {
+            const Strides& strides) try {
   require<ShapeError>(strides.empty() || strides.size() == shape.size(), "wrap(): strides ",
                       strides, " do not match shape ", shape);
-  int64_t last = 0;
+  Length last = 0;
   const Strides steps = strides.empty() ? contiguous_strides(shape) : strides;
   for (int i = 0; i < shape.size(); ++i) {
     require<ShapeError>(shape[i] >= 0, "wrap(): negative size ", shape[i], " in shape ", shape);
     require<ShapeError>(steps[i] >= 0, "wrap(): negative stride ", steps[i], " in ", steps);
     last += (shape[i] - 1) * steps[i];
   }
-  const int64_t n = shape.numel();
+  const int64_t n = shape.numel(), bytes = n ? (last + 1) * itemsize(dtype) : Length(0);
   require(data || n == 0, "wrap(): null data for shape ", shape);
   TensorImpl* impl = detail::new_impl();
   impl->spec = {shape, dtype, {}};
   impl->numel = n;
   impl->strides = steps;
   if (!is_contiguous(shape, steps)) impl->flags &= uint8_t(~TensorImpl::contiguous);
-  impl->storage =
-      detail::wrap_storage(data, size_t(n ? (last + 1) * itemsize(dtype) : 0), std::move(owner));
+  impl->storage = detail::wrap_storage(data, size_t(bytes), std::move(owner));
   impl->data = impl->storage->data;
   return Tensor::adopt(impl);
+} catch (const ShapeError&) {
+  detail::rethrow_for(cat("wrap(shape=", shape, ", strides=", strides, ")"));
 }
 
 }  // namespace tandem

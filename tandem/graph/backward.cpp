@@ -388,6 +388,11 @@ void BackwardInstance::gradients(const Saved& saved, const Tensors& dy, Tensors&
   if (recorded) {
     for (const Tensor& t : repeat(saved)) in.push_back(t);
     out = what_->graph->run({in.data(), in.size()});
+  } else if (detail::modes & Modes::anomaly) {
+    for (size_t i : what_->reads) in.push_back(saved.in(int(i)));
+    const auto g = what_->graph->clone();
+    make_watchable(*g);
+    out = Plan(g, true).run({in.data(), in.size()});
   } else {
     for (size_t i : what_->reads) in.push_back(saved.in(int(i)));
     std::unique_ptr<Plan> plan(idle_.exchange(nullptr));

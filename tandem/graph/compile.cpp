@@ -313,6 +313,14 @@ struct CompiledFunction::Impl {
     return same && c.all.add(b.graph, why);
   }
 
+  /// What a call computes: the results, then what the gradient through them keeps.
+  static std::shared_ptr<Graph> as_recorded(const Recording& r) {
+    auto g = r.graph->clone();
+    if (r.backward)
+      for (graph::ValueId id : r.backward->values) g->add_output("kept", id);
+    return g;
+  }
+
   /// An instance for these arguments; null when they need more captures than are allowed.
   std::shared_ptr<Instance> find(const Leaves& in, Trace& trace) {
     for (size_t k = captures.size(); k-- > 0;)
@@ -355,16 +363,14 @@ struct CompiledFunction::Impl {
                            [](const auto& a, const auto& b) { return a->used < b->used; }));
     auto fresh = std::make_shared<Instance>();
     fresh->recording = r;
-    fresh->graph = r->graph->clone();
+fresh->graph = as_recorded(*r);
     // A product's last bits depend on how its factors lie.
     if (options.deterministic)
       for (size_t i = 0; i < r->strides.size(); ++i)
         fresh->graph->edit_values()[size_t(r->graph->inputs()[i])].strides = r->strides[i];
-    if (r->backward) {
-      for (graph::ValueId id : r->backward->values) fresh->graph->add_output("kept", id);
+    if (r->backward)
       fresh->backward =
           std::make_shared<BackwardInstance>(r->backward, r->graph, options.deterministic);
-    }
     optimize(*fresh->graph, options.deterministic);
     fresh->used = ++calls;
     c.instances.push_back(fresh);
@@ -426,7 +432,15 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
   }
   const std::shared_ptr<Instance>& instance = *hot;
   const Recording& recording = *instance->recording;
-  std::unique_ptr<Instance::Ready> ready(instance->idle.exchange(nullptr));
+  const bool watched = modes & Modes::anomaly;
+  std::unique_ptr<Instance::Ready> ready;
+  if (watched) [[unlikely]] {
+    const std::shared_ptr<Graph> g = Impl::as_recorded(recording);
+    graph::make_watchable(*g);
+    ready.reset(new Instance::Ready{Plan(g, true), {}});
+  } else {
+    ready.reset(instance->idle.exchange(nullptr));
+  }
   if (!ready) ready.reset(new Instance::Ready{Plan(instance->graph), {}});
   ready->plan.set_profile(impl_->profile.load(std::memory_order_relaxed));
   for (const GradientState& g : recording.gradients) g.look();
@@ -459,7 +473,7 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
         &attach};
   Tensors out = ready->plan.run({in.tensors.data(), in.tensors.size()}, with_history);
   if (instance->backward) instance->backward->settle(out);
-  delete instance->idle.exchange(ready.release());
+  if (!watched) delete instance->idle.exchange(ready.release());
 
   for (size_t i = 0; i < recording.input_gradients.size(); ++i) {
     const Tensor& leaf = in.tensors[recording.input_gradients[i]];

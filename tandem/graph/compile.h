@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/modes.h"
 #include "tandem/core/tensor.h"
 #include "tandem/op/fields.h"
@@ -16,6 +17,7 @@ class Graph;
 }
 
 struct CompileOptions {
+  ByName by_name = ByName();
   /// How many captures there may be. Calls that need a further one run as plain code, with a
   /// warning at the first (core/log.h) and a count in explain().
   int max_captures = 64;

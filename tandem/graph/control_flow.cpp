@@ -23,6 +23,16 @@ namespace tandem {
 namespace graph {
 
 Tensors RegionGraph::run(Inputs inputs) const {
+  const auto fitted = [&] {
+    std::vector<Spec> specs;
+    for (const Tensor& t : inputs) specs.push_back(t.spec());
+    return with_input_specs(*graph_, specs);
+  };
+  if (detail::modes & Modes::anomaly) [[unlikely]] {
+    const auto g = fitted();
+    make_watchable(*g);
+    return Plan(g, true).run(inputs);
+  }
   std::vector<Shape> shapes;
   for (const Tensor& t : inputs) shapes.push_back(t.shape());
   std::unique_ptr<Plan> plan;
@@ -35,9 +45,7 @@ Tensors RegionGraph::run(Inputs inputs) const {
       }
   }
   if (!plan) {
-    std::vector<Spec> specs;
-    for (const Tensor& t : inputs) specs.push_back(t.spec());
-    auto g = with_input_specs(*graph_, specs);
+    const auto g = fitted();
     optimize(*g, true);
     plan = std::make_unique<Plan>(g);
   }

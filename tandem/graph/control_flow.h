@@ -2,12 +2,14 @@
 #include <type_traits>
 #include <vector>
 
+#include "tandem/core/by_name.h"
 #include "tandem/core/tensor.h"
 
 namespace tandem {
 
 /// How long a while_loop may run; -1 is without bound.
 struct LoopOptions {
+  ByName by_name = ByName();
   int64_t maximum_iterations = -1;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tandem/core/captured.h"
 #include "tandem/core/factory.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
@@ -85,6 +86,7 @@ std::shared_ptr<Graph> Graph::clone() const {
   g->output_names_ = output_names_;
   g->assignments_ = assignments_;
   g->gradients_ = gradients_;
+  g->gradients_of_ = gradients_of_;
   g->effects_ = effects_;
   g->variables_ = variables_;
   g->streams_ = streams_;
@@ -414,6 +416,14 @@ void Graph::depends_on(const std::shared_ptr<const OwnedSwitch>& s, bool by_valu
                          [&](const UsedSwitch& known) { return known.of == s; });
   if (it == switches_.end()) it = switches_.insert(it, {s, std::nullopt});
   if (by_value && !it->value) it->value = s->on;
+}
+
+void Graph::gradient_of(int64_t value, std::string op, int input, std::string path,
+                        const Tensor& condition, bool holds) {
+  std::string where = path.empty() ? path : cat(" in module ", path);
+  const ValueId when = condition.defined() ? id_of(condition) : -1;
+  gradients_of_.push_back(
+      {value, std::move(op), input, where + detail::RecordedAt::text(), when, holds});
 }
 
 std::string Graph::origin(int64_t id) const {

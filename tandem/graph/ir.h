@@ -46,6 +46,16 @@ struct Assignment {
   ValueId state, value;
 };
 
+/// `value` is the gradient of input `input` of the op `op`, which AnomalyMode watches.
+struct GradientOf {
+  ValueId value;
+  std::string op;
+  int input;
+  std::string where;  ///< " in module Net.act", " in the function compiled at net.cpp:12"
+  ValueId when = -1;  ///< else plain code has it only where this condition is `holds`
+  bool holds = true;
+};
+
 /// After a run the gradient of `leaf` is `value`; -1 when it has none, -2 when it stays the tensor
 /// that it was, which is state.
 struct GradientWrite {
@@ -165,6 +175,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   const std::vector<Assignment>& assignments() const { return assignments_; }
   const std::vector<GradientWrite>& gradients() const { return gradients_; }
   const std::vector<GradientRead>& gradients_read() const { return gradients_read_; }
+  /// In the order in which they are computed. Passes forget them.
+  const std::vector<GradientOf>& gradients_of() const { return gradients_of_; }
 
   /// The value that stands for `t` now. Errors: ValueError when `t` is a value of another graph.
   ValueId id_of(const Tensor& t);
@@ -183,6 +195,8 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   void gradient_changes(const Tensor& leaf, bool accumulates = false) override;
   void gradient_is_read(const Tensor& leaf) override;
   void depends_on(const std::shared_ptr<const OwnedSwitch>& s, bool by_value) override;
+  void gradient_of(int64_t value, std::string op, int input, std::string path,
+                   const Tensor& condition, bool holds) override;
   /// No code may add to it any more: its handles belong to `what`, which has ended.
   void close(std::string what) { closed_ = std::move(what); }
   std::string origin(int64_t value) const override;
@@ -231,6 +245,7 @@ class TANDEM_API Graph final : public Recorder, public std::enable_shared_from_t
   std::vector<Assignment> assignments_;
   std::vector<GradientWrite> gradients_;
   std::vector<GradientRead> gradients_read_;
+  std::vector<GradientOf> gradients_of_;
   std::map<ValueId, Effect> effects_;
   std::vector<Tensor> recorded_writes_;
   int recording_ = 0;  ///< scopes that are open

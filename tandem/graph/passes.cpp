@@ -186,4 +186,14 @@ void optimize(Graph& g, bool deterministic) {
   checked(fuse_rows);
 }
 
+void make_watchable(Graph& g) {
+  g.set_same_kernels(true);
+  auto& outputs = g.edit_outputs();
+  const size_t own = outputs.size();
+  for (const GradientOf& d : g.gradients_of())
+    if (d.when >= 0) outputs.push_back(d.when);
+  eliminate_dead_code(g);
+  outputs.resize(own);
+}
+
 }  // namespace tandem::graph

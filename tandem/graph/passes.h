@@ -65,5 +65,7 @@ TANDEM_API void fuse_rows(Graph& graph);
 /// All of them, verified after each in builds with assertions; the exact ones alone when
 /// `deterministic`.
 TANDEM_API void optimize(Graph& graph, bool deterministic);
+/// Instead, for a plan that watches gradients: the nodes as recorded, but for dead ones.
+TANDEM_API void make_watchable(Graph& graph);
 
 }  // namespace tandem::graph

@@ -5,10 +5,12 @@
 #include <cstring>
 #include <optional>
 
+#include "tandem/autograd/anomaly.h"
 #include "tandem/backend/cpu/scratch.h"
 #include "tandem/core/poison.h"
 #include "tandem/core/random.h"
 #include "tandem/core/tensor_extras.h"
+#include "tandem/graph/control_flow_node.h"
 #include "tandem/graph/fused_product.h"
 #include "tandem/graph/geometry.h"
 #include "tandem/graph/plan_check.h"
@@ -59,7 +61,8 @@ class Plan::Undo {
   bool kept_ = false;
 };
 
-Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
+Plan::Plan(std::shared_ptr<const Graph> graph, bool watches)
+    : graph_(std::move(graph)), watches_(watches) {
   shells_.resize(graph_->values().size());
   mobile_of_.assign(graph_->values().size(), -1);
   written_directly_.assign(graph_->assignments().size(), false);
@@ -74,6 +77,7 @@ Plan::Plan(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {
   bind_steps();
   find_bindings();
   find_prepared();
+  if (watches_) find_gradients();
   static const bool counts = (detail::on_empty_cache([]() noexcept { ++emptied; }), true);
   (void)counts;
   if (arena_bytes_ > 0 && arena_bytes_ <= own_arena && !detail::poisons) {
@@ -367,6 +371,37 @@ void Plan::run_timed() {
   ++timed_runs_;
 }
 
+void Plan::find_gradients() {
+  std::vector<int> made(shells_.size(), -2);  // -2: by no step
+  for (size_t i = 0; i < shells_.size(); ++i)
+    if (graph_->values()[i].kind != ValueKind::result) made[i] = -1;
+  for (size_t k = 0; k < steps_.size(); ++k)
+    if (steps_[k].update < 0)
+      for (ValueId id : steps_[k].node->outputs) made[size_t(id)] = int(k);
+  const auto made_at = [&](ValueId id) { return made[size_t(shells_[size_t(id)].root)]; };
+  for (const GradientOf& g : graph_->gradients_of()) {
+    const int k = made_at(g.value), when = g.when < 0 ? -1 : made_at(g.when);
+    if (std::min(k, when) > -2) gradients_of_.push_back({std::max(k, when), &g});
+  }
+  std::stable_sort(gradients_of_.begin(), gradients_of_.end(),
+                   [](const Watched& a, const Watched& b) { return a.step < b.step; });
+}
+
+/// As run_steps(), with a look at each gradient before a later step may take its place.
+void Plan::run_watched() {
+  auto next = gradients_of_.begin();
+  for (int k = prepared_ - 1; k < int(first_update_); ++k) {
+    if (detail::poisons) watch(k);
+    if (k >= prepared_) run_this(steps_[size_t(k)]);
+    for (; next != gradients_of_.end() && next->step <= k; ++next) {
+      const GradientOf& g = *next->what;
+      const Tensor& t = shells_[size_t(g.value)].tensor;
+      if (g.when >= 0 && truth(shells_[size_t(g.when)].tensor) != g.holds) continue;
+      if (detail::has_nan(t)) detail::throw_nan_gradient(g.op, g.input, t, g.where);
+    }
+  }
+}
+
 Tensors Plan::run(Inputs inputs, Ready ready) {
   const NoGrad guard;
   const auto& ids = graph_->inputs();
@@ -408,7 +443,8 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
     TensorImpl* const now = g.leaf->impl();
     const DType dtype = g.from->impl()->spec.dtype;
     const bool again = now && now->has(TensorImpl::left_by_plan) &&
-                       now->refs.load(std::memory_order_relaxed) == 1 && now->spec.dtype == dtype;
+                       now->refs.load(std::memory_order_relaxed) == 1 && now->spec.dtype == dtype &&
+                       !watches_;
     g.now = now;
     if (again) {
       if (g.fresh.defined()) g.fresh = Tensor();  // of a run that threw
@@ -427,8 +463,9 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
   Tensor prepared;
   if (prepared_ > 0) prepare(prepared);
   if (ready.call) ready.call(ready.self, results);
-  if (profile_) [[unlikely]]
-    run_timed();
+  if (watches_) [[unlikely]]
+    run_watched();
+  else if (profile_) [[unlikely]] run_timed();
   else run_steps();
   run_updates();
   if (detail::poisons) watch(int(steps_.size()));
@@ -448,7 +485,7 @@ Tensors Plan::run(Inputs inputs, Ready ready) {
     if (g.fresh.defined()) *g.leaf = std::move(g.fresh);
   }
   write_state();
-  settled_ = true;
+  settled_ = !watches_;  // updates come after the last look
   settled_in_ = &detail::modes;
   emptied_ = now_emptied;
   if (detail::poisons && lent_.at) detail::unpoison(lent_.at, size_t(arena_bytes_));

@@ -29,7 +29,9 @@ struct Prepared;  // graph/prepared.h
 /// the largest of them. One thread at a time.
 class TANDEM_API Plan {
  public:
-  explicit Plan(std::shared_ptr<const Graph> graph);
+  /// `watches`: a run throws a GradientError when one of the graph's `gradients_of()` has NaN, and
+  /// has changed nothing then.
+  explicit Plan(std::shared_ptr<const Graph> graph, bool watches = false);
   ~Plan();
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
@@ -129,6 +131,8 @@ class TANDEM_API Plan {
   void run_this(const Step& step);
   void run_steps();
   void run_timed();
+  void run_watched();
+  void find_gradients();
   void watch(int k);
   detail::UpdateItem begin_update(const UpdateGroup& group, const UpdateGroup::Member& m) const;
   void run_updates(UpdateGroup& group);
@@ -166,6 +170,13 @@ class TANDEM_API Plan {
   bool settled_ = false;
   const void* settled_in_ = nullptr;  ///< something of the thread's own
   uint32_t emptied_ = 0;
+  /// A gradient that is there after step `step`; -1: at the begin.
+  struct Watched {
+    int step;
+    const GradientOf* what;
+  };
+  bool watches_ = false;
+  std::vector<Watched> gradients_of_;  ///< by step
   bool profile_ = false;
   int64_t timed_runs_ = 0;
   std::vector<double> seconds_;  ///< by step, over all timed runs

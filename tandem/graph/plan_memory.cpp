@@ -105,6 +105,13 @@ void Plan::make_shells() {
   for (size_t i = 0; i < graph_->assignments().size(); ++i)
     if (!written_directly_[i]) use(graph_->assignments()[i].value, end);
 
+  if (watches_)
+    for (const GradientOf& g : graph_->gradients_of()) {
+      if (g.when < 0) continue;
+      use(g.value, end);
+      use(g.when, end);
+    }
+
   // Results and gradients are written where they will stay, unless they are looks at something.
   for (ValueId id : graph_->outputs()) {
     use(id, end);

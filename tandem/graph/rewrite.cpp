@@ -1,5 +1,7 @@
 #include "tandem/graph/rewrite.h"
 
+#include "tandem/op/gate.h"
+
 namespace tandem::graph {
 
 std::vector<int> makers(const Graph& g) {
@@ -38,7 +40,11 @@ std::vector<Spec> infer(const Graph& g, const Node& n) {
     if (v.number) in.back().impl()->flags |= TensorImpl::wrapped_number;
   }
   std::vector<Spec> specs(n.outputs.size());
-  n.info->infer(n.op.get(), Specs(in.data(), int(in.size())), specs.data());
+  try {
+    n.info->infer(n.op.get(), Specs(in.data(), int(in.size())), specs.data());
+  } catch (const std::exception&) {
+    detail::rethrow_for_op(*n.info, n.op.get());
+  }
   return specs;
 }
 

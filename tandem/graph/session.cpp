@@ -46,6 +46,8 @@ Graph& graph_of(const Tensor& t, std::string_view caller) {
   return current(caller);
 }
 
+bool watched_now() { return detail::modes & Modes::anomaly; }
+
 /// Whether a variable or tensor from outside is part of the graph.
 bool is_used(Graph& g, ValueId id) {
   for (const Graph::Variable& v : g.variables())
@@ -199,6 +201,7 @@ struct Session::Impl {
     std::vector<Shape> shapes;
     std::shared_ptr<Graph> graph;
     bool assigns = false;                      ///< a run writes to state
+    bool watched = false;                      ///< for runs in AnomalyMode
     std::vector<std::unique_ptr<Plan>> plans;  ///< those that no thread runs now
     std::vector<int> output_of;                ///< by fetch; -1 for effects without a value
     std::vector<size_t> reads;                 ///< variables that must have a value before
@@ -342,8 +345,10 @@ std::shared_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
   }
   eliminate_dead_code(*g);
   p->graph = specialise(*g, lengths.values());
-  optimize(*p->graph, false);
-  p->plans.push_back(std::make_unique<Plan>(p->graph));
+  p->watched = watched_now();
+  if (p->watched) make_watchable(*p->graph);
+  else optimize(*p->graph, false);
+  p->plans.push_back(std::make_unique<Plan>(p->graph, p->watched));
   p->assigns = !p->graph->assignments().empty();
   p->fetches = std::move(fetches);
   p->feeds = std::move(feeds);
@@ -355,8 +360,11 @@ std::shared_ptr<Session::Impl::Program> Session::Impl::find(std::span<const Tens
   for (const Tensor& t : fetches) require(t.defined(), "Session::run(): a fetch is undefined");
   for (const Feed& f : feeds)
     require(f.value.defined() && f.with.defined(), "Session::run(): a feed is undefined");
+  const bool watched = watched_now();
   auto same = [&](const Program& p) {
-    if (p.fetches.size() != fetches.size() || p.feeds.size() != feeds.size()) return false;
+    if (p.fetches.size() != fetches.size() || p.feeds.size() != feeds.size() ||
+        p.watched != watched)
+      return false;
     for (size_t i = 0; i < fetches.size(); ++i)
       if (p.fetches[i] != graph->id_of(fetches[i])) return false;
     for (size_t i = 0; i < feeds.size(); ++i)
@@ -411,7 +419,7 @@ Tensors Session::Impl::run(Program& p, Inputs in) {
       p.plans.pop_back();
     }
   }
-  if (!b.plan) b.plan = std::make_unique<Plan>(p.graph);
+  if (!b.plan) b.plan = std::make_unique<Plan>(p.graph, p.watched);
   b.plan->set_profile(measured);
   return b.plan->run(in);
 }
@@ -502,7 +510,7 @@ std::string Session::explain(std::span<const Tensor> fetches) const {
   }
   std::string s;
   for (const auto& p : impl_->programs) {
-    if (p->fetches != wanted) continue;
+    if (p->fetches != wanted || p->watched) continue;
     s += "run";
     for (size_t i = 0; i < p->feeds.size(); ++i) {
       const Value& v = impl_->graph->value(p->feeds[i]);

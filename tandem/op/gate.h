@@ -15,10 +15,8 @@ void check_devices(const OpInfo& info, const void* op, const Tensor* in, int n);
 /// has as many undefined handles.
 void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsigned flags,
              Spec* specs, Tensor* out, int n_out);
-/// For handlers of OutOfMemory and std::bad_alloc: throws an OutOfMemory that names the op.
+/// For handlers: lack of memory, and lengths that do not fit, become errors that name the op.
 [[noreturn, gnu::cold]] void rethrow_for_op(const OpInfo& info, const void* op);
-/// Throws GradientError when an output holds NaN; the text names op and module.
-void check_finite(const OpInfo& info, const void* op, const Tensor* out, int n_out);
 /// record_node for one result whose spec all inputs have.
 void record_plain_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor& out);
 inline bool wants_tape(unsigned flags) {

@@ -26,6 +26,10 @@ class Recorder {
   virtual void depends_on(const std::shared_ptr<const OwnedSwitch>& s, bool by_value) = 0;
   /// The code has looked at a length: with another one it might record something else.
   virtual void length_is_read(const CallSite& where) = 0;
+  /// What AnomalyMode watches in runs: `value` is the gradient of input `input` of `op`, which ran
+  /// in the module `path`; if `condition` is defined, only where its value is `holds`.
+  virtual void gradient_of(int64_t value, std::string op, int input, std::string path,
+                           const Tensor& condition, bool holds) = 0;
   /// Where a value comes from, for error texts: " of relu() in module Net.act".
   virtual std::string origin(int64_t value) const = 0;
 };

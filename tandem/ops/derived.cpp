@@ -83,7 +83,7 @@ Tensor unique(const Tensor& x) {
   return cat({first, masked_select(later, later != before)});
 }
 
-Tensor repeat_interleave(const Tensor& x, int64_t repeats, std::optional<int> axis) {
+Tensor repeat_interleave(const Tensor& x, int64_t repeats, std::optional<int> axis) try {
   require(repeats >= 0, "repeat_interleave(repeats=", repeats, "): must not be negative");
   if (!axis || x.dim() == 0) return repeat_interleave(reshape(x, {-1}), repeats, 0);
   const int at = place("repeat_interleave()", *axis, x);
@@ -91,9 +91,11 @@ Tensor repeat_interleave(const Tensor& x, int64_t repeats, std::optional<int> ax
   wide.insert(at + 1, repeats);
   result[at] = result[at] * repeats;
   return reshape(expand(unsqueeze(x, at + 1), wide), result);
+} catch (const ShapeError&) {
+  detail::rethrow_for(cat("repeat_interleave(repeats=", repeats, ")"));
 }
 
-Tensor repeat_interleave(const Tensor& x, const Tensor& repeats, std::optional<int> axis) {
+Tensor repeat_interleave(const Tensor& x, const Tensor& repeats, std::optional<int> axis) try {
   if (!axis || x.dim() == 0) return repeat_interleave(reshape(x, {-1}), repeats, 0);
   const int at = place("repeat_interleave()", *axis, x);
   require<DTypeError>(repeats.dtype() == i64 || repeats.dtype() == i32,
@@ -105,13 +107,17 @@ Tensor repeat_interleave(const Tensor& x, const Tensor& repeats, std::optional<i
   if (times.size() == 1) return repeat_interleave(x, times[0], at);
   require<ShapeError>(int64_t(times.size()) == x.size(at), "repeat_interleave(): ", times.size(),
                       " repeats for axis ", at, " of shape ", x.shape());
-  std::vector<int64_t> from;
-  for (size_t i = 0; i < times.size(); ++i) {
-    require(times[i] >= 0, "repeat_interleave(): repeats must not be negative, got ", times[i]);
-    from.insert(from.end(), size_t(times[i]), int64_t(i));
+  Length n = 0;
+  for (const int64_t k : times) {
+    require(k >= 0, "repeat_interleave(): repeats must not be negative, got ", k);
+    n += k;
   }
-  const auto n = int64_t(from.size());
-  return index_select(x, at, wrap(std::move(from), {n}));
+  const Tensor from = empty(Spec{{n}, i64, {}});
+  auto* to = from.data<int64_t>();
+  for (size_t i = 0; i < times.size(); ++i) to = std::fill_n(to, times[i], int64_t(i));
+  return index_select(x, at, from);
+} catch (const Error&) {
+  detail::rethrow_for("repeat_interleave()");
 }
 
 Tensor masked_scatter(const Tensor& x, const Tensor& mask, const Tensor& source) {
@@ -137,7 +143,7 @@ Tensor dot(const Tensor& x, const Tensor& y) {
   return matmul(x, y);
 }
 
-Tensor unflatten(const Tensor& x, int axis, const Shape& lengths) {
+Tensor unflatten(const Tensor& x, int axis, const Shape& lengths) try {
   const int at = place("unflatten()", axis, x);
   require<ShapeError>(x.dim() > 0 && !lengths.empty(), "unflatten(axis=", axis,
                       ", lengths=", lengths, "): needs an axis and lengths, got shape ", x.shape());
@@ -145,7 +151,11 @@ Tensor unflatten(const Tensor& x, int axis, const Shape& lengths) {
   Length known = 1;
   int open = -1;
   for (int i = 0; i < parts.size(); ++i) {
-    if (parts[i].is_known() && parts[i] == -1 && open < 0) open = i;
+    const bool inferred = parts[i].is_known() && parts[i] == -1;
+    require<ShapeError>((inferred && open < 0) || detail::may_fit(0, parts[i]),
+                        "unflatten(axis=", axis, ", lengths=", lengths,
+                        "): one length may be -1, none else below 0");
+    if (inferred) open = i;
     else known = known * parts[i];
   }
   const bool divides = open < 0 || (known.is_known() && known == 0)
@@ -159,6 +169,8 @@ Tensor unflatten(const Tensor& x, int axis, const Shape& lengths) {
   for (Length n : parts) shape.push_back(n);
   for (int i = at + 1; i < x.dim(); ++i) shape.push_back(x.shape()[i]);
   return reshape(x, shape);
+} catch (const ShapeError&) {
+  detail::rethrow_for(cat("unflatten(axis=", axis, ", lengths=", lengths, ")"));
 }
 
 Tensor huber_loss(const Tensor& x, const Tensor& target, std::string_view reduction, double delta) {

@@ -232,6 +232,7 @@ void Repeat::cpu(Inputs in, Outputs out) const {
   Shape shape = x.shape();
   while (shape.size() < repeats.size()) shape.insert(0, 1);
   if (shape.empty()) return detail::copy_data(out[0], x);
+  if (out[0].numel() == 0) return;
   Maps maps;
   for (int i = 0; i < shape.size(); ++i) {
     maps.push_back(identity(shape[i] * repeats[i]));

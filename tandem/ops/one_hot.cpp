@@ -51,7 +51,10 @@ Tensor one_hot(const Tensor& x, Length num_classes) {
   if (!num_classes.is_known() || num_classes >= 0)
     return apply(OneHot{.num_classes = num_classes}, {x});
   require(x.numel() > 0, "one_hot(num_classes=-1): no elements to find the number of classes in");
-  return apply(OneHot{.num_classes = max(x).item<int64_t>() + 1}, {x});
+  const auto most = max(x).item<int64_t>();
+  require<IndexError>(most >= 0 && most < INT64_MAX,
+                      "one_hot(num_classes=-1): the largest class is ", most);
+  return apply(OneHot{.num_classes = most + 1}, {x});
 }
 
 }  // namespace tandem

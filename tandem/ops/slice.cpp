@@ -21,6 +21,13 @@ TANDEM_OP(UnfoldGrad)
 TANDEM_OP(ScatterRegion)
 namespace {
 
+/// What a bound or a step that goes beyond every tensor of unknown length is as good as: more than
+/// that would not fit the expressions that are made of it.
+Length within_reach(Length v) {
+  constexpr int64_t most = int64_t(1) << 59;
+  return v.is_known() ? max(-most, min(v, most)) : v;
+}
+
 template <class O>
 Spec infer_view(const O& op, const Spec& x) {
   return {op.geometry(x.shape, contiguous_strides(x.shape)).shape, x.dtype, x.device};
@@ -44,18 +51,18 @@ View Slice::geometry(const Shape& shape, const Strides& strides) const {
   check<ShapeError>(!shape.empty(), *this, "a 0-d tensor has no axis to slice");
   const int a = check_axis(*this, axis, shape);
   check(step > 0, *this, "step must be positive; use flip for the other direction");
-  const Length n = shape[a];
+  const Length n = shape[a], by = n.is_known() ? Length(step) : within_reach(step);
   // Bounds count from the end when they are negative; whether one is must be known.
   auto bound = [n](std::optional<Length> v, Length missing) {
     const Length i = v.value_or(missing);
-    return max(0, min(detail::from_end(i, n), n));
+    return max(0, min(detail::from_end(n.is_known() ? i : within_reach(i), n), n));
   };
   const Length first = bound(start, 0), last = max(first, bound(stop, n));
   View v{shape, strides, first * strides[a]};
   // (last - first + step - 1) / step, without passing the range of numbers.
-  v.shape[a] = (last - first) / step + min((last - first) % step, 1);
+  v.shape[a] = (last - first) / by + min((last - first) % by, 1);
   // The distance of elements counts only where there are several.
-  v.strides[a] = detail::must_fit(v.shape[a], 1) ? strides[a] : strides[a] * step;
+  v.strides[a] = detail::must_fit(v.shape[a], 1) ? strides[a] : strides[a] * by;
   if (v.shape[a].is_known() && v.shape[a] == 0) v.offset = 0;
   return v;
 }
@@ -165,7 +172,9 @@ View Diagonal::geometry(const Shape& shape, const Strides& strides) const {
   const int a = check_axis(*this, axis1, shape), b = check_axis(*this, axis2, shape);
   check<ShapeError>(a != b && shape.size() >= 2, *this, "needs two different axes, got ", axis1,
                     " and ", axis2, " for shape ", shape);
-  const Length right = max(offset, 0), down = max(-offset, 0);
+  const bool known = shape[a].is_known() && shape[b].is_known();
+  const Length by = known ? max(offset, -INT64_MAX) : within_reach(offset);
+  const Length right = max(by, 0), down = max(-by, 0);
   const Length n = max(0, min(shape[a] - down, shape[b] - right));
   View v{shape, strides, 0};
   if (!n.is_known() || n > 0) v.offset = right * strides[b] + down * strides[a];
@@ -199,12 +208,16 @@ Samples<Diagonal> Diagonal::samples() {
                       "1 for shape [3, 5]"}}};
 }
 
-View Unfold::geometry(const Shape& shape, const Strides& strides) const {
-  const int a = check_axis(*this, axis, shape);
+namespace {
+/// Of the Unfold with the attributes of `op`, which errors name.
+template <class O>
+View unfolded(const O& op, const Shape& shape, const Strides& strides) {
+  const Length size = op.size, step = op.step;
+  const int a = check_axis(op, op.axis, shape);
   const Length n = shape.empty() ? Length(1) : shape[a];
-  check(detail::may_fit(0, size) && detail::may_fit(size, n), *this, "size must be between 0 and ",
-        n, ", the length of axis ", a, " of shape ", shape);
-  check(detail::may_be_less(0, step), *this, "step must be positive");
+  check(detail::may_fit(0, size) && detail::may_fit(size, n), op, "size must be between 0 and ", n,
+        ", the length of axis ", a, " of shape ", shape);
+  check(detail::may_be_less(0, step), op, "step must be positive");
   View v{shape, strides, 0};
   const Length unit = shape.empty() ? Length(1) : strides[a];
   if (!shape.empty()) {
@@ -214,6 +227,11 @@ View Unfold::geometry(const Shape& shape, const Strides& strides) const {
   v.shape.push_back(size);
   v.strides.push_back(unit);
   return v;
+}
+}  // namespace
+
+View Unfold::geometry(const Shape& shape, const Strides& strides) const {
+  return unfolded(*this, shape, strides);
 }
 Spec Unfold::infer(Specs in) const { return infer_view(*this, in[0]); }
 bool Unfold::view(const Tensor& in, View& out) const {
@@ -241,16 +259,14 @@ Samples<Unfold> Unfold::samples() {
 }
 
 Spec UnfoldGrad::infer(Specs in) const {
-  const Unfold forward{.axis = axis, .size = size, .step = step};
-  const Shape want = forward.geometry(shape, contiguous_strides(shape)).shape;
+  const Shape want = unfolded(*this, shape, contiguous_strides(shape)).shape;
   check<ShapeError>(detail::may_equal(in[0].shape, want), *this, "dy must have shape ", want,
                     ", got ", in[0].shape);
   return {shape, in[0].dtype, in[0].device};
 }
 
 void UnfoldGrad::cpu(Inputs in, Outputs out) const {
-  const Unfold forward{.axis = axis, .size = size, .step = step};
-  const View v = forward.geometry(shape, contiguous_strides(shape));
+  const View v = unfolded(*this, shape, contiguous_strides(shape));
   detail::accumulate(out[0], [&]<class T, class S>(const Tensor& sums) {
     std::memset(sums.raw_data(), 0, size_t(sums.numel()) * sizeof(S));
     if (in[0].numel() == 0) return;
@@ -336,8 +352,17 @@ Tensor narrow(const Tensor& x, int64_t axis, Length start, Length length) {
   return sure && x.dim() ? slice(x, axis, first, first + length) : apply(op, {x});
 }
 
+/// `int(axis)` might be another one.
+static Length size_along(std::string_view function, const Tensor& x, int64_t axis,
+                         CallSite where = CallSite::current()) {
+  const int n = x.dim();
+  require<IndexError>(axis >= -n && axis < n, function, "(axis=", axis, "): axis ", axis,
+                      " is out of range [", -n, ", ", n - 1, "] for shape ", x.shape());
+  return x.size(int(axis), where);
+}
+
 Tensors split(const Tensor& x, Length size, int64_t axis) {
-  const Length n = x.size(int(axis));
+  const Length n = size_along("split", x, axis);
   require(size > 0 || (size == 0 && n == 0), "split(size=", size, ", axis=", axis,
           "): the size must be positive for shape ", x.shape());
   Tensors parts;
@@ -346,8 +371,8 @@ Tensors split(const Tensor& x, Length size, int64_t axis) {
   return parts;
 }
 
-Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis) {
-  const Length n = x.size(int(axis));
+Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis) try {
+  const Length n = size_along("split", x, axis);
   Length at = 0;
   Tensors parts;
   for (Length size : sizes) {
@@ -359,12 +384,18 @@ Tensors split(const Tensor& x, std::span<const Length> sizes, int64_t axis) {
   require(at == n, "split(axis=", axis, "): the sizes add up to ", at, " of ", n, " for shape ",
           x.shape());
   return parts;
+} catch (const ShapeError&) {
+  detail::rethrow_for(cat("split(axis=", axis, ")"));
 }
 
 Tensors chunk(const Tensor& x, int64_t chunks, int64_t axis) {
   require(chunks > 0, "chunk(chunks=", chunks, ", axis=", axis, "): chunks must be positive");
-  const Length n = x.size(int(axis)), size = (n + (chunks - 1)) / chunks;
-  if (n.is_known() && n > 0) return split(x, size, axis);
+  const Length n = size_along("chunk", x, axis);
+  if (n.is_known() && n > 0) return split(x, n / chunks + min(n % chunks, 1), axis);
+  constexpr int64_t most = int64_t(1) << 24;
+  require<OutOfMemory>(chunks <= most, "chunk(chunks=", chunks, ", axis=", axis, "): more than ",
+                       most, " parts of an axis without elements, or of unknown length");
+  const Length size = (n + (chunks - 1)) / chunks;
   Tensors parts;
   for (int64_t i = 0; i < chunks; ++i)
     parts.push_back(slice(x, axis, min(n, i * size), min(n, (i + 1) * size)));
@@ -372,7 +403,7 @@ Tensors chunk(const Tensor& x, int64_t chunks, int64_t axis) {
 }
 
 Tensors unbind(const Tensor& x, int64_t axis, CallSite where) {
-  const int64_t n = x.size(int(axis), where);
+  const int64_t n = size_along("unbind", x, axis, where);
   Tensors parts;
   for (int64_t i = 0; i < n; ++i) parts.push_back(select(x, axis, i));
   return parts;

@@ -86,6 +86,7 @@ bool AsStrided::view(const Tensor& in, View& out) const {
   check_region(*this, shape, strides, offset, in.numel());
   if (!in.is_contiguous()) return false;
   out = {shape, strides, offset};
+  if (shape.numel().is_known() && shape.numel() == 0) out.offset = 0;
   return true;
 }
 
