@@ -1,12 +1,13 @@
 """Says what PyTorch and ONNX Runtime give for programs of five_ways.
 
-Reads names of folders from its input, one a line; answers each with a line of JSON: the list of
-differences, {"way", "kind", "call", "what"}. A folder holds program.json and data.safetensors, and,
-where the program was saved, forward.onnx.
+Reads names of folders from its input, one a line; answers each with a line of JSON: "differences",
+each {"way", "kind", "call", "what"}, and how many calls PyTorch and ONNX Runtime have compared. A
+folder holds program.json and data.safetensors, and, where the program was saved, forward.onnx.
 """
 
 import json
 import math
+import os
 import pathlib
 import sys
 import warnings
@@ -75,6 +76,8 @@ class Program:
         self.data = load_file(folder / "data.safetensors")
         self.inputs = self.json["inputs"]
         self.disturbed = {}
+        self.torch_calls = self.runtime_calls = 0  # that were compared
+        self.runtime_open = False  # the file has unknown lengths
 
     def input(self, name, call, wants, change=None):
         t = self.data[name]
@@ -149,6 +152,8 @@ class Program:
             machine, _ = self.machine(c, begun, noise, False)
             try:
                 machine.run(self.json["steps"])
+                if machine.no_gradient:
+                    raise Skip("Tandem differentiates otherwise")
                 results = [machine.values[i] for i in self.json["results"]]
                 calls.append(([(f"result v{i}", t.detach().clone())
                                for i, t in zip(self.json["results"], results) if t is not None],))
@@ -245,6 +250,7 @@ def compare_torch(p, found):
                               f"gives {mine['error']}; PyTorch gives a value"))
                 return
             want = dict(other)
+            p.torch_calls += part == 0
             section = "gradient" if part else "forward"
             for name in mine["names"]:
                 if name not in want or f"{c}.{section}.{name}" not in p.data:
@@ -312,10 +318,14 @@ def compare_runtime(p, found):
     import onnxruntime
     model = onnx.load(path)
     nodes = list(model.graph.node)
+    functions = {f.name for f in model.functions}
+    p.runtime_open = any(d.dim_param for i in model.graph.input
+                         for d in i.type.tensor_type.shape.dim)
     while nodes:
         node = nodes.pop()
-        if node.domain == "tandem" or node.op_type == "TopK" and not all(
-                a.i for a in node.attribute if a.name == "sorted"):
+        if node.domain == "tandem" and node.op_type not in functions \
+                or node.op_type == "TopK" and not all(
+                    a.i for a in node.attribute if a.name == "sorted"):
             return
         for a in node.attribute:
             nodes += a.g.node
@@ -351,6 +361,7 @@ def compare_runtime(p, found):
                 found.append(("onnxruntime", "error", c, f"cannot be run: {str(e)[:400]}"))
                 return
             continue
+        p.runtime_calls += 1
         for name, o in zip(mine["names"], out):
             want = p.data.get(f"{c}.forward.{name}")
             if want is None or want.dtype == torch.bfloat16:
@@ -371,7 +382,7 @@ def compare_runtime(p, found):
 
 
 def judge(folder):
-    found = []
+    found, p = [], None
     try:
         p = Program(folder)
         compare_torch(p, found)
@@ -380,14 +391,18 @@ def judge(folder):
         compare_runtime(p, found)
     except Exception as e:  # a fault of the judge must be seen, and not end it
         found.append(("judge", "error", 0, f"{type(e).__name__}: {e}"))
-    return [dict(zip(("way", "kind", "call", "what"), f)) for f in found]
+    return {"differences": [dict(zip(("way", "kind", "call", "what"), f)) for f in found],
+            "torch_calls": p.torch_calls if p else 0, "runtime_calls": p.runtime_calls if p else 0,
+            "runtime_open": p is not None and p.runtime_open}
 
 
 def main():
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
-        print(json.dumps(judge(pathlib.Path(line.strip()))), flush=True)
+        print(json.dumps(judge(pathlib.Path(line.strip()))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

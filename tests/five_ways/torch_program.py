@@ -338,8 +338,39 @@ def make_layers(program, state):
     return layers
 
 
+class InWideNumbers:
+    """An optimizer's steps in f32 on 16-bit parameters and states, as our kernels compute them: in
+    PyTorch, whose own are 16 bits in between, f16 makes eps = 1e-8 zero."""
+
+    def __init__(self, make, parameters):
+        self.pairs = [(p, torch.nn.Parameter(p.detach().float()) if p.dtype.itemsize == 2 else p)
+                      for p in parameters]
+        self.inner = make([w for _, w in self.pairs])
+
+    def zero_grad(self):
+        for p, _ in self.pairs:
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self):
+        narrow = [(p, w) for p, w in self.pairs if p is not w]
+        for p, w in narrow:
+            w.copy_(p)
+            w.grad = None if p.grad is None else p.grad.float()
+        self.inner.step()
+        for p, w in narrow:
+            p.copy_(w)
+            for t in self.inner.state[w].values():
+                if torch.is_tensor(t) and t.shape == w.shape and t.dtype == w.dtype:
+                    t.copy_(t.to(p.dtype))
+
+
 def make_optimizer(name, parameters):
     """Those of training.cpp."""
+    return InWideNumbers(lambda own: plain_optimizer(name, own), parameters)
+
+
+def plain_optimizer(name, parameters):
     optim = torch.optim
     return {"SGD": lambda: optim.SGD(parameters, lr=0.1),
             "momentum": lambda: optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),

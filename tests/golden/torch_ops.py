@@ -61,6 +61,12 @@ def gradient_of(function, inputs, dy, which):
         return torch.autograd.grad(out, given[which], dy, create_graph=True)[0]
 
 
+def point_gradient(function, dy, x):
+    """As gradient_of, in the dtype in which the two meet."""
+    dtype = torch.result_type(dy, x)
+    return gradient_of(function, [x.to(dtype)], dy.to(dtype), 0)
+
+
 def dims(axes):
     return tuple(axes) if axes else None
 
@@ -326,7 +332,11 @@ def norm_grad(norm, parameter_shape):
 
 
 def batch_norm_grad(x, dy, mean, var, dmean, dvar, weight=None, training=True, eps=1e-5):
-    # The formula of Ioffe and Szegedy, section 3, since mean and var are given.
+    # The formula of Ioffe and Szegedy, section 3, since mean and var are given. As PyTorch's norms,
+    # it sums 16 bits in f32, which the parameters' gradients stay in.
+    dtype, wide = x.dtype, torch.float64 if x.dtype == torch.float64 else torch.float32
+    x, dy, mean, var, dmean, dvar = (t.to(wide) for t in (x, dy, mean, var, dmean, dvar))
+    weight = weight if weight is None else weight.to(wide)
     shape = [1, -1] + [1] * (x.dim() - 2)
     axes, n = other_axes(x), x.numel() / max(x.shape[1], 1)
     rstd = (var + eps).rsqrt().reshape(shape)
@@ -334,10 +344,10 @@ def batch_norm_grad(x, dy, mean, var, dmean, dvar, weight=None, training=True, e
     scale = rstd if weight is None else rstd * weight.reshape(shape)
     dw, db = (dy * hat).sum(axes), dy.sum(axes)
     if not training:
-        return dy * scale, dw, db
+        return (dy * scale).to(dtype), dw, db
     dx = scale * (dy - db.reshape(shape) / n - hat * dw.reshape(shape) / n)
     dx = dx + dmean.reshape(shape) / n + dvar.reshape(shape) * 2 * (x - mean.reshape(shape)) / n
-    return dx, dw, db
+    return dx.to(dtype), dw, db
 
 
 def attention_scores(q, k, mask, is_causal, scale):
@@ -502,15 +512,15 @@ CALLS = {
     "relu_grad": lambda dy, y: aten.threshold_backward(dy, y, 0),
     "sigmoid_grad": aten.sigmoid_backward,
     "tanh_grad": aten.tanh_backward,
-    "silu_grad": lambda dy, x: gradient_of(F.silu, [x], dy, 0),
+    "silu_grad": lambda dy, x: point_gradient(F.silu, dy, x),
     "gelu_grad": aten.gelu_backward,
     "leaky_relu_grad": lambda dy, x, negative_slope: aten.leaky_relu_backward(
         dy, x, negative_slope, False),
     "elu_grad": lambda dy, x, alpha: aten.elu_backward(dy, alpha, 1, 1, False, x),
     "softplus_grad": aten.softplus_backward,
     "hardtanh_grad": aten.hardtanh_backward,
-    "clamp_grad": lambda dy, x, min, max: gradient_of(
-        lambda v: torch.clamp(v, min, max), [x], dy, 0),
+    "clamp_grad": lambda dy, x, min, max: point_gradient(
+        lambda v: torch.clamp(v, min, max), dy, x),
     "mse_loss_grad": lambda dy, x, target, scale: dy * (2 * scale) * (x - target),
     "l1_loss_grad": lambda dy, x, target, scale: dy * scale * torch.sign(x - target),
     "smooth_l1_loss_grad": lambda dy, x, target, scale, beta: scale * gradient_of(
