@@ -1,5 +1,7 @@
 #include "tandem/ops/cross_entropy.h"
 
+#include <limits>
+
 #include "tandem/backend/cpu/threads.h"
 #include "tandem/ops/add.h"
 #include "tandem/ops/class_loss.h"
@@ -103,8 +105,8 @@ struct CrossEntropyRows {
   }
   /// What "mean" divides by.
   double count() const {
-    return ids.defined() ? sum_of_weights(Weights(weight), ids.data<int64_t>(), l.rows())
-                         : double(l.rows());
+    if (ids.defined()) return sum_of_weights(Weights(weight), ids.data<int64_t>(), l.rows());
+    return l.classes > 0 ? double(l.rows()) : std::numeric_limits<double>::quiet_NaN();
   }
 
   /// The loss of row i, given log(sum(exp(x))).
@@ -158,6 +160,7 @@ struct CrossEntropyRows {
 template <class T>
 TANDEM_FN T log_sum_exp(const T* row, int64_t n) {
   const CpuTeam team;
+  if (n == 0) return 0;  // the rows' losses have no terms
   const T top = team.max(n, [=](int64_t c) { return row[c]; });
   return top + math::log(team.sum(n, [=](int64_t c) { return math::exp(row[c] - top); }));
 }

@@ -42,6 +42,11 @@ def sequence(kind):
                           batch_first=a["batch_first"], bidirectional=a["bidirectional"])
 
 
+class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
+    def forward(self, x):
+        return torch_ops.adaptive_avg_pool2d(x, [self.output_size])
+
+
 LAYERS = {
     "Linear": lambda a: nn.Linear(a["in"], a["out"], bias=a["bias"]),
     "Embedding": lambda a: nn.Embedding(a["num"], a["dim"]),
@@ -63,7 +68,7 @@ LAYERS = {
         norm_first=a["norm_first"]),
     "MaxPool2d": lambda a: nn.MaxPool2d(a["kernel"]),
     "AvgPool2d": lambda a: nn.AvgPool2d(a["kernel"]),
-    "AdaptiveAvgPool2d": lambda a: nn.AdaptiveAvgPool2d(a["size"]),
+    "AdaptiveAvgPool2d": lambda a: AdaptiveAvgPool2d(a["size"]),
     "Flatten": lambda a: nn.Flatten(),
     "MSELoss": lambda a: nn.MSELoss(),
     "CrossEntropyLoss": lambda a: nn.CrossEntropyLoss(),
@@ -119,6 +124,8 @@ class Machine:
         self.wide = wide  # everything floating is f64
         self.noise = torch.Generator().manual_seed(noise) if noise else None
         self.no_gradient = False  # a step differentiates by what PyTorch takes for a constant
+        self.nan_is_open = False  # a step may or may not multiply padding by NaN
+        self.orders_nan = False  # a step looks for the largest of numbers with NaN
 
     # --- Numbers -------------------------------------------------------------------------------
     def number(self, e):
@@ -214,6 +221,7 @@ class Machine:
             if i < len(inputs) and torch.is_tensor(inputs[i]) and inputs[i].requires_grad:
                 inputs[i] = inputs[i].detach()
                 self.no_gradient = True
+        self.look(name, inputs)
         if not s.get("in_place"):
             return self.bind(s, self.call(name, inputs, attributes), inputs)
         target = inputs[0]
@@ -222,6 +230,16 @@ class Machine:
         if result.shape != target.shape:
             raise RuntimeError("an in-place write of another shape")
         target.copy_(result)
+
+    def look(self, name, inputs):
+        """Notes what is open, and refuses what PyTorch has rules of its own about."""
+        real = [x for x in inputs if torch.is_tensor(x)]
+        if name.startswith("conv"):
+            self.nan_is_open |= any(not x.isfinite().all() for x in real)
+            if len(real) > 1 and real[1].numel() == 0:
+                raise RuntimeError("a weight of size 0: PyTorch drops its channels")
+        if name in ("argmax", "argmin", "amax", "amin", "topk", "sort", "max_pool2d"):
+            self.orders_nan |= bool(real[0].isnan().any())
 
     def function(self, s):
         if s["name"] not in FUNCTIONS:
@@ -329,7 +347,10 @@ def make_layers(program, state):
         if s["name"] not in LAYERS:
             raise Skip(f"{s['name']} draws other numbers")
         attributes = {k: value_of(v) for k, v in s.get("attributes", {}).items()}
-        module = LAYERS[s["name"]](attributes)
+        try:
+            module = LAYERS[s["name"]](attributes)
+        except ValueError as e:
+            raise Skip(f"PyTorch has no such layer: {e}") from e
         prefix = f"state.layer{s['out'][0]}."
         own = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
         module.load_state_dict(own)

@@ -41,6 +41,8 @@ def minifloat(x, format, saturate, rounding):
     if saturate and format != "e2m1":
         largest = float(ml_dtypes.finfo(kind).max)
         beyond = numpy.isinf(y) | (numpy.isnan(y) & ~numpy.isnan(wide))
+        if format == "e8m0":
+            beyond &= wide >= 0  # it has no negative numbers
         y = numpy.where(beyond, numpy.copysign(largest, wide), y)
     return torch.from_numpy(y).to(x.dtype)
 
