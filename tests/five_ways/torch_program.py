@@ -125,6 +125,7 @@ class Machine:
         self.noise = torch.Generator().manual_seed(noise) if noise else None
         self.no_gradient = False  # a step differentiates by what PyTorch takes for a constant
         self.nan_is_open = False  # a step may or may not multiply padding by NaN
+        self.gradient_nan_is_open = False  # where a cotangent is left out, 0 * infinity is NaN
         self.orders_nan = False  # a step looks for the largest of numbers with NaN
 
     # --- Numbers -------------------------------------------------------------------------------
@@ -238,6 +239,8 @@ class Machine:
             self.nan_is_open |= any(not x.isfinite().all() for x in real)
             if len(real) > 1 and real[1].numel() == 0:
                 raise RuntimeError("a weight of size 0: PyTorch drops its channels")
+        if name.endswith("_grad"):
+            self.gradient_nan_is_open |= any(not x.isfinite().all() for x in real)
         if name in ("argmax", "argmin", "amax", "amin", "topk", "sort", "max_pool2d"):
             self.orders_nan |= bool(real[0].isnan().any())
 

@@ -41,8 +41,9 @@ def minifloat(x, format, saturate, rounding):
     if saturate and format != "e2m1":
         largest = float(ml_dtypes.finfo(kind).max)
         beyond = numpy.isinf(y) | (numpy.isnan(y) & ~numpy.isnan(wide))
-        if format == "e8m0":
-            beyond &= wide >= 0  # it has no negative numbers
+        if format == "e8m0":  # neither zero nor negative numbers
+            beyond &= wide > 0
+            y = numpy.where(wide == 0, 2.0 ** -127, y)
         y = numpy.where(beyond, numpy.copysign(largest, wide), y)
     return torch.from_numpy(y).to(x.dtype)
 
