@@ -1,6 +1,7 @@
 #pragma once
 // The loops over time that all recurrent cells share, on row-major memory. A cell says what one
 // step does with its gates.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -149,7 +150,8 @@ void recurrent_forward(const RecurrentSize& s, bool reverse, const T* x, const T
               gh.data(), width);
     T* out = y + t * nh;
     T* c_out = Cell::has_c ? cells + t * nh : nullptr;
-    cpu::parallel_for(s.batch, std::max<int64_t>(1, 4096 / s.hidden), [&](int64_t lo, int64_t hi) {
+    const int64_t grain = 4096 / std::clamp<int64_t>(s.hidden, 1, 4096);
+    cpu::parallel_for(s.batch, grain, [&](int64_t lo, int64_t hi) {
       simd([&] {
         for (int64_t b = lo; b < hi; ++b)
           Cell::forward(s.hidden, gx.data() + (t * s.batch + b) * width, gh.data() + b * width,

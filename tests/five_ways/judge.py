@@ -352,6 +352,21 @@ def compare_wide(p, found):
                     return
 
 
+def own_noise(session, feeds, place, result):
+    """How far a result moves in ONNX Runtime when its inputs move by a rounding: it adds up in f32
+    where others keep more."""
+    generator = numpy.random.default_rng(1)
+    moved = torch.zeros(result.shape, dtype=torch.float64)
+    for _ in range(DISTURBANCES):
+        near = {k: (v * (1 + numpy.finfo(v.dtype).eps * generator.uniform(-1, 1, v.shape)))
+                .astype(v.dtype) if v.dtype.kind == "f" else v for k, v in feeds.items()}
+        other = session.run(None, near)[place]
+        if other.shape == result.shape:
+            far = numpy.abs(other.astype("f8") - result.astype("f8"))
+            moved = torch.maximum(moved, torch.from_numpy(numpy.nan_to_num(far, nan=0)))
+    return moved
+
+
 def compare_runtime(p, found):
     path = p.folder / "forward.onnx"
     if not path.exists():
@@ -378,8 +393,6 @@ def compare_runtime(p, found):
         session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     except Exception as e:
         text = str(e)
-        if "bfloat16" in text and "is invalid" in text:
-            text = "an operator of the file takes no bfloat16"
         if "NOT_IMPLEMENTED" not in text and "modulo by zero" not in text:
             found.append(("onnxruntime", "error", 0, f"cannot be loaded: {text[:400]}"))
         return
@@ -406,16 +419,17 @@ def compare_runtime(p, found):
         if p.orders_nan.get(c):
             continue  # about the order of NaN ONNX says nothing
         p.runtime_calls += 1
-        for name, o in zip(mine["names"], out):
+        for place, (name, o) in enumerate(zip(mine["names"], out)):
             want = p.data.get(f"{c}.forward.{name}")
             if want is None or want.dtype == torch.bfloat16:
                 continue
 
             def slack():
                 try:
-                    return p.slack(c, 0, name, want)
+                    allowed = p.slack(c, 0, name, want)
                 except Skip:
-                    return torch.zeros(want.shape, dtype=torch.float64)
+                    allowed = torch.zeros(want.shape, dtype=torch.float64)
+                return torch.maximum(allowed, own_noise(session, feeds, place, o))
 
             got = torch.from_numpy(numpy.array(o))
             # About NaN ONNX says nothing.
