@@ -24,6 +24,10 @@ def value_of(field):
     return special.get(v, v) if field["type"].startswith("float") and isinstance(v, str) else v
 
 
+# Records that say so: their results are constants to whoever differentiates.
+NO_GRADIENT = {"det"}
+
+
 def has_ties(x, axis):
     if x.dim() == 0 or x.numel() == 0:
         return False
@@ -191,10 +195,13 @@ class Machine:
 
     def call(self, name, inputs, attributes):
         """Numbers are Python's where PyTorch takes them, else tensors of the operands' dtype."""
+        # Where PyTorch has no kernel for bool, the f32 that stands in elsewhere is another dtype.
+        refuses = any(torch.is_tensor(x) and x.dtype == torch.bool for x in inputs)
+        call = torch_ops.call_as_is if refuses else torch_ops.call
         try:
             # A result that is an input would share its memory.
             return [o.clone() if any(o is x for x in inputs if torch.is_tensor(x)) else o
-                    for o in torch_ops.call(name, inputs, attributes)]
+                    for o in call(name, inputs, attributes)]
         except (TypeError, AttributeError):
             real = [x.dtype for x in inputs if torch.is_tensor(x)]
             if not any(isinstance(x, (int, float)) for x in inputs) or not real:
@@ -218,11 +225,13 @@ class Machine:
             raise Skip("the order is free")
         if name in ("topk", "sort") and has_ties(inputs[0], attributes["axis"]):
             raise Skip("the order of equal elements is free")
+        if name in NO_GRADIENT:
+            inputs = [x.detach() if torch.is_tensor(x) else x for x in inputs]
         for i in torch_ops.CONSTANTS.get(name, ()):
             if i < len(inputs) and torch.is_tensor(inputs[i]) and inputs[i].requires_grad:
                 inputs[i] = inputs[i].detach()
                 self.no_gradient = True
-        self.look(name, inputs)
+        self.look(name, inputs, attributes)
         if not s.get("in_place"):
             return self.bind(s, self.call(name, inputs, attributes), inputs)
         target = inputs[0]
@@ -232,13 +241,16 @@ class Machine:
             raise RuntimeError("an in-place write of another shape")
         target.copy_(result)
 
-    def look(self, name, inputs):
+    def look(self, name, inputs, attributes):
         """Notes what is open, and refuses what PyTorch has rules of its own about."""
         real = [x for x in inputs if torch.is_tensor(x)]
         if name.startswith("conv"):
             self.nan_is_open |= any(not x.isfinite().all() for x in real)
             if len(real) > 1 and real[1].numel() == 0:
                 raise RuntimeError("a weight of size 0: PyTorch drops its channels")
+        if name == "cross_entropy" and (real[1] == attributes["ignore_index"]).any():
+            # Rows that are left out get 0, where PyTorch multiplies what they hold by 0.
+            self.gradient_nan_is_open |= not real[0].isfinite().all()
         if name.endswith("_grad"):
             self.gradient_nan_is_open |= any(not x.isfinite().all() for x in real)
         if name in ("argmax", "argmin", "amax", "amin", "topk", "sort", "max_pool2d"):

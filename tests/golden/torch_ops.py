@@ -328,6 +328,8 @@ def other_axes(x):
 
 
 def batch_norm(x, weight=None, bias=None, mean=None, var=None, training=False, eps=1e-5):
+    # PyTorch's backward reads a strided weight as if it were contiguous.
+    weight = None if weight is None else weight.contiguous()
     y = F.batch_norm(x, mean if not training else None, var if not training else None, weight, bias,
                      training, 0.0, eps)
     if training:
@@ -413,8 +415,10 @@ def recurrent(kind):
         states = 2 if kind == "lstm" else 1
         first = [t.unsqueeze(0) for t in rest[:states]]
         if x.shape[0] == 0:  # PyTorch refuses an empty sequence
-            every = sum(0 * t.sum() for t in (x, *rest) if t is not None)
-            return [x.new_zeros(0, *rest[0].shape) + every, *rest[:states]]
+            y = x.new_zeros(0, *rest[0].shape)
+            if x.is_floating_point():  # all take part
+                y = y + sum(t[:0].sum() for t in (x, *rest) if t is not None)
+            return [y, *rest[:states]]
         params = [p for p in rest[states:] if p is not None]
         function = {"rnn": torch.rnn_relu if nonlinearity == "relu" else torch.rnn_tanh,
                     "lstm": torch.lstm, "gru": torch.gru}[kind]
@@ -573,9 +577,8 @@ def call(name, inputs, attrs):
     try:
         return call_as_is(name, inputs, attrs)
     except NotImplementedError:
-        given = [t.dtype for t in inputs if t is not None]
-        if torch.bool in given or all(d.is_floating_point for d in given):
-            raise  # PyTorch has a reason
+        if not any(t is not None and not t.is_floating_point() for t in inputs):
+            raise
         return call_as_is(name, [t if t is None or t.is_floating_point() else t.float()
                                  for t in inputs], attrs)
 
