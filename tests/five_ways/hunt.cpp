@@ -232,6 +232,7 @@ class Hunter {
     const bool judged =
         std::find(way_names().begin(), way_names().end(), want.way) == way_names().end();
     const std::string folder = folder_ + "/shrink";
+    std::filesystem::remove_all(folder);  // what another program has left there is not this one's
     std::filesystem::create_directories(folder);
     const Ending e = in_child(board_, l, [&](const Write& write) {
       board_.begin(0);

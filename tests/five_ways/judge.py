@@ -364,8 +364,9 @@ def own_noise(session, feeds, place, result):
     generator = numpy.random.default_rng(1)
     moved = torch.zeros(result.shape, dtype=torch.float64)
     for _ in range(DISTURBANCES):
-        near = {k: (v * (1 + numpy.finfo(v.dtype).eps * generator.uniform(-1, 1, v.shape)))
-                .astype(v.dtype) if v.dtype.kind == "f" else v for k, v in feeds.items()}
+        near = {k: v if v.dtype.kind != "f" else numpy.asarray(
+            v * (1 + numpy.finfo(v.dtype).eps * generator.uniform(-1, 1, v.shape)), v.dtype)
+            for k, v in feeds.items()}
         other = numpy.asarray(session.run(None, near)[place])
         if other.shape == result.shape:
             far = numpy.abs(other.astype("f8") - result.astype("f8"))
