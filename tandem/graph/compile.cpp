@@ -363,7 +363,7 @@ struct CompiledFunction::Impl {
                            [](const auto& a, const auto& b) { return a->used < b->used; }));
     auto fresh = std::make_shared<Instance>();
     fresh->recording = r;
-fresh->graph = as_recorded(*r);
+    fresh->graph = as_recorded(*r);
     // A product's last bits depend on how its factors lie.
     if (options.deterministic)
       for (size_t i = 0; i < r->strides.size(); ++i)

@@ -80,6 +80,18 @@ class AttributeReader final : public FieldVisitor {
 
 constexpr int64_t opset = 17;
 
+/// Operators of that set that are not defined for bf16.
+bool takes_bf16(std::string_view op) {
+  static const std::unordered_set<std::string_view> without{
+      "Acos",      "Acosh",      "Asin",  "Asinh",         "Atan",
+      "Atanh",     "AveragePool", "Conv", "ConvTranspose", "Cos",
+      "Cosh",      "Det",        "Elu",   "EyeLike",       "GlobalAveragePool",
+      "InstanceNormalization",   "IsInf", "MaxPool",       "NegativeLogLikelihoodLoss",
+      "Round",     "Sin",        "Sinh",  "Softplus",      "Tan",
+      "TopK"};
+  return !without.contains(op);
+}
+
 /// Whether it promotes as a C++ number does.
 bool is_number(const graph::Graph& g, ValueId id) {
   const Value& v = g.value(id);
@@ -404,13 +416,57 @@ void OnnxExporter::write_node(const graph::Node& n) {
   require<NotImplemented>(find_op(n.info->name) == n.info, "save(): a ", n.info->name,
                           " cannot be saved");
   const OnnxRuleFor* rule = rules().find(n.info->name);
+  const size_t before = model_.graph.nodes.size();
   bool written = false;
   try {
     written = rule && rule->call(*this, n.op.get(), rule->rule);
   } catch (const LengthError&) {
     // The operator needs the number that a length is; the record's own node does not.
   }
-  if (!written) write_tandem(n);
+  if (!written) return write_tandem(n);
+  auto& nodes = model_.graph.nodes;
+  const auto first = nodes.begin() + std::ptrdiff_t(before);
+  if (!touches_bf16(n) || std::all_of(first, nodes.end(), [](const onnx::Node& made) {
+        return takes_bf16(made.op_type);
+      }))
+    return;
+  std::unordered_set<std::string> gone;
+  for (auto it = first; it != nodes.end(); ++it) gone.insert(it->outputs.begin(), it->outputs.end());
+  std::erase_if(emitted_, [&](const auto& e) { return gone.contains(e.second); });
+  nodes.resize(before);
+  write_in_f32(n, *rule);
+}
+
+bool OnnxExporter::touches_bf16(const graph::Node& n) const {
+  auto is_bf16 = [&](ValueId id) { return id >= 0 && graph_->value(id).spec.dtype == bf16; };
+  return std::any_of(n.inputs.begin(), n.inputs.end(), is_bf16) ||
+         std::any_of(n.outputs.begin(), n.outputs.end(), is_bf16);
+}
+
+/// With the operators between casts: the kernels compute so, too.
+void OnnxExporter::write_in_f32(const graph::Node& n, const OnnxRuleFor& rule) {
+  std::unordered_map<ValueId, std::string> narrow;
+  auto widen = [&](ValueId id, bool made) {
+    if (id < 0 || graph_->value(id).spec.dtype != bf16) return;
+    const std::string name = made && !used_[size_t(id)] ? "" : name_of(id);
+    narrow[id] = name;
+    names_[size_t(id)] = made ? unique("wide") : cast(name, bf16, f32);
+    graph_->edit_values()[size_t(id)].spec.dtype = f32;
+  };
+  for (ValueId id : n.inputs) widen(id, false);
+  for (ValueId id : n.outputs) widen(id, true);
+  rule.call(*this, n.op.get(), rule.rule);
+  for (const auto& [id, name] : narrow) {
+    const std::string wide = std::exchange(names_[size_t(id)], name);
+    graph_->edit_values()[size_t(id)].spec.dtype = bf16;
+    if (!name.empty() && std::find(n.outputs.begin(), n.outputs.end(), id) != n.outputs.end())
+      model_.graph.nodes.push_back(
+          {.op_type = "Cast",
+           .name = unique("Cast"),
+           .inputs = {wide},
+           .outputs = {name},
+           .attributes = {Attribute::of("to", int32_t(onnx::to_element_type(bf16)))}});
+  }
 }
 
 onnx::ValueInfo OnnxExporter::info(const std::string& name, const Spec& spec) const {

@@ -101,6 +101,17 @@ bool pad_(E& e, const Pad& op) {
     pads[size_t(n - 1 - i)] = op.pad[2 * i];
     pads[size_t(2 * n - 1 - i)] = op.pad[2 * i + 1];
   }
+  auto any_may_crop = [&] {
+    return std::any_of(pads.begin(), pads.end(), [](Length p) { return !must_fit(0, p); });
+  };
+  if (op.mode != "constant" && any_may_crop()) {
+    // Runtimes crop before they look for what to repeat, the record afterwards.
+    std::vector<Length> grown, cropped;
+    for (const Length p : pads) grown.push_back(max(p, 0)), cropped.push_back(min(p, 0));
+    const std::string whole = e.emit("Pad", {e.in(0), e.lengths(grown)},
+                                     {Attribute::of("mode", std::string(mode))});
+    return e.result("Pad", {whole, e.lengths(cropped)});
+  }
   return e.result("Pad", {e.in(0), e.lengths(pads), op.value != 0 ? e.scalar(op.value, d) : ""},
                   {Attribute::of("mode", std::string(mode))});
 }

@@ -229,7 +229,7 @@ void backward(const BatchNormGrad& op, Inputs in, Outputs out, const Tensor& rel
         const int64_t at = begin + k;
         const double rstd = 1 / std::sqrt(double(var[at]) + op.eps);
         const double own = double(w[at]) * rstd;
-        dw[at] = T(sum_dyx[k] * rstd);
+        dw[at] = l.n * l.inner > 0 ? T(sum_dyx[k] * rstd) : T(0);  // a sum of no terms
         db[at] = T(sum_dy[k]);
         of_dy[k] = T(own);
         of_x[k] = constant[k] = 0;
@@ -309,7 +309,8 @@ Samples<BatchNorm> BatchNorm::samples() {
              {{}, {{{0, 3, 2}}, {{3}}, {{3}}, {{3}}, sample::positive({3})}},
              {{.training = true},
               {sample::scaled({40, 2, 3}, 1, 30), none, none, none, none},
-              false}},
+              false},
+             {{}, {{{0, 1, 1}}, {{1}}, {{1}}, {{1}}, sample::listed({1}, {-1})}, false}},
       .errors = {
           {{.training = true},
            {{{1, 3}}, none, none, none, none},

@@ -80,6 +80,12 @@ Tensor class_last(const Tensor& t, const Layout& l) {
   return as_contiguous(alias(t, shape, strides, 0), dtype_of<T>);
 }
 
+/// log(sum(exp(x))) as top + log, with the largest x apart.
+template <class T>
+struct LogSumExp {
+  T top, log;
+};
+
 /// One problem: rows of logits, and what each row's target is.
 template <class T>
 struct CrossEntropyRows {
@@ -105,12 +111,13 @@ struct CrossEntropyRows {
   }
   /// What "mean" divides by.
   double count() const {
-    return ids.defined() ? sum_of_weights(Weights(weight), ids.data<int64_t>(), l.rows())
-                         : double(l.rows());
+    if (ids.defined()) return sum_of_weights(Weights(weight), ids.data<int64_t>(), l.rows());
+    return l.classes > 0 ? double(l.rows()) : std::numeric_limits<double>::quiet_NaN();
   }
 
-  /// The loss of row i, given log(sum(exp(x))).
-  TANDEM_FN T loss(int64_t i, const T* row, T lse) const {
+  /// The loss of row i. log(sum(exp(x))) in one number would lose what large logits differ by.
+  TANDEM_FN T loss(int64_t i, const T* row, LogSumExp<T> all) const {
+    auto minus_log = [=](int64_t c) { return all.log + (all.top - row[c]); };
     const int64_t n = l.classes;
     const T* w = weight.defined() ? static_cast<const T*>(weight.raw_data()) : nullptr;
     const CpuTeam team;
@@ -118,16 +125,16 @@ struct CrossEntropyRows {
       const T* q = static_cast<const T*>(probabilities.raw_data()) + i * n;
       const T keep = 1 - smoothing, add = even;
       if (w)
-        return team.sum(n, [=](int64_t c) { return (q[c] * keep + add) * w[c] * (lse - row[c]); });
-      return team.sum(n, [=](int64_t c) { return (q[c] * keep + add) * (lse - row[c]); });
+        return team.sum(n, [=](int64_t c) { return (q[c] * keep + add) * w[c] * minus_log(c); });
+      return team.sum(n, [=](int64_t c) { return (q[c] * keep + add) * minus_log(c); });
     }
     const int64_t t = static_cast<const int64_t*>(ids.raw_data())[i];
     if (t < 0) return 0;
-    const T picked = (w ? w[t] : T(1)) * (lse - row[t]);
+    const T picked = (w ? w[t] : T(1)) * minus_log(t);
     if (smoothing == 0) return picked;
-    const T all = w ? team.sum(n, [=](int64_t c) { return w[c] * (lse - row[c]); })
-                    : team.sum(n, [=](int64_t c) { return lse - row[c]; });
-    return (1 - smoothing) * picked + even * all;
+    const T every = w ? team.sum(n, [=](int64_t c) { return w[c] * minus_log(c); })
+                      : team.sum(n, [=](int64_t c) { return minus_log(c); });
+    return (1 - smoothing) * picked + even * every;
   }
 
   /// dx = g d(loss)/dx, given p = softmax(row) in dx.
@@ -158,11 +165,11 @@ struct CrossEntropyRows {
 };
 
 template <class T>
-TANDEM_FN T log_sum_exp(const T* row, int64_t n) {
-  if (n == 0) return -std::numeric_limits<T>::infinity();
+TANDEM_FN LogSumExp<T> log_sum_exp(const T* row, int64_t n) {
   const CpuTeam team;
+  if (n == 0) return {};  // the rows' losses have no terms
   const T top = team.max(n, [=](int64_t c) { return row[c]; });
-  return top + math::log(team.sum(n, [=](int64_t c) { return math::exp(row[c] - top); }));
+  return {top, math::log(team.sum(n, [=](int64_t c) { return math::exp(row[c] - top); }))};
 }
 
 template <class T>
@@ -284,7 +291,9 @@ Samples<CrossEntropy> CrossEntropy::samples() {
                  {{.reduction = "none"}, {{{3}}, sample::positive({3}), none}},
                  {{}, {filled({4, 6}, InputSpec::normal, f64, 200), index({4}, 6), none}, false},
                  {{}, {{{2, 3}}, sample::listed({2}, {-100, 2}, i64), none}},
-                 {{}, {{{2, 3}}, sample::listed({2}, {-100, -100}, i64), none}, false}},
+                 {{}, {{{2, 3}}, sample::listed({2}, {-100, -100}, i64), none}, false},
+                 {{}, {{{2, 0}}, {{2, 0}}, none}, false},
+                 {{.reduction = "none"}, {{{0}}, {{0}}, none}, false}},
           .errors = {{{},
                       {{{5, 3}}, index({4}, 3), none},
                       op + "x of shape [5, 3] takes a target of shape [5], got [4]"},

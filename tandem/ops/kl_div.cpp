@@ -1,6 +1,7 @@
 #include "tandem/ops/kl_div.h"
 
 #include "tandem/ops/add.h"
+#include "tandem/ops/compare.h"
 #include "tandem/ops/div.h"
 #include "tandem/ops/exp.h"
 #include "tandem/ops/log.h"
@@ -8,6 +9,7 @@
 #include "tandem/ops/mul.h"
 #include "tandem/ops/neg.h"
 #include "tandem/ops/reshape.h"
+#include "tandem/ops/where.h"
 
 namespace tandem {
 
@@ -49,10 +51,12 @@ Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
   const Tensor p = log_target ? exp(target) : target;
   const Tensor g = expand(dy * scale, detail::loss_shape(s));
   Tensors dx(2);
-  // target / target is 1, and NaN at 0, as the derivative that PyTorch gives.
+  // As PyTorch: target / target is 1, and NaN at 0; no logarithm where there is no gradient.
   if (s.needs(0)) dx[0] = neg(g * p);
   if (s.needs(1))
-    dx[1] = log_target ? g * p * (target - x + 1) : g * (log(target) + target / target - x);
+    dx[1] = log_target ? g * p * (target - x + 1)
+                       : where(eq(g, Tensor(0)), Tensor(0), g * log(target)) +
+                             g * (target / target - x);
   return dx;
 }
 

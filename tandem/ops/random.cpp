@@ -73,12 +73,10 @@ std::pair<int64_t, int64_t> range_of(const O& op, DType dtype, int64_t low, int6
   return {first, last};
 }
 
-/// What a draw gives.
 template <class O>
-Spec drawn(const O& op, const Spec& key) {
-  for (Length d : op.shape)
-    check<ShapeError>(detail::may_fit(0, d), op, "negative size ", d);
-  return {op.shape, op.dtype, key.device};
+void check_shape(const O& op) {
+  for (const Length n : op.shape)
+    check<ShapeError>(detail::may_fit(0, n), op, "a length must not be negative");
 }
 
 /// word * n / 2^64: uniform below n (Lemire 2019, without the rejection of a 2^-64 n share).
@@ -90,12 +88,13 @@ uint64_t below(uint64_t word, uint64_t n) {
 
 Spec RandomUniform::infer(Specs in) const {
   detail::check_key(*this, in[0]);
+  check_shape(*this);
   check<DTypeError>(is_floating(dtype), *this, "dtype must be floating");
   check(low <= high, *this, "low must not be above high");
   for (double end : {low, high, high - low})
     check(visit(dtype, [&]<class T>() { return detail::fits<T>(end); }) && std::isfinite(end),
           *this, "the ends and their distance must be finite numbers of ", dtype);
-  return drawn(*this, in[0]);
+  return {shape, dtype, in[0].device};
 }
 
 void RandomUniform::cpu(Inputs in, Outputs out) const {
@@ -120,10 +119,7 @@ Samples<RandomUniform> RandomUniform::samples() {
                  {{.shape = {70}, .dtype = bf16}, {key_sample()}},
                  {{.shape = {}}, {key_sample(-1, -1)}},
                  {{.shape = {0, 3}}, {key_sample()}}},
-          .errors = {{{.shape = {-2}},
-                      {key_sample()},
-                      "random_uniform(shape=[-2], dtype=f32, low=0, high=1): negative size -2"},
-                     {{.shape = {2}},
+          .errors = {{{.shape = {2}},
                       {{{3}, i64}},
                       "random_uniform(shape=[2], dtype=f32, low=0, high=1): a random key is "
                       "i64[2], got i64[3]"},
@@ -131,6 +127,10 @@ Samples<RandomUniform> RandomUniform::samples() {
                       {{{2}, i64}},
                       "random_uniform(shape=[2], dtype=i32, low=0, high=1): dtype must be "
                       "floating"},
+                     {{.shape = {-1, 0}},
+                      {{{2}, i64}},
+                      "random_uniform(shape=[-1, 0], dtype=f32, low=0, high=1): a length must not "
+                      "be negative"},
                      {{.shape = {2}, .low = 2},
                       {{{2}, i64}},
                       "random_uniform(shape=[2], dtype=f32, low=2, high=1): low must not be above "
@@ -139,9 +139,10 @@ Samples<RandomUniform> RandomUniform::samples() {
 
 Spec RandomNormal::infer(Specs in) const {
   detail::check_key(*this, in[0]);
+  check_shape(*this);
   check<DTypeError>(is_floating(dtype), *this, "dtype must be floating");
   check(std >= 0, *this, "std must not be negative");
-  return drawn(*this, in[0]);
+  return {shape, dtype, in[0].device};
 }
 
 void RandomNormal::cpu(Inputs in, Outputs out) const {
@@ -163,7 +164,11 @@ Samples<RandomNormal> RandomNormal::samples() {
                  {{.shape = {70}, .dtype = f16}, {key_sample()}},
                  {{.shape = {}}, {key_sample(-1, -1)}},
                  {{.shape = {0, 3}}, {key_sample()}}},
-          .errors = {{{.shape = {2}, .std = -1},
+          .errors = {{{.shape = {-1, 0}},
+                      {{{2}, i64}},
+                      "random_normal(shape=[-1, 0], dtype=f32, mean=0, std=1): a length must not "
+                      "be negative"},
+                     {{.shape = {2}, .std = -1},
                       {{{2}, i64}},
                       "random_normal(shape=[2], dtype=f32, mean=0, std=-1): std must not be "
                       "negative"}}};
@@ -171,10 +176,11 @@ Samples<RandomNormal> RandomNormal::samples() {
 
 Spec RandomInt::infer(Specs in) const {
   detail::check_key(*this, in[0]);
+  check_shape(*this);
   check<DTypeError>(dtype != boolean, *this, "dtype must not be bool");
   check(detail::may_be_less(low, high), *this, "low must be below high");
   if (low.is_known() && high.is_known()) range_of(*this, dtype, low, high);
-  return drawn(*this, in[0]);
+  return {shape, dtype, in[0].device};
 }
 
 void RandomInt::cpu(Inputs in, Outputs out) const {
@@ -195,7 +201,11 @@ Samples<RandomInt> RandomInt::samples() {
                  {{.shape = {70}, .dtype = u8, .high = 256}, {key_sample()}},
                  {{.shape = {2}, .dtype = f32, .high = 10}, {key_sample()}},
                  {{.shape = {0}}, {key_sample()}}},
-          .errors = {{{.shape = {2}, .low = 3, .high = 3},
+          .errors = {{{.shape = {0, -1}, .high = 3},
+                      {{{2}, i64}},
+                      "random_int(shape=[0, -1], dtype=i64, low=0, high=3): a length must not be "
+                      "negative"},
+                     {{.shape = {2}, .low = 3, .high = 3},
                       {{{2}, i64}},
                       "random_int(shape=[2], dtype=i64, low=3, high=3): low must be below high"}}};
 }

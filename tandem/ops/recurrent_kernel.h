@@ -1,6 +1,7 @@
 #pragma once
 // The loops over time that all recurrent cells share, on row-major memory. A cell says what one
 // step does with its gates.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -137,7 +138,6 @@ void recurrent_forward(const RecurrentSize& s, bool reverse, const T* x, const T
                        const T* w_ih, const T* w_hh, const T* b_ih, const T* b_hh, T* y, T* keep,
                        T* cells) {
   const int64_t nh = s.batch * s.hidden, width = Cell::gates * s.hidden;
-  if (nh == 0) return;
   std::vector<T> gx(size_t(s.steps * s.batch * width)), gh(size_t(s.batch * width));
   fill_rows(gx.data(), b_ih, s.steps * s.batch, width);
   cpu::gemm(false, true, s.steps * s.batch, width, s.input, T(1), x, s.input, w_ih, s.input, T(1),
@@ -150,7 +150,8 @@ void recurrent_forward(const RecurrentSize& s, bool reverse, const T* x, const T
               gh.data(), width);
     T* out = y + t * nh;
     T* c_out = Cell::has_c ? cells + t * nh : nullptr;
-    cpu::parallel_for(s.batch, std::max<int64_t>(1, 4096 / s.hidden), [&](int64_t lo, int64_t hi) {
+    const int64_t grain = 4096 / std::clamp<int64_t>(s.hidden, 1, 4096);
+    cpu::parallel_for(s.batch, grain, [&](int64_t lo, int64_t hi) {
       simd([&] {
         for (int64_t b = lo; b < hi; ++b)
           Cell::forward(s.hidden, gx.data() + (t * s.batch + b) * width, gh.data() + b * width,

@@ -103,7 +103,8 @@ Samples<Rnn> Rnn::samples() {
   return {.ok = {{{}, {x, h, wi, wh, b, b}},
                  {{.nonlinearity = "tanh", .reverse = true}, {x, h, wi, wh}},
                  {{.nonlinearity = "relu"}, {x, h, wi, wh, b, b}},
-                 {{}, {{{0, 2, 4}}, h, wi, wh, b, b}}},
+                 {{}, {{{0, 2, 4}}, h, wi, wh, b, b}},
+                 {{}, {{{2, 1, 3}}, {{1, 0}}, {{0, 3}}, {{0, 0}}}}},
           .errors = {{{},
                       {{{3, 4}}, h, wi, wh},
                       "rnn(nonlinearity=tanh, reverse=false): x has shape [3, 4], needs [steps, "
@@ -130,7 +131,8 @@ Samples<Gru> Gru::samples() {
   const InputSpec x({3, 2, 4}), h({2, 3}), wi({9, 4}), wh({9, 3}), b(Shape{9});
   return {.ok = {{{}, {x, h, wi, wh, b, b}},
                  {{.reverse = true}, {x, h, wi, wh}},
-                 {{}, {{{0, 2, 4}}, h, wi, wh, b, b}}},
+                 {{}, {{{0, 2, 4}}, h, wi, wh, b, b}},
+                 {{}, {{{2, 1, 3}}, {{1, 0}}, {{0, 3}}, {{0, 0}}}}},
           .errors = {{{},
                       {x, {{3, 3}}, wi, wh},
                       "gru(reverse=false): h0 has shape [3, 3], needs [2, hidden] for x of shape "

@@ -187,11 +187,16 @@ class Hunter {
 
   void judge_batch(int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
-      for (const Difference& d : judge_->judge(folder_of(i))) {
+      const Judge::Verdict verdict = judge_->judge(folder_of(i));
+      for (const Difference& d : verdict.differences) {
+        if (!options_.only.empty() && !options_.only.count(d.way)) continue;
         const Json j = Json::parse(std::ifstream(folder_of(i) + "/program.json"));
         handle({program_of(j), d});
       }
-      counts_.judged += 1;
+      counts_.by_torch += verdict.torch_calls > 0;
+      counts_.by_runtime += verdict.runtime_calls > 0;
+      counts_.by_runtime_open += verdict.runtime_calls > 0 && verdict.runtime_open;
+      counts_.runtime_calls += verdict.runtime_calls;
       std::filesystem::remove_all(folder_of(i));
     }
   }
@@ -224,12 +229,14 @@ class Hunter {
   bool fails_like(const Program& p, const Difference& want, Difference* seen = nullptr) {
     Limits l = limits();
     l.seconds = std::min(l.seconds, 3.0);
-    const bool judged = want.way == "torch" || want.way == "onnxruntime";
+    const bool judged =
+        std::find(way_names().begin(), way_names().end(), want.way) == way_names().end();
     const std::string folder = folder_ + "/shrink";
+    std::filesystem::remove_all(folder);  // what another program has left there is not this one's
     std::filesystem::create_directories(folder);
     const Ending e = in_child(board_, l, [&](const Write& write) {
       board_.begin(0);
-      WayOptions ways{{judged ? std::string("saved") : want.way}, folder, judged, 8};
+      WayOptions ways{{want.way}, folder, judged, 8};
       const auto found = run_ways(p, ways, [&](const std::string& w) { board_.announce(w); });
       write(line_of(json_of(found)));
     });
@@ -238,7 +245,7 @@ class Hunter {
       return want.kind == e.failure.substr(0, want.kind.size()) && e.failure.ends_with(want.way);
     }
     std::vector<Difference> list = differences_of(lines_of(e.output).at(0));
-    if (judged) list = judge_->judge(folder);
+    if (judged) list = judge_->judge(folder).differences;
     for (const Difference& d : list)
       if (d.way == want.way && d.kind == want.kind &&
           (d.kind != "error" || words_of(d.what) == words_of(want.what))) {
@@ -363,9 +370,11 @@ int64_t hunt(const HuntOptions& options) {
     broken = broken || status != 0;
   }
   std::printf(
-      "%lld programs in %.0f s, %lld of them judged by PyTorch: %lld kinds of differences, "
-      "%lld repeats\n",
-      static_cast<long long>(counts.programs), since(begin), static_cast<long long>(counts.judged),
+      "%lld programs in %.0f s; %lld judged by PyTorch, %lld by ONNX Runtime (%lld of them files "
+      "with unknown lengths; %lld calls): %lld kinds of differences, %lld repeats\n",
+      static_cast<long long>(counts.programs), since(begin),
+      static_cast<long long>(counts.by_torch), static_cast<long long>(counts.by_runtime),
+      static_cast<long long>(counts.by_runtime_open), static_cast<long long>(counts.runtime_calls),
       static_cast<long long>(counts.kinds), static_cast<long long>(counts.repeats));
   if (broken) throw std::runtime_error("a job has ended early");
   return counts.kinds;
@@ -377,7 +386,8 @@ int replay(const Program& p, const HuntOptions& options) {
   WayOptions ways{options.only, folder, !options.python.empty(), 100};
   std::vector<Difference> all = run_ways(p, ways, [](const std::string&) {});
   if (!options.python.empty())
-    for (const Difference& d : Judge(options.python, options.judge).judge(folder)) all.push_back(d);
+    for (const Difference& d : Judge(options.python, options.judge).judge(folder).differences)
+      all.push_back(d);
   for (const Difference& d : all)
     std::printf("%s, %s, call %d: %s\n", d.way.c_str(), d.kind.c_str(), d.call, d.what.c_str());
   std::filesystem::remove_all(folder);

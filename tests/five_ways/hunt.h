@@ -27,7 +27,8 @@ struct HuntOptions {
 
 /// What all jobs of a hunt have counted; lies in shared memory.
 struct Counts {
-  std::atomic<int64_t> programs{0}, judged{0}, kinds{0}, repeats{0};
+  std::atomic<int64_t> programs{0}, kinds{0}, repeats{0};
+  std::atomic<int64_t> by_torch{0}, by_runtime{0}, by_runtime_open{0}, runtime_calls{0};
 };
 
 /// Runs a hunt; prints findings as they come. The number of kinds of differences.

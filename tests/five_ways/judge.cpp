@@ -46,11 +46,15 @@ void write_for_judge(const Program& p, const Given& given, const std::string& fo
     j["outcomes"].push_back(outcome);
   }
   save_safetensors(folder + "/data.safetensors", data);
-  std::ofstream(folder + "/program.json") << j.dump(-1, ' ', false, Json::error_handler_t::replace);
+  // Who is killed while writing leaves no half of a program.
+  const std::string path = folder + "/program.json";
+  std::ofstream(path + ".part") << j.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::filesystem::rename(path + ".part", path);
 }
 
 Judge::Judge(const std::string& python, const std::string& script)
     : python_(python), script_(script) {
+  signal(SIGPIPE, SIG_IGN);  // a judge that has died is noticed by its silence
   start();
 }
 
@@ -83,23 +87,26 @@ void Judge::stop() {
   child_ = -1;
 }
 
-std::vector<Difference> Judge::judge(const std::string& folder) {
+Judge::Verdict Judge::ended() {
+  stop();
+  start();
+  return {{{"onnxruntime", "crash", 0, "the judge ends"}}};
+}
+
+Judge::Verdict Judge::judge(const std::string& folder) {
   if (!std::filesystem::exists(folder + "/program.json")) return {};
   std::fprintf(to_, "%s\n", folder.c_str());
   std::fflush(to_);
   std::string answer;
   for (int c = std::fgetc(from_); c != '\n'; c = std::fgetc(from_)) {
-    if (c == EOF) {
-      stop();
-      start();
-      return {{"onnxruntime", "crash", 0, "the judge ends"}};
-    }
+    if (c == EOF) return ended();
     answer += char(c);
   }
-  std::vector<Difference> all;
-  for (const Json& d : Json::parse(answer))
-    all.push_back({d.at("way"), d.at("kind"), d.at("call"), d.at("what")});
-  return all;
+  const Json j = Json::parse(answer);
+  Verdict v{{}, j.at("torch_calls"), j.at("runtime_calls"), j.at("runtime_open")};
+  for (const Json& d : j.at("differences"))
+    v.differences.push_back({d.at("way"), d.at("kind"), d.at("call"), d.at("what")});
+  return v;
 }
 
 }  // namespace tandem::five_ways

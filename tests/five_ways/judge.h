@@ -29,9 +29,15 @@ class Judge {
 
   /// What PyTorch and ONNX Runtime say of the program in that folder; nothing when the folder has
   /// none. A judge that dies is started anew, and that is a difference.
-  std::vector<Difference> judge(const std::string& folder);
+  struct Verdict {
+    std::vector<Difference> differences;
+    int torch_calls = 0, runtime_calls = 0;  ///< calls that each of them has compared
+    bool runtime_open = false;               ///< one session of a file with unknown lengths
+  };
+  Verdict judge(const std::string& folder);
 
  private:
+  Verdict ended();
   void start();
   void stop();
   std::string python_, script_;

@@ -24,6 +24,11 @@ def value_of(field):
     return special.get(v, v) if field["type"].startswith("float") and isinstance(v, str) else v
 
 
+MOST_TURNS = 1000
+# Records that say so: their results are constants to whoever differentiates.
+NO_GRADIENT = {"det"}
+
+
 def has_ties(x, axis):
     if x.dim() == 0 or x.numel() == 0:
         return False
@@ -40,6 +45,11 @@ def convolution(kind):
 def sequence(kind):
     return lambda a: kind(a["in"], a["hidden"], num_layers=a["num_layers"],
                           batch_first=a["batch_first"], bidirectional=a["bidirectional"])
+
+
+class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
+    def forward(self, x):
+        return torch_ops.adaptive_avg_pool2d(x, [self.output_size])
 
 
 LAYERS = {
@@ -63,7 +73,7 @@ LAYERS = {
         norm_first=a["norm_first"]),
     "MaxPool2d": lambda a: nn.MaxPool2d(a["kernel"]),
     "AvgPool2d": lambda a: nn.AvgPool2d(a["kernel"]),
-    "AdaptiveAvgPool2d": lambda a: nn.AdaptiveAvgPool2d(a["size"]),
+    "AdaptiveAvgPool2d": lambda a: AdaptiveAvgPool2d(a["size"]),
     "Flatten": lambda a: nn.Flatten(),
     "MSELoss": lambda a: nn.MSELoss(),
     "CrossEntropyLoss": lambda a: nn.CrossEntropyLoss(),
@@ -119,6 +129,9 @@ class Machine:
         self.wide = wide  # everything floating is f64
         self.noise = torch.Generator().manual_seed(noise) if noise else None
         self.no_gradient = False  # a step differentiates by what PyTorch takes for a constant
+        self.nan_is_open = False  # a step may or may not multiply padding by NaN
+        self.gradient_nan_is_open = False  # where a cotangent is left out, 0 * infinity is NaN
+        self.orders_nan = False  # a step looks for the largest of numbers with NaN
 
     # --- Numbers -------------------------------------------------------------------------------
     def number(self, e):
@@ -183,10 +196,13 @@ class Machine:
 
     def call(self, name, inputs, attributes):
         """Numbers are Python's where PyTorch takes them, else tensors of the operands' dtype."""
+        # Where PyTorch has no kernel for bool, the f32 that stands in elsewhere is another dtype.
+        refuses = any(torch.is_tensor(x) and x.dtype == torch.bool for x in inputs)
+        call = torch_ops.call_as_is if refuses else torch_ops.call
         try:
             # A result that is an input would share its memory.
             return [o.clone() if any(o is x for x in inputs if torch.is_tensor(x)) else o
-                    for o in torch_ops.call(name, inputs, attributes)]
+                    for o in call(name, inputs, attributes)]
         except (TypeError, AttributeError):
             real = [x.dtype for x in inputs if torch.is_tensor(x)]
             if not any(isinstance(x, (int, float)) for x in inputs) or not real:
@@ -210,10 +226,13 @@ class Machine:
             raise Skip("the order is free")
         if name in ("topk", "sort") and has_ties(inputs[0], attributes["axis"]):
             raise Skip("the order of equal elements is free")
+        if name in NO_GRADIENT:
+            inputs = [x.detach() if torch.is_tensor(x) else x for x in inputs]
         for i in torch_ops.CONSTANTS.get(name, ()):
             if i < len(inputs) and torch.is_tensor(inputs[i]) and inputs[i].requires_grad:
                 inputs[i] = inputs[i].detach()
                 self.no_gradient = True
+        self.look(name, inputs, attributes)
         if not s.get("in_place"):
             return self.bind(s, self.call(name, inputs, attributes), inputs)
         target = inputs[0]
@@ -222,6 +241,21 @@ class Machine:
         if result.shape != target.shape:
             raise RuntimeError("an in-place write of another shape")
         target.copy_(result)
+
+    def look(self, name, inputs, attributes):
+        """Notes what is open, and refuses what PyTorch has rules of its own about."""
+        real = [x for x in inputs if torch.is_tensor(x)]
+        if name.startswith("conv"):
+            self.nan_is_open |= any(not x.isfinite().all() for x in real)
+            if len(real) > 1 and real[1].numel() == 0:
+                raise RuntimeError("a weight of size 0: PyTorch drops its channels")
+        if name == "cross_entropy" and (real[1] == attributes["ignore_index"]).any():
+            # Rows that are left out get 0, where PyTorch multiplies what they hold by 0.
+            self.gradient_nan_is_open |= not real[0].isfinite().all()
+        if name.endswith("_grad"):
+            self.gradient_nan_is_open |= any(not x.isfinite().all() for x in real)
+        if name in ("argmax", "argmin", "amax", "amin", "topk", "sort", "max_pool2d"):
+            self.orders_nan |= bool(real[0].isnan().any())
 
     def function(self, s):
         if s["name"] not in FUNCTIONS:
@@ -277,8 +311,12 @@ class Machine:
     def while_loop(self, s):
         variables = [self.operand(o) for o in s["in"]]
         test, body = s["blocks"]
+        turns = 0
         while bool(self.block(test, variables)[0]):
             variables = self.block(body, variables)
+            turns += 1
+            if turns == MOST_TURNS:
+                raise Skip("a loop without end, which keeps all that it has made")
         self.bind(s, copies(variables), [])
 
     def fold(self, s):
@@ -329,7 +367,10 @@ def make_layers(program, state):
         if s["name"] not in LAYERS:
             raise Skip(f"{s['name']} draws other numbers")
         attributes = {k: value_of(v) for k, v in s.get("attributes", {}).items()}
-        module = LAYERS[s["name"]](attributes)
+        try:
+            module = LAYERS[s["name"]](attributes)
+        except ValueError as e:
+            raise Skip(f"PyTorch has no such layer: {e}") from e
         prefix = f"state.layer{s['out'][0]}."
         own = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
         module.load_state_dict(own)
@@ -338,8 +379,39 @@ def make_layers(program, state):
     return layers
 
 
+class InWideNumbers:
+    """An optimizer's steps in f32 on 16-bit parameters and states, as our kernels compute them: in
+    PyTorch, whose own are 16 bits in between, f16 makes eps = 1e-8 zero."""
+
+    def __init__(self, make, parameters):
+        self.pairs = [(p, torch.nn.Parameter(p.detach().float()) if p.dtype.itemsize == 2 else p)
+                      for p in parameters]
+        self.inner = make([w for _, w in self.pairs])
+
+    def zero_grad(self):
+        for p, _ in self.pairs:
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self):
+        narrow = [(p, w) for p, w in self.pairs if p is not w]
+        for p, w in narrow:
+            w.copy_(p)
+            w.grad = None if p.grad is None else p.grad.float()
+        self.inner.step()
+        for p, w in narrow:
+            p.copy_(w)
+            for t in self.inner.state[w].values():
+                if torch.is_tensor(t) and t.shape == w.shape and t.dtype == w.dtype:
+                    t.copy_(t.to(p.dtype))
+
+
 def make_optimizer(name, parameters):
     """Those of training.cpp."""
+    return InWideNumbers(lambda own: plain_optimizer(name, own), parameters)
+
+
+def plain_optimizer(name, parameters):
     optim = torch.optim
     return {"SGD": lambda: optim.SGD(parameters, lr=0.1),
             "momentum": lambda: optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),

@@ -161,6 +161,11 @@ class Judgement {
       announce_(way.name);
       run(way);
     }
+    if (options_.keep_files && !has_draws(p_) && !options_.only.empty() &&
+        !options_.only.count("saved")) {
+      announce_("saving");
+      saved_run(p_, options_.folder);
+    }
     // What is wrong in a session need not be judged once more.
     if (options_.keep_files && std::any_of(found_.begin(), found_.end(), [](const Difference& d) {
           return d.way == "session" || d.way == "saved";

@@ -41,6 +41,9 @@ def minifloat(x, format, saturate, rounding):
     if saturate and format != "e2m1":
         largest = float(ml_dtypes.finfo(kind).max)
         beyond = numpy.isinf(y) | (numpy.isnan(y) & ~numpy.isnan(wide))
+        if format == "e8m0":  # neither zero nor negative numbers
+            beyond &= wide > 0
+            y = numpy.where(wide == 0, 2.0 ** -127, y)
         y = numpy.where(beyond, numpy.copysign(largest, wide), y)
     return torch.from_numpy(y).to(x.dtype)
 
@@ -65,7 +68,7 @@ def weighted_select(x, place, weight, axis):
     y = x.new_zeros(shape)
     for k in range(place.shape[1]):
         y = y + torch.index_select(x, axis, place[:, k]) * weight[:, k].reshape(line)
-    return y + 0 * weight.sum() + 0 * x.sum()
+    return y + weight[:0].sum() + x.narrow(axis, 0, 0).sum()  # both take part, whatever they are
 
 
 def centred(x, zero, shape):

@@ -51,14 +51,24 @@ CONSTANTS = {
 FLOATING_ONLY = {"l1_loss", "mse_loss", "smooth_l1_loss", "kl_div", *more_ops.FLOATING_ONLY}
 
 
+def leaf_of(t):
+    """A handle of its own: the same tensor may be another input as well."""
+    return t.view_as(t) if t.requires_grad else t.detach().requires_grad_()
+
+
 def gradient_of(function, inputs, dy, which):
     """The gradient of sum(function(*inputs) * dy) by inputs[which], itself differentiable."""
     with torch.enable_grad():
         given = list(inputs)
-        if not given[which].requires_grad:
-            given[which] = given[which].detach().requires_grad_()
+        given[which] = leaf_of(given[which])
         out = function(*given)
         return torch.autograd.grad(out, given[which], dy, create_graph=True)[0]
+
+
+def point_gradient(function, dy, x):
+    """As gradient_of, in the dtype in which the two meet."""
+    dtype = torch.result_type(dy, x)
+    return gradient_of(function, [x.to(dtype)], dy.to(dtype), 0)
 
 
 def dims(axes):
@@ -84,17 +94,14 @@ def any_all(function):
 
 
 def selectors(x, indices, axes):
-    places = [slice(None)] * x.dim()
+    places = [None] * x.dim()
     for a, i in zip(axes or range(len(indices)), indices):
         places[a] = i
-    return tuple(places)
+    return places
 
 
 def index_put(x, values, *indices, axes, accumulate):
-    full = [None] * x.dim()
-    for a, i in zip(axes or range(len(indices)), indices):
-        full[a] = i
-    return aten.index_put(x, full, values, accumulate)
+    return aten.index_put(x, selectors(x, indices, axes), values, accumulate)
 
 
 def logsumexp(x, axes, keepdim):
@@ -104,6 +111,13 @@ def logsumexp(x, axes, keepdim):
 def variance(function):
     return lambda x, axes, correction, keepdim: function(x, dim=dims(axes), correction=correction,
                                                          keepdim=keepdim)
+
+
+def as_strided(x, shape, strides, offset):
+    # PyTorch counts the offset from the begin of the memory.
+    base = x.contiguous()
+    y = base.as_strided(shape, strides, base.storage_offset() + offset)
+    return y if x.is_contiguous() else y.contiguous()
 
 
 def strided_scatter(x, src, strides, offset):
@@ -119,6 +133,12 @@ def div(x, y, rounding_mode):
         return torch.where(y == -1, -x, torch.div(x, torch.where(y == -1, 1, y),
                                                   rounding_mode=mode))
     return torch.div(x, y, rounding_mode=mode)
+
+
+def repeat(x, repeats):
+    if min(repeats, default=0) < 0:  # PyTorch finds no fault when a length is 0
+        raise RuntimeError("size 0 hides a negative repeat")
+    return x.repeat(repeats)
 
 
 def strided_sum(dy, shape, strides, offset):
@@ -171,6 +191,12 @@ def nll_loss_grad(dy, target, weight=None, classes=0, ignore_index=-100, reducti
     return gradient_of(
         lambda v: F.nll_loss(v, target, weight, ignore_index=ignore_index, reduction=reduction),
         [x], dy, 0)
+
+
+def smooth_l1_loss_grad(dy, x, target, scale, beta):
+    # Girshick 2015; a chosen branch keeps NaN out of the other, where PyTorch multiplies by 0.
+    d = x - target
+    return dy * scale * torch.where(d.abs() < beta, d / (beta or 1), torch.sign(d))
 
 
 def bce_grad(dy, x, target, pos_weight, scale):
@@ -245,8 +271,7 @@ def adagrad_step(hyper, step, p, g, total, maximize=False):
 def gradients_of(function, inputs, dy, which):
     """As gradient_of, by several inputs; None for those that were left out."""
     with torch.enable_grad():
-        given = [t if t is None or t.requires_grad or i not in which
-                 else t.detach().requires_grad_() for i, t in enumerate(inputs)]
+        given = [t if t is None or i not in which else leaf_of(t) for i, t in enumerate(inputs)]
         out = function(*given)
         pairs = [(o, d) for o, d in zip(out, dy) if d is not None and o.requires_grad]
         asked = [i for i in which if given[i] is not None]
@@ -293,6 +318,8 @@ def planes_like(dy, size):
 
 
 def adaptive_avg_pool2d(x, output_size):
+    if 0 in x.shape[-2:]:  # PyTorch refuses it for all results but 1 x 1
+        raise RuntimeError("planes of size 0")
     return F.adaptive_avg_pool2d(x, [None if n < 0 else n for n in both(output_size)])
 
 
@@ -301,6 +328,8 @@ def other_axes(x):
 
 
 def batch_norm(x, weight=None, bias=None, mean=None, var=None, training=False, eps=1e-5):
+    # PyTorch's backward reads a strided weight as if it were contiguous.
+    weight = None if weight is None else weight.contiguous()
     y = F.batch_norm(x, mean if not training else None, var if not training else None, weight, bias,
                      training, 0.0, eps)
     if training:
@@ -326,7 +355,11 @@ def norm_grad(norm, parameter_shape):
 
 
 def batch_norm_grad(x, dy, mean, var, dmean, dvar, weight=None, training=True, eps=1e-5):
-    # The formula of Ioffe and Szegedy, section 3, since mean and var are given.
+    # The formula of Ioffe and Szegedy, section 3, since mean and var are given. As PyTorch's norms,
+    # it sums 16 bits in f32, which the parameters' gradients stay in.
+    dtype, wide = x.dtype, torch.float64 if x.dtype == torch.float64 else torch.float32
+    x, dy, mean, var, dmean, dvar = (t.to(wide) for t in (x, dy, mean, var, dmean, dvar))
+    weight = weight if weight is None else weight.to(wide)
     shape = [1, -1] + [1] * (x.dim() - 2)
     axes, n = other_axes(x), x.numel() / max(x.shape[1], 1)
     rstd = (var + eps).rsqrt().reshape(shape)
@@ -334,10 +367,10 @@ def batch_norm_grad(x, dy, mean, var, dmean, dvar, weight=None, training=True, e
     scale = rstd if weight is None else rstd * weight.reshape(shape)
     dw, db = (dy * hat).sum(axes), dy.sum(axes)
     if not training:
-        return dy * scale, dw, db
+        return (dy * scale).to(dtype), dw, db
     dx = scale * (dy - db.reshape(shape) / n - hat * dw.reshape(shape) / n)
     dx = dx + dmean.reshape(shape) / n + dvar.reshape(shape) * 2 * (x - mean.reshape(shape)) / n
-    return dx, dw, db
+    return dx.to(dtype), dw, db
 
 
 def attention_scores(q, k, mask, is_causal, scale):
@@ -382,7 +415,10 @@ def recurrent(kind):
         states = 2 if kind == "lstm" else 1
         first = [t.unsqueeze(0) for t in rest[:states]]
         if x.shape[0] == 0:  # PyTorch refuses an empty sequence
-            return [x.new_zeros(0, *rest[0].shape), *rest[:states]]
+            y = x.new_zeros(0, *rest[0].shape)
+            if x.is_floating_point():  # all take part
+                y = y + sum(t[:0].sum() for t in (x, *rest) if t is not None)
+            return [y, *rest[:states]]
         params = [p for p in rest[states:] if p is not None]
         function = {"rnn": torch.rnn_relu if nonlinearity == "relu" else torch.rnn_tanh,
                     "lstm": torch.lstm, "gru": torch.gru}[kind]
@@ -436,9 +472,8 @@ CALLS = {
     "rmsprop_step": rmsprop_step,
     "adagrad_step": adagrad_step,
     "cast": lambda x, dtype: x.to(DTYPES[dtype]) if x.dtype != DTYPES[dtype] else x.clone(),
-    "copy_into": lambda x, src: src.to(x.dtype).expand_as(x),
-    "as_strided": lambda x, shape, strides, offset: x.contiguous().as_strided(
-        shape, strides, offset),
+    "copy_into": lambda x, src: src.to(x.dtype).expand_as(x).clone(),
+    "as_strided": as_strided,
     "strided_scatter": strided_scatter,
     "strided_sum": strided_sum,
     "linear": linear,
@@ -462,7 +497,7 @@ CALLS = {
     "std": variance(torch.std),
     "expand": lambda x, shape: x.expand(shape),
     "permute": lambda x, axes: x.permute(axes),
-    "repeat": lambda x, repeats: x.repeat(repeats),
+    "repeat": repeat,
     "flip": lambda x, axes: torch.flip(x, axes),
     "roll": lambda x, shifts, axes: torch.roll(x, shifts, axes),
     "narrow": lambda x, axis, start, length: torch.narrow(x, axis, start, length),
@@ -482,7 +517,7 @@ CALLS = {
     "pad": lambda x, pad, mode, value: F.pad(x, pad, mode, value if mode == "constant" else None),
     "cat": lambda *t, axis: torch.cat(t, axis),
     "stack": lambda *t, axis: torch.stack(t, axis),
-    "index": lambda x, *i, axes: x[selectors(x, i, axes)],
+    "index": lambda x, *i, axes: aten.index(x, selectors(x, i, axes)),
     "index_put": index_put,
     "scatter": lambda x, index, src, axis: torch.scatter(
         x, axis, index, scatter_source(index, src)),
@@ -502,21 +537,18 @@ CALLS = {
     "relu_grad": lambda dy, y: aten.threshold_backward(dy, y, 0),
     "sigmoid_grad": aten.sigmoid_backward,
     "tanh_grad": aten.tanh_backward,
-    "silu_grad": lambda dy, x: gradient_of(F.silu, [x], dy, 0),
+    "silu_grad": lambda dy, x: point_gradient(F.silu, dy, x),
     "gelu_grad": aten.gelu_backward,
     "leaky_relu_grad": lambda dy, x, negative_slope: aten.leaky_relu_backward(
         dy, x, negative_slope, False),
     "elu_grad": lambda dy, x, alpha: aten.elu_backward(dy, alpha, 1, 1, False, x),
     "softplus_grad": aten.softplus_backward,
     "hardtanh_grad": aten.hardtanh_backward,
-    "clamp_grad": lambda dy, x, min, max: gradient_of(
-        lambda v: torch.clamp(v, min, max), [x], dy, 0),
+    "clamp_grad": lambda dy, x, min, max: point_gradient(
+        lambda v: torch.clamp(v, min, max), dy, x),
     "mse_loss_grad": lambda dy, x, target, scale: dy * (2 * scale) * (x - target),
     "l1_loss_grad": lambda dy, x, target, scale: dy * scale * torch.sign(x - target),
-    "smooth_l1_loss_grad": lambda dy, x, target, scale, beta: scale * gradient_of(
-        lambda v: F.smooth_l1_loss(*torch.broadcast_tensors(v, target), reduction="none",
-                                   beta=beta), [x],
-        dy.expand(torch.broadcast_shapes(x.shape, target.shape)), 0),
+    "smooth_l1_loss_grad": smooth_l1_loss_grad,
     "binary_cross_entropy_with_logits": lambda x, t, w=None, p=None, reduction="mean":
         F.binary_cross_entropy_with_logits(x, t, w, reduction=reduction, pos_weight=p),
     "binary_cross_entropy_with_logits_grad": bce_grad,

@@ -124,6 +124,8 @@ class OnnxExporter {
   std::string number(Number v);
   std::string emit_number(Number v);
   void write_node(const graph::Node& n);
+  bool touches_bf16(const graph::Node& n) const;
+  void write_in_f32(const graph::Node& n, const OnnxRuleFor& rule);
   void write_regions(const graph::Node& n);
   Names write_region(const graph::Graph& region, const Names& inputs);
   onnx::Graph write_branch(const graph::Graph& region, const Names& inputs);
