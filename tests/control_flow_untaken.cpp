@@ -154,6 +154,14 @@ TEST(Untaken, StepsOfLoopsWithoutAGradient) {
                     return v[1];
                   },
                   {4, -1, 0}, {2, 2, 2});
+  expect_gradient("what the first step does not read",
+                  [](const Tensor& x) {
+                    return while_loop(
+                        [](const Tensor& i, const Tensor&) { return i < 2; },
+                        [&](const Tensor& i, const Tensor&) { return Tensors{i + 1, x * 3}; },
+                        {zeros({}, i64), sqrt(x)})[1];
+                  },
+                  {4, -1, 0}, {3, 3, 3});
   expect_gradient("rows of a fold",
                   [](const Tensor& x) {
                     return foldl([](const Tensor&, const Tensor& row) { return sqrt(row); },

@@ -27,7 +27,7 @@ struct LoopGradient {
   std::vector<bool> reached;  ///< order 1: whether a gradient has a path through the body
   /// Order 1, where plain code may miss a gradient at some step: of which results it has one at
   /// first. The body then takes a boolean for each of them besides, and gives one for each of its
-  /// gradients; the node's last results are those of what the body uses besides its variables.
+  /// gradients, as the node does.
   std::vector<bool> given;
 };
 struct HeldGradient {
@@ -80,6 +80,7 @@ Tensors first_derivative(const LoopGradient& g, Inputs in, Tensors& has) {
     for (size_t k = 0; k < outer.size(); ++k) outer[k] = outer[k] + step[n_vars + k];
     history.pop_back();
   }
+  has = given;
   for (const bool yes : used) has.push_back(full({}, yes, boolean));
   return joined(d, outer);
 }
@@ -232,22 +233,24 @@ bool surely_holds(const Graph& condition, Inputs in) {
   return truth(condition.run({values.data(), values.size()})[0]);
 }
 
-/// What the body uses besides its variables has a gradient in plain code when there is a path and
-/// the loop turns, or when the node says so.
+/// In plain code a variable has a gradient unless the node says otherwise; what the body uses
+/// besides has one when there is a path and the loop turns, or the node says so.
 void mark_turns(const LoopGradient& node, Inputs in, Tensors& found) {
   const ControlFlow& n = *node.loop;
-  size_t k = floating(in.first(size_t(n.variables))).size();
-  const size_t last = k + floating(n.of_first(in)).size(), all = floating(in).size();
+  const size_t variables = floating(in.first(size_t(n.variables))).size(),
+               body = variables + floating(n.of_first(in)).size(), all = floating(in).size();
   const Tensors c = joined(in.first(size_t(n.variables)), n.of_second(in));
-  detail::Taken when;
-  if (node.given.empty() && k < last && detail::modes & Modes::capture &&
+  detail::Taken turns;
+  if (node.given.empty() && variables < body && detail::modes & Modes::capture &&
       !surely_holds(*n.second->graph(), c)) {
     const NoGrad off;
-    when = {n.second->graph()->run({c.data(), c.size()})[0], true};
+    turns = {n.second->graph()->run({c.data(), c.size()})[0], true};
   }
-  for (size_t flag = all; k < all; ++k, ++flag) {
-    if (!node.given.empty() && k < last) when = {found[flag], true};
-    found[k] = k < last && node.reached[k] ? detail::where_taken(found[k], when, true) : Tensor();
+  for (size_t k = 0; k < all; ++k) {
+    const bool path = k < variables || (k < body && node.reached[k]);
+    detail::Taken when = k < variables ? detail::Taken() : turns;
+    if (path && !node.given.empty()) when = {found[all + k], true};
+    found[k] = path ? detail::where_taken(found[k], when, true) : Tensor();
   }
   found.resize(all);
 }
@@ -263,7 +266,7 @@ Tensors apply_gradient(const std::shared_ptr<const ControlFlow>& loop, int order
     if (!has_all || std::find(given.begin(), given.end(), false) != given.end()) {
       node->given = given;
       node->body = body_gradient(*node, dy, has_all);
-      node->info.outputs += int(floating(loop->of_first(in)).size());
+      node->info.outputs += int(node->body->graph()->outputs().size()) / 2;
     }
   }
   const HeldGradient op{node};
@@ -364,7 +367,7 @@ Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in) {
     need(are(what.body->outputs(), specs(wanted, wanted.size())),
          "the body's gradient gives other results");
     node->given = what.given;
-    if (!what.given.empty()) node->info.outputs += int(wanted.size() - results.size());
+    if (!what.given.empty()) node->info.outputs += int(wanted.size());
     node->body = std::make_shared<RegionGraph>(what.body->clone());
   }
   const HeldGradient op{node};

@@ -22,7 +22,7 @@ Spec MaskedFill::infer(Specs in) const {
 Tensors MaskedFill::vjp(const Saved& s, const Tensor& dy) const {
   const Tensor& mask = s.in(1);
   return {s.needs(0) ? masked_fill(dy, mask, 0.0) : Tensor(), Tensor(),
-          s.needs(2) ? dy * cast(mask, dy.dtype()) : Tensor()};
+          s.needs(2) ? masked_fill(dy, logical_not(mask), 0.0) : Tensor()};
 }
 
 Samples<MaskedFill> MaskedFill::samples() {

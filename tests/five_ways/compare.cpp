@@ -46,10 +46,26 @@ std::string place(int64_t i, const Shape& shape) {
   return to_string(at);
 }
 
+/// The floating type of the fewest digits that a gradient of type `own` comes through.
+DType coarsest(const Program& p, DType own) {
+  constexpr DType by_digits[] = {f64, f32, f16, bf16};
+  auto rank = [&](DType d) { return std::find(by_digits, by_digits + 3, d) - by_digits; };
+  auto meet = [&](DType d) {
+    if (is_floating(d) && rank(d) > rank(own)) own = d;
+  };
+  for (const Input& in : p.inputs) meet(in.dtype);
+  each_step(p.steps, [&](const Step& s) {
+    for (const auto& [name, value] : s.attributes)
+      if (const DType* d = std::get_if<DType>(&value)) meet(*d);
+  });
+  return own;
+}
+
 /// As testing::difference, with an allowance of its own for each element.
-std::string difference(const Tensor& got, const Tensor& want, const std::vector<double>& slack) {
+std::string difference(const Tensor& got, const Tensor& want, const std::vector<double>& slack,
+                       DType roundings) {
   const Tensor a = plain_numbers(got), b = plain_numbers(want);
-  const testing::Tolerance tol = testing::tolerance_of(want.dtype()) * 4;
+  const testing::Tolerance tol = testing::tolerance_of(roundings) * 4;
   double largest = 0;
   for (int64_t i = 0; i < b.numel(); ++i)
     if (const double y = std::abs(element(b, i)); std::isfinite(y)) largest = std::max(largest, y);
@@ -163,7 +179,8 @@ Comparison Comparer::tensors(int call, bool gradient, const NamedTensors& got,
       continue;
     }
     if (testing::difference(x, y, testing::tolerance_of(y.dtype()) * 4).empty()) continue;
-    const std::string s = difference(x, y, slack_.of(call, gradient, i, plain_));
+    const DType roundings = gradient ? coarsest(program_, y.dtype()) : y.dtype();
+    const std::string s = difference(x, y, slack_.of(call, gradient, i, plain_), roundings);
     if (!s.empty()) return {"value", cat(name, " ", s)};
   }
   return {};
@@ -202,7 +219,7 @@ Comparison Comparer::states(const NamedTensors& got, const NamedTensors& want, b
     std::string s;
     if (bits) s = bit_difference(x, y, true);
     else if (!testing::difference(x, y, testing::tolerance_of(y.dtype()) * 64).empty())
-      s = difference(x, y, slack_.of_state(i, want));
+      s = difference(x, y, slack_.of_state(i, want), coarsest(program_, y.dtype()));
     if (!s.empty()) return {bits ? "bits" : "value", cat("state ", name, " ", s)};
   }
   return {};

@@ -46,7 +46,7 @@ struct Comparison {
 class Comparer {
  public:
   Comparer(const Program& p, const std::vector<Result>& plain, bool trains = false)
-      : plain_(plain), slack_(p, trains) {}
+      : program_(p), plain_(plain), slack_(p, trains) {}
   /// `bits`: to the last one.
   Comparison outcomes(int call, bool gradient, const Outcome& got, bool bits);
   /// Named tensors after all calls.
@@ -55,6 +55,7 @@ class Comparer {
  private:
   Comparison tensors(int call, bool gradient, const NamedTensors& got, const NamedTensors& want,
                      bool bits);
+  const Program& program_;
   const std::vector<Result>& plain_;
   Slack slack_;
 };
