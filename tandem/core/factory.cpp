@@ -5,6 +5,7 @@
 
 #include "tandem/core/captured.h"
 #include "tandem/core/modes.h"
+#include "tandem/core/short_text.h"
 
 namespace tandem {
 namespace {
@@ -56,7 +57,7 @@ Tensor full(const Shape& shape, Scalar value, std::optional<DType> type, Device 
                           [&]<class T>(Tensor& to) { fill<T>(to, value); });
   return symbolic ? detail::captured_full(shape, t) : t;
 } catch (const Error&) {
-  detail::rethrow_for(cat("full(", shape, ")"));
+  detail::rethrow_for(detail::ShortText("full(", shape, ")").view());
 }
 
 Tensor zeros(const Shape& shape, DType dtype, Device device) try {
@@ -65,7 +66,7 @@ Tensor zeros(const Shape& shape, DType dtype, Device device) try {
   if (t.raw_data()) std::memset(t.raw_data(), 0, size_t(t.numel() * itemsize(dtype)));
   return t;
 } catch (const Error&) {
-  detail::rethrow_for(cat("zeros(", shape, ")"));
+  detail::rethrow_for(detail::ShortText("zeros(", shape, ")").view());
 }
 
 Tensor ones(const Shape& shape, DType dtype, Device device) {

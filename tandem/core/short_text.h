@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "tandem/core/shape.h"
+
 namespace tandem::detail {
 
 /// A text made without asking for memory; what does not fit is cut off.
@@ -28,6 +30,15 @@ class ShortText {
     if (end.ec == std::errc()) size_ = size_t(end.ptr - text_);
   }
   void add(size_t v) noexcept { add(int64_t(v)); }
+  void add(const Shape& s) noexcept {
+    add("[");
+    for (int i = 0; i < s.size(); ++i) {
+      if (i) add(", ");
+      if (s[i].is_known()) add(s[i].bits());
+      else add("?");
+    }
+    add("]");
+  }
 
   char text_[400];
   size_t size_ = 0;

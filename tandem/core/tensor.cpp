@@ -8,6 +8,7 @@
 #include "tandem/core/length_table.h"
 #include "tandem/core/modes.h"
 #include "tandem/core/set_data.h"
+#include "tandem/core/short_text.h"
 #include "tandem/core/tensor_extras.h"
 
 namespace tandem {
@@ -121,14 +122,16 @@ void free_impl(TensorImpl* impl) noexcept {
 
 Tensor alias(const Tensor& t, const Shape& shape, const Strides& strides, int64_t offset) {
   const TensorImpl& from = *t.impl();
+  const Length n = shape.numel();
   TensorImpl* impl = new_impl();
   impl->spec = {shape, from.spec.dtype, from.spec.device};
   impl->strides = strides;
-  impl->numel = shape.numel();
+  impl->numel = n;
   impl->flags = tandem::is_contiguous(shape, strides) ? TensorImpl::contiguous : 0;
   impl->storage = from.storage;
   if (from.storage) add_ref(from.storage->refs);
-  if (from.data) impl->data = from.data + offset * itemsize(from.spec.dtype);
+  // A look at no elements may begin anywhere.
+  if (from.data) impl->data = from.data + (n.bits() ? offset * itemsize(from.spec.dtype) : 0);
   return Tensor::adopt(impl);
 }
 
@@ -279,7 +282,7 @@ Tensor detail::empty_of(const Spec& spec) {
 Tensor empty(const Shape& shape, DType dtype, Device device) try {
   return empty(Spec{shape, dtype, device});
 } catch (const OutOfMemory&) {
-  detail::rethrow_for(cat("empty(", shape, ")"));
+  detail::rethrow_for(detail::ShortText("empty(", shape, ")").view());
 }
 
 Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner,

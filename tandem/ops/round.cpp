@@ -40,7 +40,7 @@ Spec Round::infer(Specs in) const {
 
 void Round::cpu(Inputs in, Outputs out) const {
   if (decimals == 0) return detail::point_run(RoundWhole{}, in, out[0]);
-  const RoundDecimals f{std::pow(10.0, double(std::abs(decimals))), decimals > 0};
+  const RoundDecimals f{std::pow(10.0, std::abs(double(decimals))), decimals > 0};
   detail::point_run(f, in, out[0]);
 }
 
