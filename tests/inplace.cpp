@@ -452,7 +452,7 @@ int64_t blocks_of(F f) {
 TEST(InPlaceCost, AnAddTakesOneNode) {
   constexpr int many = 20;
   const auto blocks = [&](bool gradient, bool in_place) {
-    const Tensor y = ones({3});
+    Tensor y = ones({3});
     if (gradient) y.requires_grad_();
     Tensor x = zeros({3}) + y;
     std::vector<Tensor> kept;
