@@ -11,6 +11,12 @@ import sys
 from run import SCALE, Worker, environment
 
 
+def common_rows(old, new):
+    has = [subprocess.run([p, "--list"], capture_output=True, text=True, check=True).stdout.split()
+           for p in (old, new)]
+    return [row for row in has[1] if row in has[0]]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("old")
@@ -21,8 +27,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--limit", type=float, default=1.03)
     a = p.parse_args()
-    rows = a.rows.split(",") if a.rows else subprocess.run(
-        [a.new, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    rows = a.rows.split(",") if a.rows else common_rows(a.old, a.new)
     env = environment(a.threads)
     workers = [Worker([a.old], env), Worker([a.new], env)]
     slower = []

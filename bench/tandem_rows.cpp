@@ -75,6 +75,20 @@ Row tiny_add(bool grad) {
           }};
 }
 
+/// 1000 additions that a tape keeps, into new tensors or in place.
+Row tiny_sum(bool grad, bool in_place) {
+  Tensor y = ones({1});
+  if (grad) y.requires_grad_();
+  return {1000, [=] {
+            Tensor x = zeros({1});
+            for (int i = 0; i < 1000; ++i) {
+              if (in_place) x += y;
+              else x = x + y;
+            }
+            return x.detach();
+          }};
+}
+
 Row tiny_chain() {
   Tensor x = ones({1}), y = ones({1});
   x.requires_grad_();
@@ -144,6 +158,51 @@ Row convolution(int64_t channels) {
             conv2d(xg, wg, {}, {.padding = 1}).backward(dy);
             return wg.grad();
           }};
+}
+
+/// Another length at each call, for longer than a compiled function remembers them.
+template <class F>
+Row new_lengths(bool compiled, const Shape& rest, F f) {
+  constexpr int64_t lengths = 220;
+  std::vector<Tensor> x;
+  for (int64_t n = 0; n < lengths; ++n) {
+    Shape shape = rest;
+    shape.insert(0, n * 7919 % lengths + 1);
+    x.push_back(filled(shape, 1));
+  }
+  return {double(lengths), [=] {
+            const NoGrad guard;
+            auto fast = compile(f);  // it has seen none of them
+            Tensor last;
+            for (const Tensor& in : x) last = compiled ? fast(in) : f(in);
+            return last;
+          }};
+}
+
+Row new_lengths_mlp(bool compiled) {
+  nn::Sequential net(nn::Linear(64, 128), nn::ReLU(), nn::Linear(128, 128), nn::ReLU(),
+                     nn::Linear(128, 10));
+  fill_parameters(net);
+  auto model = std::make_shared<nn::Sequential>(net);
+  return new_lengths(compiled, {64}, [=](const Tensor& x) { return (*model)(x); });
+}
+
+Row new_lengths_conv(bool compiled) {
+  nn::Sequential net(nn::Conv2d(1, 16, 3), nn::ReLU(), nn::Conv2d(16, 32, 3), nn::ReLU(),
+                     nn::MaxPool2d(2));
+  fill_parameters(net);
+  auto model = std::make_shared<nn::Sequential>(net);
+  return new_lengths(compiled, {1, 16, 16}, [=](const Tensor& x) { return (*model)(x); });
+}
+
+/// A recurrent layer written out: as many steps as x is long.
+Row new_lengths_rnn(bool compiled) {
+  const Tensor wx = filled({16, 32}, 2, 0.1), wh = filled({32, 32}, 3, 0.1);
+  return new_lengths(compiled, {4, 16}, [=](const Tensor& x) {
+    Tensor h = zeros({4, 32});
+    for (int64_t t = 0; t < x.size(0); ++t) h = tanh(matmul(x[t], wx) + matmul(h, wh));
+    return h;
+  });
 }
 
 template <class M>
@@ -247,6 +306,16 @@ const std::map<std::string, std::function<Row()>>& rows() {
       {"add_tiny_nograd", [] { return tiny_add(false); }},
       {"add_tiny_grad", [] { return tiny_add(true); }},
       {"add_tiny_fwdbwd", tiny_chain},
+      {"add_sum_tiny_nograd", [] { return tiny_sum(false, false); }},
+      {"add_sum_tiny_nograd_inplace", [] { return tiny_sum(false, true); }},
+      {"add_sum_tiny_grad", [] { return tiny_sum(true, false); }},
+      {"add_sum_tiny_grad_inplace", [] { return tiny_sum(true, true); }},
+      {"new_lengths_mlp", [] { return new_lengths_mlp(false); }},
+      {"new_lengths_mlp_static", [] { return new_lengths_mlp(true); }},
+      {"new_lengths_rnn", [] { return new_lengths_rnn(false); }},
+      {"new_lengths_rnn_static", [] { return new_lengths_rnn(true); }},
+      {"new_lengths_conv", [] { return new_lengths_conv(false); }},
+      {"new_lengths_conv_static", [] { return new_lengths_conv(true); }},
       {"mlp_tiny_step",
        [] {
          return mlp_step({4, 8, 8, 4}, 4);

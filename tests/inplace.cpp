@@ -9,6 +9,7 @@
 
 #include "tandem/autograd/autograd.h"
 #include "tandem/autograd/function.h"
+#include "tandem/core/allocator.h"
 #include "tandem/core/factory.h"
 #include "tandem/core/set_data.h"
 #include "tandem/graph/ir.h"
@@ -414,6 +415,46 @@ TEST(InPlaceViews, GradWithRespectToAViewWhoseBaseGainedHistory) {
   (column * 2.0).sum().backward();
   EXPECT_EQ(calls, 1);
 }
+
+// --- What a write takes -------------------------------------------------------------------------
+
+#if TANDEM_POOLS
+/// Blocks that `f` takes and does not give back, of small memory that this thread has ready.
+template <class F>
+int64_t blocks_of(F f) {
+  const auto ready = [] {
+    int64_t n = 0;
+    for (const detail::FreeList& list : detail::small_cache->lists) n += list.count;
+    return n;
+  };
+  const int64_t before = ready();
+  f();
+  return before - ready();
+}
+
+/// `x += y` keeps what `x + y` keeps, less the result: with a gradient one node, else nothing.
+TEST(InPlaceCost, AnAddTakesOneNode) {
+  constexpr int many = 20;
+  const auto blocks = [&](bool gradient, bool in_place) {
+    Tensor y = ones({3});
+    if (gradient) y.requires_grad_();
+    Tensor x = zeros({3}) + y;
+    std::vector<Tensor> kept;
+    for (int i = 0; i < 2 * many; ++i) kept.push_back(x + y);
+    kept.clear();  // its blocks are ready now
+    return blocks_of([&] {
+      for (int i = 0; i < many; ++i) {
+        if (in_place) x += y;
+        else kept.push_back(x + y);
+      }
+    });
+  };
+  EXPECT_EQ(blocks(false, true), 0);
+  EXPECT_EQ(blocks(false, false), many);
+  EXPECT_EQ(blocks(true, true), many);
+  EXPECT_EQ(blocks(true, false), 2 * many);
+}
+#endif
 
 }  // namespace
 }  // namespace tandem

@@ -301,5 +301,31 @@ TEST(NamedLengths, BadNames) {
   for (const char* name : {"", "1a", "a b", "a+b", "?", "-1"}) EXPECT_THROW(dim(name), ValueError);
 }
 
+// Lengths that never come again: a recording takes as long as a hundred such calls.
+TEST(RecordedLengths, EndlessNewOnesAreRecordedRarely) {
+  const Tensor w = full({4, 4}, 0.25);
+  for (const bool every : {false, true}) {
+    int recorded = 0;
+    const auto f = [&recorded, &w](const Tensor& x) {
+      recorded += x.is_symbolic();
+      Tensor h = zeros({2, 4});
+      for (int64_t t = 0; t < x.size(0); ++t) h = tanh(matmul(h, w) + x[t]);
+      return h;
+    };
+    auto fast = compile(f, {.max_captures = 1000, .every_length = every});
+    constexpr int many = 60;
+    for (int n = 1; n <= many; ++n) {
+      const Tensor x = full({n, 2, 4}, 0.5);
+      double h = 0;  // all elements are equal, and w makes their mean
+      for (int t = 0; t < n; ++t) h = std::tanh(h + 0.5);
+      const Tensor y = fast(x);
+      EXPECT_NEAR(y.to_vector<double>()[7], h, 1e-6) << n;
+    }
+    if (every) EXPECT_EQ(recorded, many);
+    else EXPECT_LE(recorded, many / 8);
+    EXPECT_EQ(fast.explain().find("do not pay yet") == std::string::npos, every);
+  }
+}
+
 }  // namespace
 }  // namespace tandem

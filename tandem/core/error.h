@@ -1,4 +1,5 @@
 #pragma once
+#include <concepts>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -89,11 +90,16 @@ template <class E, class... A>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(const A&... a) {
   throw E(cat(a...));
 }
+/// An argument made just to be part of an error's text: a string that nobody holds.
+template <class... A>
+inline constexpr bool made_in_advance = (std::same_as<A, std::string> || ...);
 }  // namespace detail
 
-/// Throws E with the text of `a...` when `ok` is false. Only the test stands in the caller's path.
+/// Throws E with the text of `a...` when `ok` is false. Only the test stands in the caller's path:
+/// a part that takes work is given as a function that makes it.
 template <class E = ValueError, class... A>
-[[gnu::always_inline]] inline void require(bool ok, const A&... a) {
+[[gnu::always_inline]] inline void require(bool ok, A&&... a) {
+  static_assert(!detail::made_in_advance<A...>, "give a function that makes this text");
   if (!ok) [[unlikely]]
     detail::fail<E>(a...);
 }

@@ -26,11 +26,10 @@ void Length::refuse_number(int64_t v) {
   throw ShapeError(cat("lengths: ", std::to_string(v), " is out of range"));
 }
 
-void Length::decide() const {
-  const auto table = LengthTable::of(*this);
-  throw LengthError(cat("a plain number is made of the length ", to_string(*this),
-                        table->place_of(*this), ", which is not known while the graph is built",
-                        remedy));
+void Length::decide(Length n) {
+  const auto table = LengthTable::of(n);
+  throw LengthError(cat("a plain number is made of the length ", to_string(n), table->place_of(n),
+                        ", which is not known while the graph is built", remedy));
 }
 
 Length Length::combine(char op, Length a, Length b) {
@@ -182,8 +181,9 @@ int64_t evaluate(Length e, const LengthValues& values) {
   switch (n.kind) {
     case Kind::symbol: {
       const int64_t v = size_t(n.symbol) < values.size() ? values[size_t(n.symbol)] : -1;
-      require(v >= 0, "the length ", n.name.empty() ? "?" : n.name, table->place_of(e),
-              " is not known: nothing that was fed has it");
+      require(
+          v >= 0, "the length ", n.name.empty() ? std::string_view("?") : n.name,
+          [&] { return table->place_of(e); }, " is not known: nothing that was fed has it");
       return v;
     }
     case Kind::sum: {

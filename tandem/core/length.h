@@ -32,7 +32,7 @@ class TANDEM_API Length {
 
   constexpr operator int64_t() const {
     if (is_tag(v_)) [[unlikely]]
-      decide();
+      decide(*this);
     return v_;
   }
   /// False for an expression of unknown lengths.
@@ -114,11 +114,12 @@ class TANDEM_API Length {
   static constexpr uint64_t first_tag = uint64_t(5) << 61, tags = uint64_t(1) << 60;
   static constexpr bool is_tag(int64_t v) { return uint64_t(v) - first_tag < tags; }
   static constexpr bool plain(Length a, Length b) { return !is_tag(a.v_) && !is_tag(b.v_); }
-  [[noreturn]] static void refuse_number(int64_t v);
-  [[noreturn]] void decide() const;
-  static Length combine(char op, Length a, Length b);
-  static bool equal(Length a, Length b);
-  static bool less(Length a, Length b);
+  // All by value: a known length need not be written to memory for their sake.
+  [[noreturn, gnu::cold]] static void refuse_number(int64_t v);
+  [[noreturn, gnu::cold]] static void decide(Length n);
+  [[gnu::cold]] static Length combine(char op, Length a, Length b);
+  [[gnu::cold]] static bool equal(Length a, Length b);
+  [[gnu::cold]] static bool less(Length a, Length b);
 
   int64_t v_;
 };

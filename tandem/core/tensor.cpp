@@ -212,7 +212,7 @@ Length Tensor::size(int axis, CallSite where) const {
   return impl_->has(TensorImpl::symbolic) ? read_length(d, where) : d;
 }
 
-Length Tensor::read_length(Length n, const CallSite& where) const {
+Length Tensor::read_length(Length n, CallSite where) const {
   if (n.is_known()) detail::length_is_read(*this, where);
   else detail::LengthTable::of(n)->note_read(n, where);
   return n;

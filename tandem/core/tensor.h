@@ -152,7 +152,9 @@ class TANDEM_API Tensor : public TensorMethods<Tensor> {
   /// How many elements.
   Length numel(CallSite where = CallSite::current()) const {
     const TensorImpl& t = checked();
-    return t.has(TensorImpl::symbolic) ? read_length(t.numel, where) : t.numel;
+    if (t.has(TensorImpl::symbolic)) [[unlikely]]
+      return read_length(t.numel, where);
+    return t.numel;
   }
   /// Length along `axis` (negative counts from the end); IndexError when out of range. In a graph
   /// under construction it may be an expression of unknown lengths, see Length.
@@ -244,7 +246,7 @@ class TANDEM_API Tensor : public TensorMethods<Tensor> {
   }
   [[noreturn]] static void throw_undefined();
   static Tensor from_number(Scalar number);
-  Length read_length(Length n, const CallSite& where) const;
+  [[gnu::cold]] Length read_length(Length n, CallSite where) const;
   void* typed_data(DType dtype) const;
 
   TensorImpl* impl_;

@@ -49,7 +49,8 @@ bool share_memory(const Tensor& a, const Tensor& b) {
   if (x.storage != y.storage || !x.numel || !y.numel) return false;
   auto end = [](const TensorImpl& t) {
     int64_t last = 0;
-    for (int i = 0; i < t.spec.shape.size(); ++i) last += (t.spec.shape[i] - 1) * t.strides[i];
+    for (int i = 0; i < t.spec.shape.size(); ++i)
+      last += (int64_t(t.spec.shape[i]) - 1) * int64_t(t.strides[i]);
     return t.data + (last + 1) * itemsize(t.spec.dtype);
   };
   return x.data < end(y) && y.data < end(x);
@@ -111,6 +112,20 @@ using HotInstance = std::shared_ptr<Instance>;
 
 constexpr size_t most_instances = 32, hot_places = 4;
 
+/// Recordings for new lengths that are made at once, and how many plain calls may take together
+/// what one more recording takes.
+constexpr double first_lengths = 2, patience = 1;
+
+/// How many plain calls take as long as a recording of this program and its plan; from its sizes,
+/// not by a clock, so that the same calls are recorded in every process.
+double price(const Graph& g) {
+  double elements = 0;
+  for (const graph::Value& v : g.values())
+    if (const Length n = v.spec.shape.numel(); n.is_known()) elements += double(n.bits());
+  const double nodes = double(g.nodes().size());
+  return (150 + 12 * nodes) / (0.1 + 0.05 * nodes + 1e-4 * elements);
+}
+
 }  // namespace
 
 struct CompiledFunction::Impl {
@@ -123,7 +138,9 @@ struct CompiledFunction::Impl {
   std::vector<GradientState> gradients;  ///< one handle a leaf for all captures
   uint64_t calls = 0;
   std::atomic<bool> profile{false};
-  std::atomic<int64_t> eager_calls{0};  ///< made as plain code, beyond max_captures
+  std::atomic<int64_t> eager_calls{0};  ///< made as plain code
+  int64_t beyond_captures = 0;          ///< those of them for which max_captures left no place
+  double credit = first_lengths;        ///< recordings for new lengths that have paid
 
   ~Impl() {
     for (auto& h : hot) delete h.load();
@@ -161,8 +178,8 @@ struct CompiledFunction::Impl {
       const bool alike = t.spec.dtype == want.dtype && t.spec.device == want.device &&
                          t.spec.shape.size() == want.shape.size();
       if (!alike || (shapes && !identical(t.spec.shape, want.shape)))
-        return no("argument ", i, " is ", to_string(t.spec), " instead of ",
-                  to_string(shown ? shown->value(shown->inputs()[i]).spec : want));
+        return no("argument ", i, " is ", t.spec, " instead of ",
+                  shown ? shown->value(shown->inputs()[i]).spec : want);
       // Whether a look at it is a copy may depend on how it lies.
       if (shapes && (t.has(TensorImpl::contiguous) ? !r.strides[i].empty()
                                                    : !identical(t.strides, r.strides[i])))
@@ -186,18 +203,17 @@ struct CompiledFunction::Impl {
       if (now.defined() != was.defined())
         return no("a gradient that the function reads ",
                   was.defined() ? "is undefined now" : "was undefined, and is not now");
-      if (was.defined() &&
-          !(now.impl()->spec == was.impl()->spec && now.impl()->strides == was.impl()->strides))
-        return no("a gradient that the function reads was ", to_string(was.spec()), ", and is ",
-                  to_string(now.spec()), " now");
+      if (was.defined() && !(identical(now.impl()->spec, was.impl()->spec) &&
+                             identical(now.impl()->strides, was.impl()->strides)))
+        return no("a gradient that the function reads was ", was.spec(), ", and is ", now.spec(),
+                  " now");
     }
     for (size_t i = 0; i < r.states.size(); ++i) {
       const TensorImpl& now = *r.states[i].first.impl();
       const Spec& was = r.states[i].second;
-      if (!(now.spec == was))
-        return no("a captured ", to_string(was), " is ", to_string(now.spec), " now");
+      if (!identical(now.spec, was)) return no("a captured ", was, " is ", now.spec, " now");
       if (now.has(TensorImpl::needs_grad) != r.states_need_grad[i])
-        return no("a captured ", to_string(was), " requires ",
+        return no("a captured ", was, " requires ",
                   r.states_need_grad[i] ? "no gradient now" : "a gradient now");
     }
     return {};
@@ -321,7 +337,33 @@ struct CompiledFunction::Impl {
     return g;
   }
 
-  /// An instance for these arguments; null when they need more captures than are allowed.
+  /// Whether only lengths, or numbers among the arguments, tell these arguments from recorded ones.
+  static bool differs_in_numbers(const Recording& r, const Leaves& in) {
+    if (in.key == r.key) return mismatch(r, in, false, false).empty();
+    bool alike = r.specs.size() == in.tensors.size() && r.grad_mode == grad_enabled();
+    for (size_t i = 0; alike && i < r.specs.size(); ++i) {
+      const TensorImpl& t = *in.tensors[i].impl();
+      alike = t.spec.dtype == r.specs[i].dtype && t.spec.device == r.specs[i].device &&
+              t.spec.shape.size() == r.specs[i].shape.size() &&
+              t.has(TensorImpl::needs_grad) == r.needs_grad[i];
+    }
+    return alike;
+  }
+
+  /// False when recordings for new numbers have taken more time than calls.
+  bool pays(const Leaves& in) {
+    for (size_t k = captures.size(); k-- > 0;) {
+      if (!differs_in_numbers(*captures[k]->first, in)) continue;
+      credit = std::min(first_lengths, credit + patience / price(*captures[k]->first->graph));
+      if (credit < 1) return false;
+      credit -= 1;
+      break;
+    }
+    return true;
+  }
+
+  /// An instance for these arguments; null when they need more captures than are allowed, or more
+  /// recordings than pay.
   std::shared_ptr<Instance> find(const Leaves& in, Trace& trace) {
     for (size_t k = captures.size(); k-- > 0;)
       for (const auto& i : captures[k]->instances)
@@ -329,6 +371,7 @@ struct CompiledFunction::Impl {
           i->used = ++calls;
           return i;
         }
+    if (!options.every_length && !pays(in)) return nullptr;
     std::string reason = "the first call";
     if (!captures.empty())
       reason = mismatch(*captures.back()->first, in, true, true,
@@ -346,7 +389,7 @@ struct CompiledFunction::Impl {
           cat("compile() at ", place(), ": capture ", int64_t(captures.size()) + 1,
               " is more than max_captures; the reason: ", reason);
       require<Error>(!options.throw_beyond, text);
-      if (eager_calls.load() == 0)
+      if (beyond_captures++ == 0)
         log(LogLevel::warning, text + "; from here on such calls run as plain code");
       return nullptr;
     }
@@ -386,8 +429,7 @@ void CompiledFunction::Impl::check_memory(const Instance& i, const Leaves& in) c
                          ", which the function writes to; give it a clone()"));
   };
   auto apart_from_state = [&](const Tensor& state, size_t k) {
-    if (share_memory(state, in.tensors[k]))
-      refuse(k, cat("a tensor from outside, ", to_string(state.spec())));
+    if (share_memory(state, in.tensors[k])) refuse(k, cat("a tensor from outside, ", state.spec()));
   };
   for (size_t k = 0; k < in.tensors.size(); ++k) {
     for (size_t w : i.recording->written)
@@ -452,10 +494,11 @@ std::pair<Tensors, std::shared_ptr<const void>> CompiledFunction::call(const Lea
     if (!recording.with_gradient[i]) continue;
     const size_t at = recording.written[i];
     if (before.empty()) before = in.tensors;
-    require<GradientError>(!in.tensors[at].is_leaf() || !in.tensors[at].requires_grad(),
-                           "compile() at ", impl_->place(), ": argument ", at,
-                           ": in-place write to a leaf that requires a gradient; use NoGrad, or an "
-                           "op that makes a copy");
+    require<GradientError>(
+        !in.tensors[at].is_leaf() || !in.tensors[at].requires_grad(), "compile() at ",
+        [&] { return impl_->place(); }, ": argument ", at,
+        ": in-place write to a leaf that requires a gradient; use NoGrad, or an "
+        "op that makes a copy");
     before[at] = in.tensors[at].clone();
   }
   // The results get their history before anything is written: what comes behind cannot fail.
@@ -541,8 +584,10 @@ std::string CompiledFunction::explain() const {
       if (i->backward) s += cat("gradient through the results\n", i->backward->explain());
     }
   }
-  if (const int64_t n = impl_->eager_calls.load())
+  if (const int64_t n = impl_->beyond_captures)
     s += cat(n, " calls ran as plain code: they need more captures than max_captures allows\n");
+  if (const int64_t n = impl_->eager_calls.load() - impl_->beyond_captures)
+    s += cat(n, " calls ran as plain code: recordings for their new lengths do not pay yet\n");
   return s;
 }
 

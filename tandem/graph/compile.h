@@ -23,6 +23,10 @@ struct CompileOptions {
   int max_captures = 64;
   /// They throw an Error that gives the reason instead.
   bool throw_beyond = false;
+  /// A recording for every new length at once. Otherwise lengths and numbers that keep changing are
+  /// recorded only as fast as it pays: other calls run as plain code, so that calls together take
+  /// a few times as long as plain ones at most, however many lengths there are.
+  bool every_length = false;
   /// The kernels of eager code in its order: results are bit for bit those of the plain function.
   bool deterministic = false;
 };

@@ -111,16 +111,15 @@ void infer_regions(const void* op, Specs in, Spec* out) {
     const auto next = n.first->infer(all.first(n.first->inputs()));
     for (size_t i = 0; i < next.size(); ++i)
       require<ShapeError>(detail::may_equal(next[i], specs[i]),
-                          "while_loop(): the body makes variable ", i, " a ", to_string(next[i]),
-                          ", it was a ", to_string(specs[i]));
+                          "while_loop(): the body makes variable ", i, " a ", next[i],
+                          ", it was a ", specs[i]);
     return;
   }
   const auto yes = n.first->infer(all.subspan(1, n.first->inputs()));
   const auto no = n.second->infer(all.subspan(1 + n.first->inputs()));
   for (size_t i = 0; i < yes.size(); ++i) {
-    require<ShapeError>(detail::may_equal(yes[i], no[i]), "cond(): result ", i, " is ",
-                        to_string(yes[i]), " in one branch and ", to_string(no[i]),
-                        " in the other");
+    require<ShapeError>(detail::may_equal(yes[i], no[i]), "cond(): result ", i, " is ", yes[i],
+                        " in one branch and ", no[i], " in the other");
     out[i] = yes[i];
   }
 }
@@ -411,9 +410,9 @@ Tensors run_while(Region& condition, Region& body, Tensors variables, LoopOption
       require(next.size() == variables.size(), "while_loop(): the body gives ", next.size(),
               " variables for ", variables.size());
       for (size_t k = 0; k < next.size(); ++k)
-        require<ShapeError>(
-            next[k].spec() == variables[k].spec(), "while_loop(): the body makes variable ", k,
-            " a ", to_string(next[k].spec()), ", it was a ", to_string(variables[k].spec()));
+        require<ShapeError>(next[k].spec() == variables[k].spec(),
+                            "while_loop(): the body makes variable ", k, " a ", next[k].spec(),
+                            ", it was a ", variables[k].spec());
       variables = std::move(next);
     }
     return separate(std::move(variables));

@@ -43,8 +43,8 @@ void check_input(const O& op, Specs in, int i, std::string_view what, bool wante
                  const Shape& shape) {
   check<ShapeError>(in.has(i) == wanted, op, what, wanted ? " is missing" : " is one too many");
   if (wanted)
-    check<ShapeError>(in[i].dtype == f32 && in[i].shape == shape, op, what, " is ",
-                      to_string(in[i]), "; it must be f32", shape);
+    check<ShapeError>(in[i].dtype == f32 && in[i].shape == shape, op, what, " is ", in[i],
+                      "; it must be f32", shape);
 }
 
 template <class O>
@@ -122,8 +122,8 @@ Spec ToBlocked::infer(Specs in) const {
   const Shape& x = in[0].shape;
   check(block > 0 && block == cpu::channel_block(), *this, "this processor has blocks of ",
         cpu::channel_block());
-  check<ShapeError>(in[0].dtype == f32 && x.size() == 4 && x[1] % block == 0, *this, "x is ",
-                    to_string(in[0]), "; it must be f32[n, c, h, w], c a multiple of ", block);
+  check<ShapeError>(in[0].dtype == f32 && x.size() == 4 && x[1] % block == 0, *this, "x is ", in[0],
+                    "; it must be f32[n, c, h, w], c a multiple of ", block);
   return {{x[0], x[1] / block, x[2], x[3], block}, f32, in[0].device};
 }
 void ToBlocked::cpu(Inputs in, Outputs out) const {

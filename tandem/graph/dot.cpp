@@ -19,7 +19,7 @@ std::string to_dot(const Graph& g) {
   std::vector<bool> shown(g.values().size(), false);
   auto label = [&](ValueId id) {
     const Value& v = g.value(id);
-    return cat(v.name.empty() ? cat('%', id) : v.name, "\\n", to_string(v.spec));
+    return cat(v.name.empty() ? cat('%', id) : v.name, "\\n", v.spec);
   };
   // Values that no node makes stand for themselves.
   auto source = [&](ValueId id) {
@@ -46,7 +46,7 @@ std::string to_dot(const Graph& g) {
     for (ValueId id : n.inputs) {
       if (id < 0) continue;
       source(id);
-      s += cat("  ", name(id), " -> n", k, " [label=\"", to_string(g.value(id).spec), "\"]\n");
+      s += cat("  ", name(id), " -> n", k, " [label=\"", g.value(id).spec, "\"]\n");
     }
   }
   for (size_t i = 0; i < g.outputs().size(); ++i) {

@@ -54,7 +54,7 @@ std::string Plan::explain() const {
     int64_t bytes = 0;
     for (ValueId id : n.outputs) {
       const Spec& spec = graph_->value(id).spec;
-      results += cat(results.empty() ? "" : ", ", to_string(spec));
+      results += cat(results.empty() ? "" : ", ", spec);
       bytes += spec.shape.numel() * itemsize(spec.dtype);
     }
     s += cat("  ", column(std::move(what), 48), " ", column(std::move(results), 24), " ", bytes,

@@ -366,8 +366,8 @@ void infer(const void* op, Specs in, Spec* out) {
                       " inputs for a program of ", p.inputs.size());
   for (int i = 0; i < in.size(); ++i) {
     const Spec& want = p.inputs[size_t(i)];
-    require<ShapeError>(in[i] == want, "fused_point(): input ", i, " is ", to_string(in[i]),
-                        ", the program is for ", to_string(want));
+    require<ShapeError>(in[i] == want, "fused_point(): input ", i, " is ", in[i],
+                        ", the program is for ", want);
     values.push_back(detail::new_symbolic(in[i]));
     if (in.is_number(i)) values.back().impl()->flags |= TensorImpl::wrapped_number;
   }
@@ -376,9 +376,9 @@ void infer(const void* op, Specs in, Spec* out) {
     for (int id : step.operands) args.push_back(values[size_t(id)]);
     Spec spec;
     step.info->infer(step.op.get(), Specs(args.data(), int(args.size())), &spec);
-    require<ShapeError>(spec.shape == p.shape && spec.dtype == step.dtype,
-                        "fused_point(): ", step.info->print(step.op.get()), " gives ",
-                        to_string(spec));
+    require<ShapeError>(
+        spec.shape == p.shape && spec.dtype == step.dtype,
+        "fused_point(): ", [&] { return step.info->print(step.op.get()); }, " gives ", spec);
     values.push_back(detail::new_symbolic(spec));
   }
   for (size_t i = 0; i < p.outputs.size(); ++i) out[i] = values[size_t(p.outputs[i])].spec();

@@ -387,8 +387,7 @@ void infer(const void* op, Specs in, Spec* out) {
   for (int i = 0; i < in.size(); ++i) {
     const Spec& want = r.source.inputs[size_t(i)].spec;
     require<ShapeError>(in[i].dtype == want.dtype && in[i].shape.numel() == want.shape.numel(),
-                        "fused_row(): input ", i, " is ", to_string(in[i]), ", the program is for ",
-                        to_string(want));
+                        "fused_row(): input ", i, " is ", in[i], ", the program is for ", want);
   }
   for (size_t i = 0; i < r.source.outputs.size(); ++i)
     out[i] = r.slots[size_t(r.source.outputs[i])].spec;

@@ -113,8 +113,7 @@ ValueId Graph::id_of(const Tensor& t) {
     const TensorExtras& e = *t.impl()->extras;
     if (parent_ && e.recorder.get() != this)
       return t.impl()->has(TensorImpl::wrapped_number) ? number_again(t) : from_outside(t);
-    require(e.recorder.get() == this, "graph: a symbolic ", tandem::to_string(t.spec()),
-            " of another graph was used");
+    require(e.recorder.get() == this, "graph: a symbolic ", t.spec(), " of another graph was used");
     return e.value;
   }
   const ValueId id = capture(t);
@@ -167,9 +166,8 @@ ValueId Graph::capture(const Tensor& t) {
   }
   for (const Assignment& a : assignments_)
     require<NotImplemented>(value(a.state).tensor.impl()->storage != impl.storage,
-                            "capture: ", tandem::to_string(t.spec()),
-                            " is a view, made outside the function, of a ",
-                            tandem::to_string(value(a.state).spec),
+                            "capture: ", t.spec(), " is a view, made outside the function, of a ",
+                            value(a.state).spec,
                             " that the function has written; make the view inside");
   const ValueId id = add_value(t.spec(), {}, ValueKind::state);
   values_[size_t(id)].tensor = t;
@@ -178,8 +176,9 @@ ValueId Graph::capture(const Tensor& t) {
 }
 
 void Graph::record(const OpInfo& info, const void* op, Inputs in, Outputs out) {
-  require(closed_.empty(), info.print(op), ": a tensor of ", closed_,
-          " is used outside of it; let the function return it");
+  require(
+      closed_.empty(), [&] { return info.print(op); }, ": a tensor of ", closed_,
+      " is used outside of it; let the function return it");
   Node n;
   n.info = &info;
   n.op = copy_record(info, op);
@@ -223,10 +222,9 @@ static bool same_history(const Tensor& a, const Tensor& b) {
 /// Two regions of one memory, of which one is written.
 static void check_apart(const Tensor& written, const Tensor& other) {
   require<NotImplemented>(other.is_symbolic() || other.impl()->storage != written.impl()->storage,
-                          "cond() and while_loop(): an in-place write to a ",
-                          tandem::to_string(written.spec()),
-                          " from outside the branch, whose memory is also used as ",
-                          tandem::to_string(other.spec()), " through another handle; use one");
+                          "cond() and while_loop(): an in-place write to a ", written.spec(),
+                          " from outside the branch, whose memory is also used as ", other.spec(),
+                          " through another handle; use one");
 }
 
 ValueId Graph::from_outside(const Tensor& t) {
@@ -283,8 +281,8 @@ void Graph::assign(const Tensor& target, const Tensor& to) {
     for (ValueId id : ids)
       require<NotImplemented>(
           id == state || this->value(id).tensor.impl()->storage != target.impl()->storage,
-          "capture: an in-place write to ", tandem::to_string(target.spec()),
-          ", whose memory the function also reads as ", tandem::to_string(this->value(id).spec),
+          "capture: an in-place write to ", target.spec(),
+          ", whose memory the function also reads as ", this->value(id).spec,
           " through a view made outside");
   for (Assignment& a : assignments_)
     if (a.state == state) {
@@ -359,7 +357,7 @@ void Graph::set_stream(Generator& generator, ValueId begin, ValueId last) {
   const Spec spec{{2}, i64, {}};
   require(value(begin).kind == ValueKind::key && value(last).spec == spec,
           "graph: a stream of random numbers begins and ends with a key, not with a ",
-          tandem::to_string(value(begin).spec), " and a ", tandem::to_string(value(last).spec));
+          value(begin).spec, " and a ", value(last).spec);
   RandomStream s;
   s.generator = generator.twin();
   s.now = last;

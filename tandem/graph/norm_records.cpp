@@ -17,8 +17,7 @@ namespace {
 template <class O>
 void check_like_x(const O& op, Specs in, int i, std::string_view what) {
   if (in.has(i))
-    check<ShapeError>(in[i] == in[0], op, what, " is ", to_string(in[i]), "; it must be ",
-                      to_string(in[0]), " like x");
+    check<ShapeError>(in[i] == in[0], op, what, " is ", in[i], "; it must be ", in[0], " like x");
 }
 
 }  // namespace

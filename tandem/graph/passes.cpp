@@ -52,8 +52,8 @@ void verify(const Graph& g) {
       const ValueId id = n.outputs[i];
       ok(!defined[size_t(id)], "result %", id, " is defined twice");
       defined[size_t(id)] = true;
-      ok(detail::may_equal(specs[i], g.value(id).spec), "result %", id, " is ",
-         tandem::to_string(specs[i]), ", the graph says ", tandem::to_string(g.value(id).spec));
+      ok(detail::may_equal(specs[i], g.value(id).spec), "result %", id, " is ", specs[i],
+         ", the graph says ", g.value(id).spec);
     }
   }
   const auto known = [&](ValueId id) { return id < 0 || defined[size_t(id)]; };

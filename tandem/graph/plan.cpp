@@ -239,7 +239,7 @@ detail::UpdateItem Plan::begin_update(const UpdateGroup& group,
   item.p = m.parameter.raw_data();
   item.g = shells_[size_t(m.gradient)].tensor.raw_data();
   for (int i = 0; i < group.states; ++i) item.state[i] = m.states[i].raw_data();
-  item.n = m.parameter.numel();
+  item.n = m.parameter.impl()->numel.bits();
   item.step = count;
   detail::bump_version(m.parameter, group.rule->name.data());
   return item;
@@ -260,7 +260,7 @@ void Plan::run_folded(const Step& step) {
     int64_t width, size;
   } const rows{
       groups_[size_t(folded.group)], begin_update(groups_[size_t(folded.group)], folded.member),
-      folded.member.parameter.shape().back(), itemsize(groups_[size_t(folded.group)].dtype)};
+      folded.member.parameter.shape().back().bits(), itemsize(groups_[size_t(folded.group)].dtype)};
   Tensor* const base = operands_.data();
   run_rows(*step.node->info, step.node->op.get(), {base + step.first_input, size_t(step.n_in)},
            {base + step.first_output, size_t(step.n_out)},

@@ -114,7 +114,7 @@ std::vector<Tensor> variables(bool trainable_only) {
 
 Tensor assign(const Tensor& variable, const Tensor& value) {
   Graph& g = graph_of(value, "assign");
-  require(!variable.is_symbolic(), "assign(): the target is a ", to_string(variable.spec()),
+  require(!variable.is_symbolic(), "assign(): the target is a ", variable.spec(),
           " that an op made; only variables and tensors from outside can be assigned");
   require<ShapeError>(detail::may_equal(value.shape(), variable.shape()), "assign(): shape ",
                       value.shape(), " for a variable of shape ", variable.shape());
@@ -160,7 +160,7 @@ std::vector<Tensor> gradients(const Tensor& loss, std::span<const Tensor> variab
   for (size_t i = 0; i < variables.size(); ++i)
     require<GradientError>(
         variables[i].requires_grad(), "gradients(): variable ", int64_t(i), ", a ",
-        to_string(variables[i].spec()),
+        variables[i].spec(),
         ", does not require a gradient; call requires_grad_() on it before it is used");
   const Tensor total = detail::must_equal(loss.numel(), 1) ? loss : sum(loss);
   // The graph is there to be added to: further gradients, a minimize(), gradients of these.
@@ -244,17 +244,17 @@ std::shared_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
   for (size_t i = 0; i < feeds.size(); ++i) {
     const Value& v = graph->value(feeds[i]);
     const Tensor& t = given[i].with;
-    std::string what;
-    if (v.kind == ValueKind::input) what = cat("placeholder \"", v.name, "\"");
-    else what = cat("value ", feeds[i]);
+    const auto what = [&] {
+      return v.kind == ValueKind::input ? cat("placeholder \"", v.name, "\"")
+                                        : cat("value ", feeds[i]);
+    };
     require(!t.is_symbolic(), "Session::run(): what is fed to ", what,
             " is symbolic; make it outside of the GraphScope");
-    require<DTypeError>(t.dtype() == v.spec.dtype, "Session::run(): ", what, " is ",
-                        to_string(v.spec), ", fed ", to_string(t.spec()));
+    require<DTypeError>(t.dtype() == v.spec.dtype, "Session::run(): ", what, " is ", v.spec,
+                        ", fed ", t.spec());
     std::string before;
     const bool fits = lengths.bind(v.spec.shape, t.shape(), before);
-    require<ShapeError>(fits, "Session::run(): ", what, " is ", to_string(v.spec), ", fed ",
-                        to_string(t.spec()), before);
+    require<ShapeError>(fits, "Session::run(): ", what, " is ", v.spec, ", fed ", t.spec(), before);
     p->shapes.push_back(t.shape());
   }
   lengths.check();
@@ -307,8 +307,8 @@ std::shared_ptr<Session::Impl::Program> Session::Impl::build(std::vector<ValueId
       stack.push_back(e->value);
       continue;
     }
-    require(v.kind != ValueKind::input, "Session::run(): placeholder \"", v.name, "\" of ",
-            to_string(v.spec), " is needed and was not fed");
+    require(v.kind != ValueKind::input, "Session::run(): placeholder \"", v.name, "\" of ", v.spec,
+            " is needed and was not fed");
     if (const auto it = variable_of.find(id); it != variable_of.end()) read[it->second] = true;
     if (made[size_t(id)] >= 0)
       for (ValueId in : g->nodes()[size_t(made[size_t(id)])].inputs) stack.push_back(in);
@@ -381,12 +381,13 @@ std::shared_ptr<Session::Impl::Program> Session::Impl::find(std::span<const Tens
   for (const Tensor& t : fetches) out.push_back(graph->id_of(t));
   for (const Feed& f : feeds) {
     const ValueId id = fed_value(*graph, f.value);
-    require(f.value.is_symbolic() || is_used(*graph, id), "Session::run(): a ",
-            to_string(f.value.spec()), " is fed that is no value of the graph");
+    require(f.value.is_symbolic() || is_used(*graph, id), "Session::run(): a ", f.value.spec(),
+            " is fed that is no value of the graph");
     const Value& v = graph->value(id);
-    require(std::find(in.begin(), in.end(), id) == in.end(),
-            "Session::run(): ", v.name.empty() ? cat("value ", id) : cat("\"", v.name, "\""),
-            " is fed twice");
+    require(
+        std::find(in.begin(), in.end(), id) == in.end(), "Session::run(): ",
+        [&] { return v.name.empty() ? cat("value ", id) : cat("\"", v.name, "\""); },
+        " is fed twice");
     in.push_back(id);
   }
   know_variables();
@@ -462,7 +463,7 @@ Tensor Session::value(const Tensor& variable) const {
   const std::lock_guard lock(impl_->mutex);
   impl_->know_variables();
   const auto it = impl_->variable_of.find(impl_->graph->capture(variable));
-  require(it != impl_->variable_of.end(), "Session::value(): a ", to_string(variable.spec()),
+  require(it != impl_->variable_of.end(), "Session::value(): a ", variable.spec(),
           " is no variable of the graph");
   return impl_->values[it->second];
 }
@@ -484,8 +485,7 @@ void Session::load_state_dict(const NamedTensors& state) {
     const Tensor have = find(state, name);
     if (!have.defined()) problems += cat(" missing ", name, ";");
     else if (!(have.spec() == t.spec()))
-      problems +=
-          cat(" ", name, " is ", to_string(have.spec()), ", needs ", to_string(t.spec()), ";");
+      problems += cat(" ", name, " is ", have.spec(), ", needs ", t.spec(), ";");
   }
   for (const auto& [name, t] : state)
     if (!find(own, name).defined()) problems += cat(" unexpected ", name, ";");
@@ -515,7 +515,7 @@ std::string Session::explain(std::span<const Tensor> fetches) const {
     for (size_t i = 0; i < p->feeds.size(); ++i) {
       const Value& v = impl_->graph->value(p->feeds[i]);
       const std::string name = v.name.empty() ? cat("value ", p->feeds[i]) : v.name;
-      s += cat(i ? ", " : " with ", name, ": ", to_string(Spec{p->shapes[i], v.spec.dtype, {}}));
+      s += cat(i ? ", " : " with ", name, ": ", Spec{p->shapes[i], v.spec.dtype, {}});
     }
     // The plan of the first run; a run in progress has it.
     s += cat("\n", p->plans.empty() ? Plan(p->graph).explain() : p->plans.front()->explain());

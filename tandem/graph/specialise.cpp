@@ -92,8 +92,7 @@ void LengthBinder::check() const {
     } catch (const ValueError&) {
       continue;  // nothing says what it should be
     }
-    require<ShapeError>(want == have, "a length of ", have, " is fed where ", to_string(length),
-                        " is ", want);
+    require<ShapeError>(want == have, "a length of ", have, " is fed where ", length, " is ", want);
   }
 }
 
@@ -169,15 +168,13 @@ bool same_program(const Graph& a, const Graph& b, std::string& why) {
     const Value &x = a.values()[i], &y = b.values()[i];
     if (x.kind != y.kind || x.spec.dtype != y.spec.dtype || x.spec.device != y.spec.device ||
         x.spec.shape.size() != y.spec.shape.size() || x.generator != y.generator)
-      return no("a ", tandem::to_string(y.spec), " comes where a ", tandem::to_string(x.spec),
-                " was");
+      return no("a ", y.spec, " comes where a ", x.spec, " was");
     if (x.kind == ValueKind::state && !x.tensor.is_same(y.tensor))
-      return no("it reads another ", tandem::to_string(y.spec));
+      return no("it reads another ", y.spec);
     // One number may be made of lengths; a table of them is the program's own.
     if (x.kind == ValueKind::constant && !(x.tensor.numel() == 1 && y.tensor.numel() == 1) &&
         !same_elements(x.tensor, y.tensor))
-      return no("its constant ", tandem::to_string(y.spec), " has other elements than the ",
-                tandem::to_string(x.spec), " before");
+      return no("its constant ", y.spec, " has other elements than the ", x.spec, " before");
   }
   if (a.inputs() != b.inputs() || a.outputs() != b.outputs() || writes_of(a) != writes_of(b))
     return no("it gives or writes other values");

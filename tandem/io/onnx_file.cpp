@@ -158,7 +158,7 @@ TensorData TensorData::of(std::string name, const Tensor& t) {
 TensorData TensorData::of(std::string name, const Tensor& t, ElementType type) {
   if (to_dtype(type) == t.dtype()) return of(std::move(name), t);
   require<DTypeError>(held_in(type) == t.dtype() && !to_dtype(type), "onnx tensor ", name, ": ",
-                      t.dtype(), " does not hold ", onnx::name(type));
+                      t.dtype(), " does not hold ", [&] { return onnx::name(type); });
   TensorData d;
   d.name = std::move(name);
   d.type = type;
@@ -180,7 +180,7 @@ TensorData TensorData::of(std::string name, const Tensor& t, ElementType type) {
     };
     const auto found = std::find_if(values.begin(), values.end(), same);
     require<ValueError>(found != values.end(), "onnx tensor ", d.name, ": ", v, " is no number of ",
-                        onnx::name(type));
+                        [&] { return onnx::name(type); });
     char& byte = d.raw[i / size_t(each)];
     byte = char(uint8_t(byte) | (found - values.begin()) << i % size_t(each) * size_t(bits));
   }
@@ -192,12 +192,12 @@ Tensor TensorData::value() const {
   require<ShapeError>(dims.size() <= max_dims, "onnx tensor ", name, ": ", dims.size(),
                       " dimensions, more than ", max_dims);
   require<DTypeError>(held_in(type).has_value() && !to_dtype(type), "onnx tensor ", name,
-                      ": Tandem has no dtype for ", onnx::name(type));
+                      ": Tandem has no dtype for ", [&] { return onnx::name(type); });
   const Shape shape{std::span<const int64_t>(dims)};
   const int bits = row(type).bits, each = 8 / bits;
   require<ValueError>(int64_t(raw.size()) == (shape.numel() + each - 1) / each, "onnx tensor ",
                       name, ": ", raw.size(), " bytes of data for shape ", shape, " of ",
-                      onnx::name(type));
+                      [&] { return onnx::name(type); });
   if (const auto f = narrow_float(type))
     return unpacked<float>(raw, shape, bits, [&](unsigned v) { return widened(*f, v); });
   if (type == ElementType::float8e8m0)

@@ -32,7 +32,7 @@ std::string kind_text(const onnx::ValueInfo& v, const onnx::Type& type, int dept
     return cat("optional ", kind_text(v, type.inner[0], depth + 1));
   const bool holds = onnx::held_in(type.element) || type.element == onnx::ElementType::string;
   require<NotImplemented>(type.kind == TypeKind::tensor && holds, "load_graph(): \"", v.name,
-                          "\" has elements of ", onnx::name(type.element));
+                          "\" has elements of ", [&] { return onnx::name(type.element); });
   const auto dtype = onnx::to_dtype(type.element);
   return dtype ? std::string(name(*dtype)) : onnx::name(type.element);
 }

@@ -195,7 +195,7 @@ class Writer {
     const bool text = t.type == ElementType::string;
     const int bits = wire::bits(t.type);
     require<ValueError>(text || bits > 0, plan_.what, ": tensor ", t.name, ": element type ",
-                        onnx::name(t.type));
+                        [&] { return onnx::name(t.type); });
     const uint64_t need = text ? count : (count * uint64_t(bits) + 7) / 8;
     const uint64_t have = text ? t.strings.size() : t.raw.size();
     require<ValueError>(need == have, plan_.what, ": tensor ", t.name, ": its dims and type need ",
@@ -282,8 +282,10 @@ void write_model(const std::string& path, const Model& model, WriteOptions optio
   int used = 0;
   if (!moved.empty()) {
     while (used < data_names && exists(data_name(path, used))) ++used;
-    require<IOError>(used < data_names, plan.what, ": ", data_name(path, 0), " to ",
-                     data_name(path, data_names - 1), " all exist already");
+    require<IOError>(
+        used < data_names, plan.what, ": ",
+        [&] { return cat(data_name(path, 0), " to ", data_name(path, data_names - 1)); },
+        " all exist already");
     const std::string whole = data_name(path, used);
     plan.location = whole.substr(whole.rfind('/') + 1);
   }

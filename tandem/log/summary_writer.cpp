@@ -56,7 +56,8 @@ std::unique_ptr<RecordWriter> open_events(const std::string& folder, const std::
   static std::atomic<uint32_t> counter{0};
   std::error_code code;
   std::filesystem::create_directories(folder, code);
-  require<IOError>(!code, "SummaryWriter(", folder, "): cannot make the folder: ", code.message());
+  require<IOError>(!code, "SummaryWriter(", folder,
+                   "): cannot make the folder: ", [&] { return code.message(); });
   const double now = wall_time_now();
   auto file = std::make_unique<RecordWriter>(cat(folder, "/events.out.tfevents.", int64_t(now), ".",
                                                  host_name(), ".", int64_t(::getpid()), ".",

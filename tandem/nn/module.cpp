@@ -446,7 +446,7 @@ LoadReport ModuleBase::load_state_dict(const NamedTensors& state, LoadOptions op
   if (!mismatched.empty()) text += list_of("wrong shape", mismatched);
   require(
       text.empty(), "load_state_dict(", [&] { return type_name(); },
-      "): ", text.empty() ? text : text.substr(2));
+      "): ", [&] { return text.substr(2); });
 
   const NoGrad guard;
   for (auto& [to, from] : copies) to.copy_(from);

@@ -19,6 +19,25 @@ void compute(const OpInfo& info, const void* op, const Tensor* in, int n, unsign
 [[noreturn, gnu::cold]] void rethrow_for_op(const OpInfo& info, const void* op);
 /// record_node for one result whose spec all inputs have.
 void record_plain_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor& out);
+/// The node of an op that writes over `out`, whose history it becomes when the write is done: until
+/// then it is nobody's, and gone when something throws.
+class PendingNode {
+ public:
+  /// `plain`: all inputs have the spec of `out`. Without a gradient there is no node.
+  PendingNode(const OpInfo& info, const void* op, const Tensor* in, int n, const Tensor& out,
+              bool plain);
+  ~PendingNode() {
+    if (node_) release_node(node_);
+  }
+  PendingNode(const PendingNode&) = delete;
+  PendingNode& operator=(const PendingNode&) = delete;
+  Node* get() const { return node_; }
+  /// The history of `t` is this from now on.
+  void give(const Tensor& t) noexcept;
+
+ private:
+  Node* node_ = nullptr;
+};
 inline bool wants_tape(unsigned flags) {
   return (flags & TensorImpl::needs_grad) && grad_enabled();
 }

@@ -134,7 +134,8 @@ const OpInfo& op_info();
 
 /// Throws E unless `ok`; the text starts with the op and its attributes.
 template <class E = ValueError, class O, class... A>
-[[gnu::always_inline]] inline void check(bool ok, const O& op, const A&... a) {
+[[gnu::always_inline]] inline void check(bool ok, const O& op, A&&... a) {
+  static_assert(!detail::made_in_advance<A...>, "give a function that makes this text");
   if (!ok) [[unlikely]]
     detail::fail<E>(print(op), ": ", a...);
 }

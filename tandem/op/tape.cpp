@@ -2,8 +2,10 @@
 
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #include "tandem/core/allocator.h"
+#include "tandem/op/gate.h"
 #include "tandem/op/recorder.h"
 
 namespace tandem {
@@ -252,10 +254,10 @@ struct Unfinished {
   }
 };
 
-/// `plain`: one result, whose spec all inputs have.
+/// A node that nobody has yet. `plain`: one result, whose spec all inputs have.
 template <bool plain>
-[[gnu::always_inline]] inline void record(const OpInfo& info, const void* op, const Tensor* in,
-                                          int n, Tensor* out, int n_out) {
+[[gnu::always_inline]] inline Node* build(const OpInfo& info, const void* op, const Tensor* in,
+                                          int n, const Tensor* out, int n_out) {
   const Spec& first = out[0].impl()->spec;
   // Inputs of the result's spec need no copy of it; a single result's spec is that of its gradient.
   const auto differs = [&](int i) {
@@ -298,6 +300,13 @@ template <bool plain>
   for (int i = 0; saves && i < n_out; ++i)
     if (info.saves.out.has(i)) node->saved[saved++] = SavedTensor(alias(out[i]));
   unfinished.node = nullptr;
+  return node;
+}
+
+template <bool plain>
+[[gnu::always_inline]] inline void record(const OpInfo& info, const void* op, const Tensor* in,
+                                          int n, Tensor* out, int n_out) {
+  Node* node = build<plain>(info, op, in, n, out, n_out);
   uint32_t owners = 0;
   for (int i = 0; i < n_out; ++i) {
     TensorImpl* impl = out[i].impl();
@@ -321,6 +330,21 @@ void record_node(const OpInfo& info, const void* op, const Tensor* in, int n, Te
 
 void record_plain_node(const OpInfo& info, const void* op, const Tensor* in, int n, Tensor& out) {
   if (info.differentiable) record<true>(info, op, in, n, &out, 1);
+}
+
+PendingNode::PendingNode(const OpInfo& info, const void* op, const Tensor* in, int n,
+                         const Tensor& out, bool plain) {
+  if (!info.differentiable) return;
+  node_ = plain ? build<true>(info, op, in, n, &out, 1) : build<false>(info, op, in, n, &out, 1);
+}
+
+void PendingNode::give(const Tensor& t) noexcept {
+  TensorImpl& impl = *t.impl();
+  outdate_saved(impl);
+  if (impl.node) release_node(impl.node);
+  impl.node = std::exchange(node_, nullptr);
+  impl.output_nr = 0;
+  if (impl.node) impl.flags |= TensorImpl::needs_grad;
 }
 
 const Spec& input_spec(const Node& node, int i) { return node.specs[node.edges[i].spec]; }

@@ -62,12 +62,11 @@ void keep_inputs(const OpInfo& info, const Tensor& target, Tensors& inputs) {
         !is_leaf_with_gradient(t))
       t = keep(t);
   }
-  inputs[0] = others && info.saves.in.has(0) ? keep(target) : snapshot(target);
+  if (info.saves.in.has(0)) inputs[0] = others ? keep(target) : snapshot(target);
 }
 
 /// The node is made before the write: the outputs that it saved will have the version after it.
-void expect_write(const OpInfo& info, const Tensor& out, int n) {
-  const Node* node = out.impl()->node;
+void expect_write(const OpInfo& info, const Node* node, int n) {
   if (!node || !info.saves.out.has(0)) return;
   int slot = 0;
   for (int i = 0; i < n; ++i) slot += info.saves.in.has(i);
@@ -279,22 +278,31 @@ void apply_inplace(const OpInfo& info, const void* op, const Tensor* in, int n) 
     return write(info, op, spec, in, Inputs(in, size_t(n)), out);
   }
 
-  Tensors inputs(in, in + n);
-  keep_inputs(info, target, inputs);
-  Tensor out = alias(target), base, written;
-  record_node(info, op, inputs.data(), n, &out, 1);
-  expect_write(info, out, n);
+  Tensors kept;
+  if (info.saves.in.bits) {
+    kept = Tensors(in, in + n);
+    keep_inputs(info, target, kept);
+  }
+  const Inputs inputs(kept.empty() ? in : kept.data(), size_t(n));
+  PendingNode node(info, op, inputs.data(), n, target, plain);
+  expect_write(info, node.get(), n);
+  Tensor part, base, written;
   if (target.impl()->has(TensorImpl::is_view)) {
+    part = alias(target);
+    node.give(part);
     base = base_of(target);
-    written = scattered(base, target, out);
+    written = scattered(base, target, part);
   }
-  if (plain) write_plain(info, op, target, inputs.data(), n);
-  else write(info, op, spec, in, Inputs(inputs.data(), inputs.size()), out);
-  if (written.defined()) {
-    take_history(base, written);
-    target.impl()->view_version = target.version();
+  if (plain) {
+    write_plain(info, op, target, inputs.data(), n);
+  } else {
+    Tensor out = target;
+    write(info, op, spec, in, inputs, out);
   }
-  take_history(target, out);
+  if (!written.defined()) return node.give(target);
+  take_history(base, written);
+  target.impl()->view_version = target.version();
+  take_history(target, part);
 } catch (const std::exception&) {
   rethrow_for_op(info, op);
 }

@@ -52,13 +52,13 @@ void Linear::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
     return detail::finish_rows(out[0], done);
   }
   const bool has_bias = in.size() > 2 && in[2].defined();
-  const int64_t k = w.shape().back(), n = w.dim() == 2 ? int64_t(w.shape()[0]) : 1;
-  // How far apart rows lie says nothing of a single one.
-  const int64_t ws = n == 1 ? k : int64_t(w.strides()[0]), wc = w.strides()[w.dim() - 1];
-  const int64_t rows = out[0].numel() / n;
+  // What has memory has known lengths. How far apart rows lie says nothing of a single one.
+  const int64_t k = w.shape().back().bits(), n = w.dim() == 2 ? w.shape()[0].bits() : 1;
+  const int64_t ws = n == 1 ? k : w.strides()[0].bits(), wc = w.strides()[w.dim() - 1].bits();
+  const int64_t rows = out[0].impl()->numel.bits() / n;
   const DType d = out[0].dtype();
   const bool matrix = in[0].dim() == 2;
-  const int64_t ldx = matrix && rows > 1 ? int64_t(in[0].strides()[0]) : k;
+  const int64_t ldx = matrix && rows > 1 ? in[0].strides()[0].bits() : k;
   const bool in_place = matrix ? in[0].strides()[1] == 1 && ldx >= k : in[0].is_contiguous();
   if ((d == f32 || d == f64) && k > 0 && in_place && wc == 1 && ws >= k &&
       (!has_bias || in[2].is_contiguous())) {
@@ -169,13 +169,16 @@ void sum_rows(const T* x, int64_t rows, int64_t n, int64_t ld, T* sums) {
 void LinearGrad::cpu(Inputs in, Outputs out) const { cpu(in, out, {}); }
 
 void LinearGrad::cpu(Inputs in, Outputs out, const cpu::RowsDone& done) const {
-  auto plain = [](const Tensor& t) {
-    return t.dtype() == f32 && t.dim() == 2 && t.strides()[1] == 1 &&
-           t.strides()[0] >= t.shape()[1] && t.numel() > 0;
+  // What has memory has known lengths.
+  auto plain = [](const TensorImpl& t) {
+    return t.spec.dtype == f32 && t.spec.shape.size() == 2 && t.strides[1].bits() == 1 &&
+           t.strides[0].bits() >= t.spec.shape[1].bits() && t.numel.bits() > 0;
   };
-  if (plain(in[0]) && plain(in[1])) {  // the usual case, without views
-    const int64_t rows = in[0].shape()[0], k = in[0].shape()[1], n = in[1].shape()[1];
-    const int64_t ldx = in[0].strides()[0], ldy = in[1].strides()[0];
+  const TensorImpl &xi = *in[0].impl(), &dyi = *in[1].impl();
+  if (plain(xi) && plain(dyi)) {  // the usual case, without views
+    const int64_t rows = xi.spec.shape[0].bits(), k = xi.spec.shape[1].bits(),
+                  n = dyi.spec.shape[1].bits();
+    const int64_t ldx = xi.strides[0].bits(), ldy = dyi.strides[0].bits();
     const float *x = in[0].data<float>(), *dy = in[1].data<float>();
     cpu::gemm(true, false, n, k, rows, 1.0f, dy, ldy, x, ldx, 0.0f, out[0].data<float>(), k, done);
     return sum_rows(dy, rows, n, ldy, out[1].data<float>());

@@ -1,8 +1,7 @@
 #include "tandem/ops/masked_fill.h"
 
 #include "tandem/op/kernel.h"
-#include "tandem/ops/cast.h"
-#include "tandem/ops/mul.h"
+#include "tandem/ops/logical.h"
 
 namespace tandem {
 

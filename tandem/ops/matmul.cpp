@@ -27,8 +27,9 @@ struct Factor {
 /// False when the last two axes of `t` are neither row- nor column-major.
 bool read_in_place(const Tensor& t, bool& trans, int64_t& ld) {
   const int d = t.dim();
-  const int64_t rows = t.shape()[d - 2], cols = t.shape()[d - 1];
-  const int64_t rs = t.strides()[d - 2], cs = t.strides()[d - 1];
+  // What has memory has known lengths.
+  const int64_t rows = t.shape()[d - 2].bits(), cols = t.shape()[d - 1].bits();
+  const int64_t rs = t.strides()[d - 2].bits(), cs = t.strides()[d - 1].bits();
   if ((cs == 1 || cols <= 1) && (rs >= std::max<int64_t>(cols, 1) || rows <= 1)) {
     trans = false;
     ld = rows <= 1 ? std::max<int64_t>(cols, 1) : rs;
@@ -139,8 +140,8 @@ void matrix_product(const Tensor& x, const Tensor& y, const Tensor& out, double 
                     const cpu::RowsDone& done) {
   if (out.numel() == 0) return;
   const DType d = out.dtype();
-  const int64_t m = out.shape()[out.dim() - 2], n = out.shape()[out.dim() - 1];
-  const int64_t k = x.shape()[x.dim() - 1];
+  const int64_t m = out.shape()[out.dim() - 2].bits(), n = out.shape()[out.dim() - 1].bits();
+  const int64_t k = x.shape()[x.dim() - 1].bits();
   if (d == f32 && out.dim() == 2) [[likely]] {  // without a count of references
     bool tx, ty;
     int64_t ldx, ldy;

@@ -39,7 +39,7 @@ struct MseLossGrad {
 
   template <class A>
   TANDEM_FN A point(A dy, A x, A target) const {
-    return dy * ((x - target) * A(2 * scale));
+    return dy * ((x - target) * A(2 * double(scale)));
   }
 
   Tensors vjp(const Saved& s, const Tensor& dy) const;

@@ -160,8 +160,9 @@ class OnnxImporter {
   /// Some of the inputs have none, or values that the graphs inside take.
   [[noreturn]] void needs_values() const;
   template <class... A>
-  void need(bool ok, const A&... what) const {
-    require(ok, "load_graph(): ", where(), ": ", what...);
+  void need(bool ok, A&&... what) const {
+    require(
+        ok, "load_graph(): ", [&] { return where(); }, ": ", std::forward<A>(what)...);
   }
 
  private:
