@@ -46,21 +46,29 @@ bool prune_steps(std::vector<Step>& steps, const std::set<int>& read) {
   return changed;
 }
 
-/// Whether a write reaches an input through views alone: no drawn program does that.
-bool writes_to_input(const Program& p) {
+/// Whether a write reaches an input through views alone, or what nobody reads: no drawn program
+/// does that.
+bool writes_in_vain(const Program& p) {
   std::map<int, int> looks_at;  // a value that may be a view, and of what
-  bool any = false;
+  auto root = [&](int id) {
+    for (auto it = looks_at.find(id); it != looks_at.end(); it = looks_at.find(id)) id = it->second;
+    return id;
+  };
+  std::set<int> written, read(p.results.begin(), p.results.end());
   each_step(p.steps, [&](const Step& s) {
     const Callable* c = find_callable(s.kind, s.name);
     const bool view = s.kind == Step::read || (c && c->info && c->info->view) ||
                       (c && c->function && !s.in.empty() && !c->function->draws);
     if (view && !s.in_place && !s.out.empty()) looks_at[s.out[0]] = s.in[0].value;
-    if (!writes(s)) return;
-    int id = s.in[0].value;
-    for (auto it = looks_at.find(id); it != looks_at.end(); it = looks_at.find(id)) id = it->second;
-    any = any || p.find_input(id);
+    if (writes(s)) written.insert(root(s.in[0].value));
+    else
+      for (const Operand& o : s.in) read.insert(o.value);
+    for (const Block& b : s.blocks) read.insert(b.results.begin(), b.results.end());
   });
-  return any;
+  std::set<int> needed;
+  for (int id : read) needed.insert(root(id));
+  return std::any_of(written.begin(), written.end(),
+                     [&](int id) { return p.find_input(id) || !needed.count(id); });
 }
 
 /// Whether every value is made before it is read, and needed for more than its shape: graphs do not
@@ -117,7 +125,7 @@ class Shrinker {
     prune(candidate);
     std::set<int> inputs;
     for (const Input& in : candidate.inputs) inputs.insert(in.id);
-    if (candidate.results.empty() || writes_to_input(candidate) ||
+    if (candidate.results.empty() || writes_in_vain(candidate) ||
         !is_whole(candidate.steps, inputs, needed_values(candidate)))
       return false;
     const std::string text = to_json(candidate).dump();
