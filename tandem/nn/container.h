@@ -48,7 +48,7 @@ class TANDEM_API AnyModule {
     M* m = module_->as<M>();
     require(
         m != nullptr, "get(): the module is a ", [&] { return module_->type_name(); }, ", not a ",
-        detail::type_name<M>());
+        [] { return detail::type_name<M>(); });
     return *m;
   }
 

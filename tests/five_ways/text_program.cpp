@@ -228,15 +228,17 @@ std::string way_text(const Program& p, const std::string& way) {
   };
   if (way.starts_with("compiled gradient"))
     return cat("  auto g = [&](const List& in) { return gradients_of(f(in), leaves(in)); };\n",
-               "  auto c = compile(g, {.deterministic = ",
+               "  auto c = compile(g, {.every_length = true, .deterministic = ",
                way.ends_with("deterministic") ? "true" : "false",
-               "});\n  auto run = [&](const List& in) -> List { return way == \"plain\" ? g(in) : "
+               "});\n  auto run = [&](const List& in) -> List "
+               "{ return way == \"plain\" ? g(in) : "
                "c(in); };\n",
                loop_text("    report(way, [&] { return run(in); });\n", p));
   if (way.starts_with("compiled"))
-    return cat("  auto c = compile(f, {.deterministic = ",
+    return cat("  auto c = compile(f, {.every_length = true, .deterministic = ",
                way == "compiled deterministic" ? "true" : "false",
-               "});\n  auto run = [&](const List& in) -> List { return way == \"plain\" ? f(in) : "
+               "});\n  auto run = [&](const List& in) -> List "
+               "{ return way == \"plain\" ? f(in) : "
                "c(in); };\n",
                calls("run"));
   if (way != "session" && way != "saved") return calls("f");
@@ -291,8 +293,8 @@ std::string training_text(const Program& p, const std::string& way) {
   if (p.clips) s += "    optim::clip_grad_norm_(optimizer.parameters(), 1);\n";
   s += "    optimizer.step();\n    return copies;\n  };\n";
   if (way == "compiled training") {
-    s += "  auto c = compile(step, {.deterministic = true});\n  auto run = [&](const List& in) -> "
-         "List { return way == \"plain\" ? step(in) : c(in); };\n";
+    s += "  auto c = compile(step, {.every_length = true, .deterministic = true});\n"
+         "  auto run = [&](const List& in) -> List { return way == \"plain\" ? step(in) : c(in); };\n";
     s += loop_text("    report(way, [&] { return run(in); });\n", p);
   } else {
     Program plain = p;
