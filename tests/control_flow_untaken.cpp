@@ -125,14 +125,13 @@ TEST(Untaken, InfiniteDerivativesReachNothing) {
 TEST(Untaken, StepsOfLoopsWithoutAGradient) {
   expect_gradient("a step reads nothing of the one before",
                   [](const Tensor& x) {
-                    return while_loop(
-                        [](const Tensor& i, const Tensor&) { return i < 3; },
-                        [&](const Tensor& i, const Tensor& v) {
-                          return Tensors{i + 1, cond(
-                                                    i < 2, [&] { return sqrt(v); },
-                                                    [&] { return x * 3; })};
-                        },
-                        {zeros({}, i64), x * 1})[1];
+                    return while_loop([](const Tensor& i, const Tensor&) { return i < 3; },
+                                      [&](const Tensor& i, const Tensor& v) {
+                                        return Tensors{i + 1, cond(
+                                                                  i < 2, [&] { return sqrt(v); },
+                                                                  [&] { return x * 3; })};
+                                      },
+                                      {zeros({}, i64), x * 1})[1];
                   },
                   {4, -1, 0}, {3, 3, 3});
   expect_gradient("a result that nobody uses",
@@ -149,17 +148,23 @@ TEST(Untaken, StepsOfLoopsWithoutAGradient) {
   expect_gradient("of a branch, too",
                   [](const Tensor& x) {
                     const std::vector<Tensor> v = cond(
-                        x.sum() > 0, [&] { return Tensors{sqrt(x), x * 2}; },
-                        [&] { return Tensors{x, log(x)}; });
+                        x.sum() > 0,
+                        [&] {
+                          return Tensors{sqrt(x), x * 2};
+                        },
+                        [&] {
+                          return Tensors{x, log(x)};
+                        });
                     return v[1];
                   },
                   {4, -1, 0}, {2, 2, 2});
   expect_gradient("what the first step does not read",
                   [](const Tensor& x) {
-                    return while_loop(
-                        [](const Tensor& i, const Tensor&) { return i < 2; },
-                        [&](const Tensor& i, const Tensor&) { return Tensors{i + 1, x * 3}; },
-                        {zeros({}, i64), sqrt(x)})[1];
+                    return while_loop([](const Tensor& i, const Tensor&) { return i < 2; },
+                                      [&](const Tensor& i, const Tensor&) {
+                                        return Tensors{i + 1, x * 3};
+                                      },
+                                      {zeros({}, i64), sqrt(x)})[1];
                   },
                   {4, -1, 0}, {3, 3, 3});
   expect_gradient("rows of a fold",

@@ -22,8 +22,8 @@ Tensor as_input(const GraphPort& port, const Tensor& t) {
   const Tensor own = cast(t, port.dtype);
   require<DTypeError>(
       is_floating(port.dtype) || cast(own, t.dtype()).to_vector<double>() == t.to_vector<double>(),
-      "input ", [&] { return to_string(port); }, ": the file's ", t.dtype(), " numbers are not all numbers of ",
-      port.dtype);
+      "input ", [&] { return to_string(port); }, ": the file's ", t.dtype(),
+      " numbers are not all numbers of ", port.dtype);
   return own;
 }
 

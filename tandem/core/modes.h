@@ -20,7 +20,7 @@ struct Modes {
   enum Bit : uint32_t {
     no_grad = 1,
     anomaly = 2,
-    capture = 4,  ///< every op goes into `capturing`, whatever its inputs are
+    capture = 4,        ///< every op goes into `capturing`, whatever its inputs are
     stop_gradient = 8,  ///< beside no_grad: a NoGrad of code, not a pass of the tape through ops
     off_tape = no_grad | stop_gradient
   };

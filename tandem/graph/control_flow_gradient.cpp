@@ -21,7 +21,7 @@ struct LoopGradient {
   OpInfo info;
   std::shared_ptr<const ControlFlow> loop;
   int order = 1;
-  size_t lower = 0;                   ///< inputs of the next lower order
+  size_t lower = 0;  ///< inputs of the next lower order
   /// Order 1: of (body's inputs, gradients) to the gradients.
   std::shared_ptr<RegionGraph> body;
   std::vector<bool> reached;  ///< order 1: whether a gradient has a path through the body
@@ -74,8 +74,7 @@ Tensors first_derivative(const LoopGradient& g, Inputs in, Tensors& has) {
     const Tensors step = g.body->run({args.data(), args.size()});
     const size_t flags = n_vars + outer.size();
     for (size_t k = 0; k < given.size(); ++k) given[k] = step[flags + k];
-    for (size_t k = 0; k < used.size(); ++k)
-      used[k] = used[k] || truth(step[flags + n_vars + k]);
+    for (size_t k = 0; k < used.size(); ++k) used[k] = used[k] || truth(step[flags + n_vars + k]);
     for (size_t k = 0; k < n_vars; ++k) d[k] = step[k];
     for (size_t k = 0; k < outer.size(); ++k) outer[k] = outer[k] + step[n_vars + k];
     history.pop_back();
@@ -174,8 +173,8 @@ std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy, bool& 
     const bool always = node.reached[i] && when.always();
     has_all = has_all && (always || (i >= dy.size() && !node.reached[i]));
     if (node.given.empty()) continue;
-    g->output(cat("has_", i), always || !node.reached[i] ? full({}, always, boolean)
-                                                        : detail::as_boolean(when));
+    g->output(cat("has_", i),
+              always || !node.reached[i] ? full({}, always, boolean) : detail::as_boolean(when));
   }
   return std::make_shared<RegionGraph>(std::move(g));
 }
@@ -392,7 +391,8 @@ std::shared_ptr<void> with_loop(const void* op, const std::shared_ptr<const Cont
 bool same_loop_gradient(const void* a, const void* b) {
   const LoopGradient &x = gradient_of(a), &y = gradient_of(b);
   std::string why;
-  return x.order == y.order && x.lower == y.lower && x.given == y.given && same_control_flow(*x.loop, *y.loop) &&
+  return x.order == y.order && x.lower == y.lower && x.given == y.given &&
+         same_control_flow(*x.loop, *y.loop) &&
          (!x.body || same_program(*x.body->graph(), *y.body->graph(), why));
 }
 

@@ -265,8 +265,8 @@ Tensors import_loop_gradient(OnnxImporter& n) {
     const auto given = n.list("given").value_or(std::vector<int64_t>());
     what.given.assign(given.begin(), given.end());
     const std::vector<Spec> flags(given.size(), {{}, boolean});
-    what.body = n.region(body(n, "gradient"),
-                         with(with(of_body, specs(lower, n.inputs() - lower)), flags));
+    what.body =
+        n.region(body(n, "gradient"), with(with(of_body, specs(lower, n.inputs() - lower)), flags));
   }
   return graph::apply_loop_gradient(what, {in.data(), in.size()});
 }

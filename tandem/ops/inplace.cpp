@@ -330,8 +330,8 @@ Tensor symbolic_detach(const Tensor& t) {
   const NoGrad off;
   const bool symbolic = t.is_symbolic();  // else a constant of the graph
   if (symbolic && t.impl()->has(TensorImpl::is_view)) refresh_view(t);
-  const Tensor same = symbolic ? apply(Reshape{t.shape()}, {t})
-                               : apply(AsStrided{t.shape(), t.strides(), 0}, {t});
+  const Tensor same =
+      symbolic ? apply(Reshape{t.shape()}, {t}) : apply(AsStrided{t.shape(), t.strides(), 0}, {t});
   same.impl()->flags |= t.impl()->flags & TensorImpl::wrapped_number;
   same.impl()->extras->detached = true;
   return same;

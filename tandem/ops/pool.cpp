@@ -170,7 +170,8 @@ Samples<MaxPool2d> MaxPool2d::samples() {
              {{.kernel_size = {2}}, {distinct({1, 1, 4, 4}, i64)}},
              {{.kernel_size = {3}, .stride = {1}},
               {sample::listed({1, 1, 4, 5}, {1, 2, 2, 1, NAN, 0, 2, -INFINITY, 1, 1, INFINITY})},
-              false}},
+              false},
+             {{.kernel_size = {4}, .ceil_mode = true}, {distinct({1, 2, 3, 2})}}},
       .errors = {{{.kernel_size = {3}},
                   {{{1, 1, 2, 5}}},
                   "max_pool2d(kernel_size=[3], stride=[]" + end +

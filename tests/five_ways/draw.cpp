@@ -279,8 +279,7 @@ void Drawer::choose_results() {
   for (const Step& s : program_.steps)
     for (int id : s.out)
       if (id >= 0 && (!needed.count(id) || memory.count(value(id).impl()->storage)) &&
-          std::find(program_.results.begin(), program_.results.end(), id) ==
-              program_.results.end())
+          std::find(program_.results.begin(), program_.results.end(), id) == program_.results.end())
         program_.results.push_back(id);
 }
 

@@ -21,7 +21,8 @@ int Drawer::draw_target() {
     const int id = visible_[begin + size_t(below(int64_t(visible_.size() - begin)))];
     // A session's run changes no tensor from outside.
     const Input* in = input_shared_with(id);
-    if (program_.find_input(id) || (in && (in->role == Input::parameter || !chance(0.02)))) continue;
+    if (program_.find_input(id) || (in && (in->role == Input::parameter || !chance(0.02))))
+      continue;
     if (depth_ > 0 && shares_outer(id)) continue;
     if (t < 6 && !value(id).impl()->has(TensorImpl::is_view)) continue;
     return id;

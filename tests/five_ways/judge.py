@@ -369,8 +369,8 @@ def own_noise(session, feeds, place, result):
             for k, v in feeds.items()}
         other = numpy.asarray(session.run(None, near)[place])
         if other.shape == result.shape:
-            far = numpy.abs(other.astype("f8") - result.astype("f8"))
-            moved = torch.maximum(moved, torch.from_numpy(numpy.asarray(numpy.nan_to_num(far, nan=0))))
+            far = numpy.nan_to_num(numpy.abs(other.astype("f8") - result.astype("f8")), nan=0)
+            moved = torch.maximum(moved, torch.from_numpy(numpy.asarray(far)))
     return moved
 
 

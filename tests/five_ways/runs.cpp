@@ -97,8 +97,8 @@ class CompiledRun final : public Run {
       : p_(p),
         inside_(gradient == Gradient::inside),
         state_(p),
-        function_(compile(Body{this}, CompileOptions{.every_length = true,
-                                                     .deterministic = deterministic})) {}
+        function_(compile(Body{this},
+                          CompileOptions{.every_length = true, .deterministic = deterministic})) {}
 
   Result call(int c) override {
     seed_draws(p_, c);

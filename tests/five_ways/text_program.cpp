@@ -294,7 +294,8 @@ std::string training_text(const Program& p, const std::string& way) {
   s += "    optimizer.step();\n    return copies;\n  };\n";
   if (way == "compiled training") {
     s += "  auto c = compile(step, {.every_length = true, .deterministic = true});\n"
-         "  auto run = [&](const List& in) -> List { return way == \"plain\" ? step(in) : c(in); };\n";
+         "  auto run = [&](const List& in) -> List { return way == \"plain\" ? step(in) : c(in); "
+         "};\n";
     s += loop_text("    report(way, [&] { return run(in); });\n", p);
   } else {
     Program plain = p;

@@ -69,8 +69,8 @@ class CompiledTraining final : public Run {
       : p_(p),
         state_(p),
         optimizer_(make_optimizer(p.optimizer, state_)),
-        function_(compile(Body{this}, CompileOptions{.every_length = true,
-                                                     .deterministic = deterministic})) {}
+        function_(compile(Body{this},
+                          CompileOptions{.every_length = true, .deterministic = deterministic})) {}
   Result call(int c) override {
     Result r;
     seed_draws(p_, c);

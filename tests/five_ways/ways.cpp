@@ -100,8 +100,9 @@ bool is_limit(const Program& p, const Way& way, const Outcome& o) {
   if (o.error == "LengthError" && has_step(p, {"squeeze", "split", "chunk"})) return true;
   // What is fed is row-major to a graph: a reshape that copies in plain code may be a view there,
   // and a region by strides shows other memory.
-  for (const char* write : {"in-place write to a leaf", "in-place write to a view of a leaf", "copy_into has overwritten",
-                            "several elements of which are one in memory"})
+  for (const char* write :
+       {"in-place write to a leaf", "in-place write to a view of a leaf",
+        "copy_into has overwritten", "several elements of which are one in memory"})
     if (o.text.find(write) != o.text.npos) return true;
   return decides(p) && o.error != "std::bad_alloc" && o.error != "OutOfMemory";
 }
@@ -119,8 +120,8 @@ bool is_lenient(const Program& p, const Way& way, const Outcome& plain, const Ou
   if (plain.text.starts_with("part ")) return true;  // of a chunk() that has fewer now
   // ONNX's operators say what they give for nothing.
   const bool of_nothing = plain.text.find("length=0)") != plain.text.npos;
-  for (const char* op : {"embedding(padding_idx", "amax(", "amin(", "arange(", "one_hot(", "linspace(",
-                         "adaptive_avg_pool2d(", "linear(): bias"})
+  for (const char* op : {"embedding(padding_idx", "amax(", "amin(", "arange(", "one_hot(",
+                         "linspace(", "adaptive_avg_pool2d(", "linear(): bias"})
     if (way.name == "saved" && plain.text.starts_with(op)) return true;
   if (way.name == "saved" && plain.text.starts_with("reshape(") &&
       plain.text.find(" of 0 elements") != plain.text.npos)
