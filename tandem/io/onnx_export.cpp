@@ -82,13 +82,31 @@ constexpr int64_t opset = 17;
 
 /// Operators of that set that are not defined for bf16.
 bool takes_bf16(std::string_view op) {
-  static const std::unordered_set<std::string_view> without{
-      "Acos",      "Acosh",      "Asin",  "Asinh",         "Atan",
-      "Atanh",     "AveragePool", "Conv", "ConvTranspose", "Cos",
-      "Cosh",      "Det",        "Elu",   "EyeLike",       "GlobalAveragePool",
-      "InstanceNormalization",   "IsInf", "MaxPool",       "NegativeLogLikelihoodLoss",
-      "Round",     "Sin",        "Sinh",  "Softplus",      "Tan",
-      "TopK"};
+  static const std::unordered_set<std::string_view> without{"Acos",
+                                                            "Acosh",
+                                                            "Asin",
+                                                            "Asinh",
+                                                            "Atan",
+                                                            "Atanh",
+                                                            "AveragePool",
+                                                            "Conv",
+                                                            "ConvTranspose",
+                                                            "Cos",
+                                                            "Cosh",
+                                                            "Det",
+                                                            "Elu",
+                                                            "EyeLike",
+                                                            "GlobalAveragePool",
+                                                            "InstanceNormalization",
+                                                            "IsInf",
+                                                            "MaxPool",
+                                                            "NegativeLogLikelihoodLoss",
+                                                            "Round",
+                                                            "Sin",
+                                                            "Sinh",
+                                                            "Softplus",
+                                                            "Tan",
+                                                            "TopK"};
   return !without.contains(op);
 }
 
@@ -431,7 +449,8 @@ void OnnxExporter::write_node(const graph::Node& n) {
       }))
     return;
   std::unordered_set<std::string> gone;
-  for (auto it = first; it != nodes.end(); ++it) gone.insert(it->outputs.begin(), it->outputs.end());
+  for (auto it = first; it != nodes.end(); ++it)
+    gone.insert(it->outputs.begin(), it->outputs.end());
   std::erase_if(emitted_, [&](const auto& e) { return gone.contains(e.second); });
   nodes.resize(before);
   write_in_f32(n, *rule);

@@ -108,8 +108,8 @@ bool pad_(E& e, const Pad& op) {
     // Runtimes crop before they look for what to repeat, the record afterwards.
     std::vector<Length> grown, cropped;
     for (const Length p : pads) grown.push_back(max(p, 0)), cropped.push_back(min(p, 0));
-    const std::string whole = e.emit("Pad", {e.in(0), e.lengths(grown)},
-                                     {Attribute::of("mode", std::string(mode))});
+    const std::string whole =
+        e.emit("Pad", {e.in(0), e.lengths(grown)}, {Attribute::of("mode", std::string(mode))});
     return e.result("Pad", {whole, e.lengths(cropped)});
   }
   return e.result("Pad", {e.in(0), e.lengths(pads), op.value != 0 ? e.scalar(op.value, d) : ""},

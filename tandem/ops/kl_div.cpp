@@ -54,9 +54,9 @@ Tensors KlDiv::vjp(const Saved& s, const Tensor& dy) const {
   // As PyTorch: target / target is 1, and NaN at 0; no logarithm where there is no gradient.
   if (s.needs(0)) dx[0] = neg(g * p);
   if (s.needs(1))
-    dx[1] = log_target ? g * p * (target - x + 1)
-                       : where(eq(g, Tensor(0)), Tensor(0), g * log(target)) +
-                             g * (target / target - x);
+    dx[1] = log_target
+                ? g * p * (target - x + 1)
+                : where(eq(g, Tensor(0)), Tensor(0), g * log(target)) + g * (target / target - x);
   return dx;
 }
 

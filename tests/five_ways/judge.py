@@ -370,7 +370,8 @@ def own_noise(session, feeds, place, result):
         other = numpy.asarray(session.run(None, near)[place])
         if other.shape == result.shape:
             far = numpy.abs(other.astype("f8") - result.astype("f8"))
-            moved = torch.maximum(moved, torch.from_numpy(numpy.asarray(numpy.nan_to_num(far, nan=0))))
+            far = torch.from_numpy(numpy.asarray(numpy.nan_to_num(far, nan=0)))
+            moved = torch.maximum(moved, far)
     return moved
 
 

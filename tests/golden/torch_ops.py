@@ -302,6 +302,8 @@ def max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode):
 
 def max_pool2d_grad(dy, indices, size):
     size = both(size)
+    if 0 in size:
+        raise RuntimeError("planes of size 0")
     flat = torch.zeros(*dy.shape[:-2], size[0] * size[1], dtype=dy.dtype)
     inside = torch.where(indices < 0, 0, dy)  # -1: the window lies in the padding alone
     return flat.scatter_add(-1, indices.clamp(min=0).flatten(-2),

@@ -108,13 +108,11 @@ struct Gpt : nn::Module<Gpt> {
   nn::TransformerEncoderLayer first{8, 2, options()}, second{8, 2, options()};
   nn::LayerNorm norm{8};
   nn::Linear head{8, 17};
-  static constexpr auto fields =
-      Fields{field("tokens", &Gpt::tokens), field("places", &Gpt::places),
-             field("first", &Gpt::first),   field("second", &Gpt::second),
-             field("norm", &Gpt::norm),     field("head", &Gpt::head)};
+  static constexpr auto fields = Fields{
+      field("tokens", &Gpt::tokens), field("places", &Gpt::places), field("first", &Gpt::first),
+      field("second", &Gpt::second), field("norm", &Gpt::norm),     field("head", &Gpt::head)};
   static nn::TransformerEncoderLayerOptions options() {
-    return {
-        .dim_feedforward = 16, .activation = "gelu", .batch_first = true, .norm_first = true};
+    return {.dim_feedforward = 16, .activation = "gelu", .batch_first = true, .norm_first = true};
   }
   Tensor forward(const Tensor& x) const {
     const Length n = x.size(1);
@@ -229,9 +227,9 @@ inline std::vector<SavedExample> save_models(const std::string& folder) {
                                 {randn({2, 5, 8}), rand({5, 5}) > -1.0 /* all seen */},
                                 {.shapes = {{-1, 5, 8}, {5, 5}}}));
   Gpt gpt;
-  all.push_back(save_for_lengths(
-      folder, "gpt", gpt, {-1, -1},
-      {randint(0, 17, {2, 5}), randint(0, 17, {1, 1}), randint(0, 17, {3, 32})}));
+  all.push_back(
+      save_for_lengths(folder, "gpt", gpt, {-1, -1},
+                       {randint(0, 17, {2, 5}), randint(0, 17, {1, 1}), randint(0, 17, {3, 32})}));
   AnySizeNet any;
   for (int i = 0; i < 3; ++i) any(randn({4, 3, 12, 12}));
   all.push_back(
