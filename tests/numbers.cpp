@@ -400,6 +400,33 @@ TEST(Numbers, SecondGradientOfGeluIn16Bits) {
   }
 }
 
+/// Values of PyTorch in f64. The largest logit takes no digits from what the others differ by.
+TEST(Numbers, LossesOfLargeLogits) {
+  const Tensor x = tensor({{3000.5f, 2999.25f, 3001.f}, {2997.5f, 3002.125f, 3000.75f}});
+  const Tensor classes = tensor({int64_t(1), int64_t(2)});
+  const Tensor shares = tensor({{0.25f, 0.5f, 0.25f}, {0.5f, 0.25f, 0.25f}});
+  auto expect = [](const Tensor& got, double first, double second) {
+    const auto values = got.to_vector<double>();
+    EXPECT_NEAR(values.at(0), first, 2e-6);
+    EXPECT_NEAR(values.at(1), second, 2e-6);
+  };
+  expect(cross_entropy(x, classes, {.reduction = "none"}), 2.32678448, 1.60820734);
+  expect(cross_entropy(x, classes, {.label_smoothing = 0.2, .reduction = "none"}), 2.12678448,
+         1.73320734);
+  expect(cross_entropy(x, shares, {.reduction = "none"}), 1.57678448, 2.88945734);
+}
+
+/// As PyTorch: a target that nobody differentiates by takes no logarithm of its negative number.
+TEST(Numbers, NoGradientOfKlDivIsZero) {
+  const Tensor x = tensor({-0.15f, -0.2f});
+  Tensor target = tensor({-0.15f, 2.f});
+  target.requires_grad_();
+  kl_div(x, target, "none").backward(tensor({0.f, 1.f}));
+  const auto g = target.grad().to_vector<double>();
+  EXPECT_EQ(g[0], 0);
+  EXPECT_NEAR(g[1], 1.8931472, 1e-6);
+}
+
 /// A number of the program promotes by its kind only.
 TEST(Numbers, WeightsOfALossMayBeNumbers) {
   const Tensor zero = zeros({}), two(2.0);

@@ -357,11 +357,11 @@ std::string OnnxExporter::emit(std::string op, Names in, Attributes attributes) 
   return name;
 }
 
-bool OnnxExporter::results(std::string op, Names in, int n, Attributes attributes) {
+bool OnnxExporter::results(std::string op, Names in, int n, Attributes attributes, bool all) {
   Names out;
   for (int i = 0; i < n; ++i) {
     const ValueId id = node_->outputs[size_t(i)];
-    out.push_back(i == 0 || used_[size_t(id)] ? name_of(id) : "");
+    out.push_back(i == 0 || all || used_[size_t(id)] ? name_of(id) : "");
   }
   while (out.size() > 1 && out.back().empty()) out.pop_back();
   while (in.size() > 1 && in.back().empty()) in.pop_back();

@@ -163,7 +163,8 @@ bool triu_(E& e, const Triu& op) { return triangle(e, op.diagonal, 1); }
 bool top(E& e, const std::string& k, int64_t axis, bool largest, bool sorted) {
   return e.results("TopK", {e.in(0), k}, 2,
                    {Attribute::of("axis", axis), Attribute::of("largest", int64_t(largest)),
-                    Attribute::of("sorted", int64_t(sorted))});
+                    Attribute::of("sorted", int64_t(sorted))},
+                   true);
 }
 bool sortable(E& e) {
   const DType d = e.dtype(0);

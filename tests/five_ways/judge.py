@@ -369,8 +369,9 @@ def own_noise(session, feeds, place, result):
             for k, v in feeds.items()}
         other = numpy.asarray(session.run(None, near)[place])
         if other.shape == result.shape:
-            far = numpy.nan_to_num(numpy.abs(other.astype("f8") - result.astype("f8")), nan=0)
-            moved = torch.maximum(moved, torch.from_numpy(numpy.asarray(far)))
+            far = numpy.abs(other.astype("f8") - result.astype("f8"))
+            far = torch.from_numpy(numpy.asarray(numpy.nan_to_num(far, nan=0)))
+            moved = torch.maximum(moved, far)
     return moved
 
 
@@ -383,7 +384,6 @@ def compare_runtime(p, found):
     model = onnx.load(path)
     nodes = list(model.graph.node)
     functions = {f.name for f in model.functions}
-    # Its sigmoid is exact to a rounding of 1, not of its value.
     gates = any(n.op_type in ("GRU", "LSTM", "Sigmoid") for n in nodes)
     p.runtime_open = any(d.dim_param for i in model.graph.input
                          for d in i.type.tensor_type.shape.dim)
@@ -427,6 +427,8 @@ def compare_runtime(p, found):
             continue
         if p.orders_nan.get(c):
             continue  # about the order of NaN ONNX says nothing
+        if gates and p.largest(c) > 100:
+            continue  # its sigmoid is exact to a rounding of 1, which large states multiply
         p.runtime_calls += 1
         for place, (name, o) in enumerate(zip(mine["names"], out)):
             want = p.data.get(f"{c}.forward.{name}")
@@ -438,8 +440,6 @@ def compare_runtime(p, found):
                     allowed = p.slack(c, 0, name, want)
                 except Skip:
                     allowed = torch.zeros(want.shape, dtype=torch.float64)
-                if gates:
-                    allowed = allowed + 2.0 ** -22 / SLACKS * p.largest(c)
                 return torch.maximum(allowed, own_noise(session, feeds, place, numpy.asarray(o)))
 
             got = torch.from_numpy(numpy.array(o))

@@ -9,14 +9,20 @@ if [ ! -x "$program" ]; then
   echo "five_ways: skipped: $program is not built"
   exit 77
 fi
+# PyTorch and ONNX Runtime judge a set of their own; with TANDEM_FIVE_WAYS=judges, all programs.
 judges=()
-# The judges still raise alarms that nobody has looked at: they come with TANDEM_FIVE_WAYS=judges.
-if [ "${TANDEM_FIVE_WAYS:-}" != judges ]; then
-  echo "five_ways: without PyTorch and ONNX Runtime: TANDEM_FIVE_WAYS=judges asks them"
-elif "$python" -c 'import numpy, onnx, onnxruntime, safetensors, torch' 2>/dev/null; then
+if ! "$python" -c 'import numpy, onnx, onnxruntime, safetensors, torch' 2>/dev/null; then
+  echo "five_ways: without PyTorch and ONNX Runtime: $python has none (tools/judges.sh gets them)"
+elif [ "${TANDEM_FIVE_WAYS:-}" = judges ]; then
   judges=(--python "$python")
 else
-  echo "five_ways: without PyTorch and ONNX Runtime: $python has none (tools/judges.sh gets them)"
+  case "$(basename "$build")" in
+    *san) ;;
+    *)
+      "$program" --programs 400 --seed 7 --jobs 2 --shrink 10 --most 20 --python "$python" \
+        --ways "torch,torch training,f64,onnxruntime,judge"
+      ;;
+  esac
 fi
 # Two minutes on two cores; builds with sanitizers are some ten times slower.
 programs=1600

@@ -313,7 +313,9 @@ class Machine:
         test, body = s["blocks"]
         turns = 0
         while bool(self.block(test, variables)[0]):
-            variables = self.block(body, variables)
+            before, variables = variables, self.block(body, variables)
+            if any(a.dtype != b.dtype for a, b in zip(before, variables)):
+                raise RuntimeError("a variable of another dtype, which Tandem's loops refuse")
             turns += 1
             if turns == MOST_TURNS:
                 raise Skip("a loop without end, which keeps all that it has made")

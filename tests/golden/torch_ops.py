@@ -196,7 +196,7 @@ def nll_loss_grad(dy, target, weight=None, classes=0, ignore_index=-100, reducti
 def smooth_l1_loss_grad(dy, x, target, scale, beta):
     # Girshick 2015; a chosen branch keeps NaN out of the other, where PyTorch multiplies by 0.
     d = x - target
-    return dy * scale * torch.where(d.abs() < beta, d / (beta or 1), torch.sign(d))
+    return dy * scale * torch.where(d.abs() >= beta, torch.sign(d), d / (beta or 1))
 
 
 def bce_grad(dy, x, target, pos_weight, scale):
@@ -302,6 +302,8 @@ def max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode):
 
 def max_pool2d_grad(dy, indices, size):
     size = both(size)
+    if 0 in size:
+        raise RuntimeError("planes of size 0")
     flat = torch.zeros(*dy.shape[:-2], size[0] * size[1], dtype=dy.dtype)
     inside = torch.where(indices < 0, 0, dy)  # -1: the window lies in the padding alone
     return flat.scatter_add(-1, indices.clamp(min=0).flatten(-2),

@@ -15,26 +15,44 @@ struct SavedExample {
   std::string name;
   NamedTensors inputs;
   Tensors expected;
+  std::vector<SavedExample> more = {};  ///< further calls of the same file, at other lengths
 };
 
-/// Saves `model` for any batch, and gives what it computes for `inputs`.
-template <size_t Inputs = 1, class M>
-SavedExample save_example(const std::string& folder, const std::string& name, M& model,
-                          std::initializer_list<Tensor> inputs, SaveGraphOptions options = {}) {
-  model.eval();
+/// What `model` computes for `inputs`.
+template <size_t Inputs, class M>
+SavedExample call_example(const std::string& name, M& model, std::span<const Tensor> inputs) {
   SavedExample e{name, {}, {}};
-  save<Inputs>(model, folder + "/" + name + ".onnx", inputs, std::move(options));
   int count = 0;
   for (const Tensor& t : inputs)
     e.inputs.emplace_back(inputs.size() == 1 ? "input" : cat("input", count++), t);
   const NoGrad guard;
-  Tensors list(inputs.begin(), inputs.size() ? inputs.end() : inputs.begin());
+  Tensors list;
+  for (const Tensor& t : inputs) list.push_back(t);
   auto result = detail::call_with(model, list, std::make_index_sequence<Inputs>{});
   auto keep = [&](auto& leaf) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Tensor>)
       if (leaf.defined()) e.expected.push_back(leaf);
   };
   detail::each_leaf(result, keep);
+  return e;
+}
+
+/// Saves `model` for any batch, and gives what it computes for `inputs`.
+template <size_t Inputs = 1, class M>
+SavedExample save_example(const std::string& folder, const std::string& name, M& model,
+                          std::initializer_list<Tensor> inputs, SaveGraphOptions options = {}) {
+  model.eval();
+  save<Inputs>(model, folder + "/" + name + ".onnx", inputs, std::move(options));
+  return call_example<Inputs>(name, model, {inputs.begin(), inputs.size()});
+}
+
+/// One file for all inputs, the first of which it is saved with.
+template <class M>
+SavedExample save_for_lengths(const std::string& folder, const std::string& name, M& model,
+                              const Shape& shape, const std::vector<Tensor>& inputs) {
+  SavedExample e = save_example(folder, name, model, {inputs[0]}, {.shapes = {shape}});
+  for (size_t i = 1; i < inputs.size(); ++i)
+    e.more.push_back(call_example<1>(cat(name, ".", i), model, {&inputs[i], 1}));
   return e;
 }
 
@@ -82,6 +100,59 @@ struct CausalAttention : nn::Module<CausalAttention> {
     return scaled_dot_product_attention(a, k(x), v(x), {.attn_mask = mask});
   }
 };
+
+/// Tokens [batch, length] to the scores of each next token: blocks that normalise first and see
+/// what came before.
+struct Gpt : nn::Module<Gpt> {
+  nn::Embedding tokens{17, 8}, places{32, 8};
+  nn::TransformerEncoderLayer first{8, 2, options()}, second{8, 2, options()};
+  nn::LayerNorm norm{8};
+  nn::Linear head{8, 17};
+  static constexpr auto fields = Fields{
+      field("tokens", &Gpt::tokens), field("places", &Gpt::places), field("first", &Gpt::first),
+      field("second", &Gpt::second), field("norm", &Gpt::norm),     field("head", &Gpt::head)};
+  static nn::TransformerEncoderLayerOptions options() {
+    return {.dim_feedforward = 16, .activation = "gelu", .batch_first = true, .norm_first = true};
+  }
+  Tensor forward(const Tensor& x) const {
+    const Length n = x.size(1);
+    const Tensor hidden = triu(ones({n, n}), 1) > 0.0;
+    const nn::EncoderMasks masks{.src_mask = hidden, .is_causal = true};
+    const Tensor h = tokens(x) + places(arange(n));
+    return head(norm(second(first(h, masks), masks)));
+  }
+};
+
+/// Pictures of any height and width.
+struct AnySizeNet : nn::Module<AnySizeNet> {
+  nn::Conv2d first{3, 8, 3, {.padding = 1}}, second{8, 8, 3, {.stride = 2}};
+  nn::BatchNorm2d norm{8};
+  nn::GroupNorm groups{2, 8};
+  nn::Linear out{8, 5};
+  static constexpr auto fields =
+      Fields{field("first", &AnySizeNet::first), field("second", &AnySizeNet::second),
+             field("norm", &AnySizeNet::norm), field("groups", &AnySizeNet::groups),
+             field("out", &AnySizeNet::out)};
+  std::vector<Tensor> forward(const Tensor& x) const {
+    const Tensor small = avg_pool2d(relu(norm(first(x))), 2, {.stride = 1, .padding = 1});
+    const Tensor h = max_pool2d(silu(groups(second(small))), 2, 2);
+    const Tensor mirrored = cat({small, small.flip({3})}, 3)(all, all, range(1, none, 2));
+    return {out(flatten(adaptive_avg_pool2d(h, Shape{1, 1}), 1)), mean(h, {2, 3}), mirrored};
+  }
+};
+
+/// What `f` makes of x, given to the file as such.
+template <class F>
+SavedExample save_function(const std::string& folder, const std::string& name, const Tensor& x,
+                           const F& f) {
+  const auto g = Graph::make();
+  {
+    const GraphScope scope(g);
+    g->output("y", f(placeholder("x", x.shape(), x.dtype())));
+  }
+  save(*g, folder + "/" + name + ".onnx");
+  return {name, {{"x", x}}, {f(x)}};
+}
 
 inline SavedExample save_control_flow(const std::string& folder) {
   const auto g = Graph::make();
@@ -155,6 +226,24 @@ inline std::vector<SavedExample> save_models(const std::string& folder) {
   all.push_back(save_example<2>(folder, "attention", causal,
                                 {randn({2, 5, 8}), rand({5, 5}) > -1.0 /* all seen */},
                                 {.shapes = {{-1, 5, 8}, {5, 5}}}));
+  Gpt gpt;
+  all.push_back(
+      save_for_lengths(folder, "gpt", gpt, {-1, -1},
+                       {randint(0, 17, {2, 5}), randint(0, 17, {1, 1}), randint(0, 17, {3, 32})}));
+  AnySizeNet any;
+  for (int i = 0; i < 3; ++i) any(randn({4, 3, 12, 12}));
+  all.push_back(
+      save_for_lengths(folder, "cnn_any_size", any, {-1, 3, -1, -1},
+                       {randn({2, 3, 12, 12}), randn({1, 3, 17, 9}), randn({3, 3, 6, 31})}));
+  const Tensor x = randn({4, 6});
+  auto top = [](const Tensor& t) { return topk(t, 2).values; };
+  auto sorted = [](const Tensor& t) { return sort(t).indices; };
+  auto narrow = [](const Tensor& t) { return softplus(sin(t.to(bf16))).to(f32); };
+  auto reflect = [](const Tensor& t) { return pad(t, {1, 2, 2, -1}, "reflect"); };
+  all.push_back(save_function(folder, "topk_values", x, top));
+  all.push_back(save_function(folder, "sort_indices", x, sorted));
+  all.push_back(save_function(folder, "bf16_between", x, narrow));
+  all.push_back(save_function(folder, "pad_and_crop", randn({1, 1, 3, 3}), reflect));
   all.push_back(save_control_flow(folder));
   all.push_back(save_training_with_loops(folder));
   return all;

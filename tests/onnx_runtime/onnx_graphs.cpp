@@ -17,6 +17,8 @@ namespace {
 void save_all(const std::string& folder) {
   auto all = testing::save_models(folder);
   for (auto& e : testing::save_samples(folder)) all.push_back(std::move(e));
+  for (size_t i = 0; i < all.size(); ++i)
+    for (size_t k = 0; k < all[i].more.size(); ++k) all.push_back(all[i].more[k]);
   for (const auto& e : all) {
     std::map<std::string, Tensor> arrays;
     for (const auto& [name, t] : e.inputs) arrays[name] = t;

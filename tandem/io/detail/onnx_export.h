@@ -78,8 +78,8 @@ class OnnxExporter {
   bool result(std::string op, Names in, Attributes attributes = {}) {
     return results(std::move(op), std::move(in), 1, std::move(attributes));
   }
-  /// Likewise its first `n` outputs.
-  bool results(std::string op, Names in, int n, Attributes attributes = {});
+  /// Likewise its first `n` outputs: those that are used, or `all`.
+  bool results(std::string op, Names in, int n, Attributes attributes = {}, bool all = false);
   /// The record under its own name, for this library, and what it means as a function of ONNX's
   /// operators from `x` to `y`, for others: where its formula in those operators is less exact than
   /// the record is, or has another gradient.
