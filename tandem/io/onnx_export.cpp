@@ -305,7 +305,7 @@ std::string OnnxExporter::scalar(double value, DType dtype) {
   std::string& name = emitted_[cat("scalar ", std::bit_cast<int64_t>(value), " ", dtype)];
   if (name.empty()) {
     name = unique("c");
-    add_initializer(name, full({}, value, dtype));
+    add_initializer(name, full({}, value, f64).to(dtype));  // as a number is converted
   }
   return name;
 }
@@ -314,7 +314,7 @@ std::string OnnxExporter::filled(double value, int64_t n, DType dtype) {
   std::string& name = emitted_[cat("filled ", std::bit_cast<int64_t>(value), " ", n, " ", dtype)];
   if (name.empty()) {
     name = unique("c");
-    add_initializer(name, full({n}, value, dtype));
+    add_initializer(name, full({n}, value, f64).to(dtype));
   }
   return name;
 }

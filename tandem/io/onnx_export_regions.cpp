@@ -44,7 +44,7 @@ onnx::Graph OnnxExporter::write_branch(const graph::Graph& region, const Names& 
   return g;
 }
 
-/// A region that sees nothing around it: what it uses are its graph's inputs.
+/// A region that sees nothing around it: what it uses are its graph's inputs and constants.
 onnx::Graph OnnxExporter::write_closed(const graph::Graph& region) {
   Names names;
   std::vector<onnx::ValueInfo> infos;
@@ -52,8 +52,12 @@ onnx::Graph OnnxExporter::write_closed(const graph::Graph& region) {
     names.push_back(unique("variable"));
     infos.push_back(info(names.back(), region.value(id).spec));
   }
+  auto outside = std::exchange(model_.graph.initializers, {});
+  auto emitted = std::exchange(emitted_, {});
   onnx::Graph g = write_branch(region, names);
   g.inputs = std::move(infos);
+  g.initializers = std::exchange(model_.graph.initializers, std::move(outside));
+  emitted_ = std::move(emitted);
   return g;
 }
 

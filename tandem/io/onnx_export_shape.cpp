@@ -65,7 +65,9 @@ bool select_(E& e, const Select& op) {
 bool narrow_(E& e, const Narrow& op) {
   const Shape& x = e.spec(0).shape;
   const int axis = int(op.axis < 0 ? op.axis + x.size() : op.axis);
-  const Length first = from_end(op.start, x[axis]);
+  Length first = from_end(op.start, x[axis]);
+  // Negative numbers count from the end: what begins in front of the axis shall be beyond it.
+  if (!first.is_known()) first += max(min(-first, 1), 0) * 2 * x[axis];
   return e.result("Gather", {e.in(0), range(e, first, first + op.length, 1)},
                   {Attribute::of("axis", axis)});
 }

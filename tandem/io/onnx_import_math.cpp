@@ -270,8 +270,9 @@ Tensors extreme(I& n) {
   const Reduction r = reduction(n);
   if (r.nothing) return {x};
   const Tensor y = x.numel() ? Tensor() : sum(x, r.axes, r.keep);
-  if (!y.defined() || y.numel() == 0) return {(largest ? amax : amin)(x, r.axes, r.keep)};
+  if (!y.defined()) return {(largest ? amax : amin)(x, r.axes, r.keep)};
   const DType d = x.dtype();
+  if (y.numel() == 0) return {cast(y, d)};
   double end = std::numeric_limits<double>::infinity();
   if (!is_floating(d)) {
     n.need(is_integral(d) && itemsize(d) < 8, "no elements in shape ", x.shape());
