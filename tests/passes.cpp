@@ -196,6 +196,30 @@ TEST(FusePoints, BitForBit) {
 }
 
 /// Results past the size from which they are stored around the caches.
+/// Types that meet in a tile: one that has axes as the others have widens them, a mask does not.
+TEST(FusePoints, TypesThatMeet) {
+  for (const int64_t n : {1, 7, 1000, 100000})
+    for (const Shape& one : {Shape{1}, Shape{1, 1}}) {
+      // 0.1f is more than 0.1: the two are compared in f64, PyTorch's rule.
+      auto c = compile([](const Tensor& x, const Tensor& y) {
+        return std::vector<Tensor>{where(x > y, x + 1, x - 1), x * y * 3 + (x < y)};
+      });
+      const auto out = c(full({n}, 0.1f), full(one, 0.1, f64));
+      EXPECT_EQ(out[0].flatten()[0].item<float>(), 1.1f) << n;
+      EXPECT_EQ(out[1].dtype(), f64);
+      EXPECT_EQ(out[1].flatten()[0].item<double>(), double(0.1f) * 0.1 * 3) << n;
+    }
+  for (const Shape& shape : {Shape{}, Shape{1}, Shape{9}, Shape{5000}}) {
+    auto c = compile([](const Tensor& x, const Tensor& mask) {
+      const Tensor v = masked_fill(x, mask, 2.0);
+      return std::vector<Tensor>{maximum(v == x, v), (v < 0) * v};
+    });
+    const auto out = c(full(shape, -0.5f), full(shape, false, boolean));
+    EXPECT_EQ(out[0].flatten()[0].item<float>(), 1) << to_string(shape);
+    EXPECT_EQ(out[1].flatten()[0].item<float>(), -0.5f) << to_string(shape);
+  }
+}
+
 TEST(FusePoints, LargeResults) {
   const Spec s{{(9 << 20) + 3}, f32, {}};
   manual_seed(2);

@@ -488,7 +488,7 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
       one = call(start, element).spec();
     }
     one.shape.insert(0, 0);
-    return cast(reshape(elements, one.shape), one.dtype);
+    return separate({cast(reshape(elements, one.shape), one.dtype)})[0];
   }
   // A loop over (i, accumulator, results so far).
   auto element = [&](const Tensor& i) {

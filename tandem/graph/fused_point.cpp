@@ -110,21 +110,21 @@ void Ready::make_call(int k) {
   call.result = n_in + k;
   // A number among tiles of one floating type promotes nothing: a tile of equal values will do.
   DType common = boolean;
-  bool alike = false;
+  bool any = false, alike = true;
   for (int id : step.operands) {
     const Slot& s = slots[size_t(id)];
     if (s.place == Place::number) continue;
-    alike = common == boolean || common == s.dtype;
+    alike = alike && (!any || common == s.dtype);
     common = s.dtype;
-    if (!alike) break;
+    any = true;
   }
   alike = alike && (common == f32 || common == f64);
   // But for one of a wider type that has axes as they have, or none as they have none.
   for (int id : step.operands) {
     const Slot& s = slots[size_t(id)];
-    const bool wider = s.place == Place::number && is_floating(s.own) && s.own != common;
+    if (s.place != Place::number || !is_floating(s.own) || s.own == common) continue;
     const bool weak = source.inputs[size_t(id)].shape.size() == 0 && source.shape.size() > 0;
-    if (wider && !weak) alike = alike && step.dtype == common;
+    alike = alike && (weak || step.dtype == common);
   }
   bool direct = alike && step.info->point && step.dtype == common;
   for (int i = 0; i < call.n; ++i) {

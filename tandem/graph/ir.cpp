@@ -127,7 +127,7 @@ ValueId Graph::number_again(const Tensor& t) {
   const TensorExtras& e = *t.impl()->extras;
   const auto& around = dynamic_cast<const Graph&>(*e.recorder);
   for (const Node& n : around.nodes())
-    if (n.outputs[0] == e.value) {
+    if (n.info->number && n.outputs[0] == e.value) {
       Node mine = n;
       const ValueId id = add_value(t.spec());
       values_.back().number = true;
