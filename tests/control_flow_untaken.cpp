@@ -278,6 +278,23 @@ TEST(Untaken, ReachesNothingInFrontOfAFunction) {
   EXPECT_EQ(d[1].item<double>(), 1);
 }
 
+/// A gradient that is a constant of the graph is none, too.
+TEST(Untaken, ConstantGradients) {
+  const auto f = [](const Tensor& a, const Tensor& x) {
+    const Tensor v = apply(LinearRecurrence{}, {a, x});
+    return cond(
+        x > 0, [&] { return x * 2; }, [&] { return v * 1; });
+  };
+  auto c = compile(f);
+  auto scalar = [](double v) { return full({}, v, f64).requires_grad_(); };
+  const Tensor a = scalar(0.5), x = scalar(2);
+  const Tensor y = c(a, x);
+  const std::vector<Tensor> by{a, x};
+  const Tensors d = grad({&y, 1}, by, {}, {.allow_unused = true});
+  EXPECT_FALSE(d[0].defined());
+  EXPECT_EQ(d[1].item<double>(), 2);
+}
+
 /// A loop inside a fold that makes no turn: what it would have used is no part of the gradient.
 TEST(Untaken, LoopsInsideOfLoops) {
   const auto f = [](const Tensor& x, const Tensor& w) {

@@ -73,6 +73,12 @@ TEST(FoundByPrograms, SizesThatAreNone) {
   EXPECT_NE(error_of<ShapeError>([&] { c(ones({1})); }).find("negative"), std::string::npos);
 }
 
+TEST(FoundByPrograms, AScalarTakesOneIndex) {
+  const Tensor x = tensor(1.f), two = tensor({0, 0});
+  EXPECT_THROW(index_add(x, 0, two, tensor(1.f)), ShapeError);
+  EXPECT_EQ(index_add(x, 0, tensor({0}), tensor(1.f)).item<float>(), 2);
+}
+
 /// What a fold carries stays what it is, in plain code as in a graph.
 TEST(FoundByPrograms, AFoldKeepsItsAccumulator) {
   const auto f = [](const Tensor& x) {

@@ -1,4 +1,5 @@
 // Records that move elements as ONNX operators.
+#include <cmath>
 #include <limits>
 
 #include "tandem/io/detail/onnx_export.h"
@@ -114,7 +115,9 @@ bool pad_(E& e, const Pad& op) {
         e.emit("Pad", {e.in(0), e.lengths(grown)}, {Attribute::of("mode", std::string(mode))});
     return e.result("Pad", {whole, e.lengths(cropped)});
   }
-  return e.result("Pad", {e.in(0), e.lengths(pads), op.value != 0 ? e.scalar(op.value, d) : ""},
+  return e.result("Pad",
+                  {e.in(0), e.lengths(pads),
+                   op.value != 0 || std::signbit(op.value) ? e.scalar(op.value, d) : ""},
                   {Attribute::of("mode", std::string(mode))});
 }
 

@@ -284,6 +284,9 @@ Spec IndexAdd::infer(Specs in) const {
   const int a = check_axis(*this, axis, in[0].shape);
   Shape want = in[0].shape;
   if (!want.empty()) want[a] = in[1].shape.numel();
+  else
+    check<ShapeError>(detail::may_equal(in[1].shape.numel(), 1), *this,
+                      "a 0-d x takes one index, got shape ", in[1].shape);
   check<DTypeError>(in[2].dtype == in[0].dtype, *this, "src is ", in[2].dtype, " but x is ",
                     in[0].dtype);
   check<ShapeError>(

@@ -193,7 +193,9 @@ class Judgement {
   bool bits(const Way& way, bool gradient) const {
     const bool wanted = gradient ? way.gradient_bits : way.bits;
     const bool graph = way.name != "again";
-    return wanted && !(graph && (gradient || way.trains) && has_loops(p_));
+    // A graph sums what a mask picks among all elements.
+    const bool sums = has_loops(p_) || has_step(p_, {"*=", "/=", "+=", "-="});
+    return wanted && !(graph && (gradient || way.trains) && sums);
   }
   void run_all(Run& run, std::vector<Result>& results) {
     for (size_t c = 0; c < p_.calls.size(); ++c) results.push_back(run.call(int(c)));
