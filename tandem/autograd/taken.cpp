@@ -31,8 +31,9 @@ Tensor as_boolean(const Taken& when) {
 }
 
 Tensor where_taken(const Tensor& gradient, const Taken& when, bool zero) {
-  if (when.always()) return gradient;
-  if (!gradient.is_symbolic())  // a constant of the graph
+  const bool symbolic = gradient.is_symbolic();
+  if (when.always() || !(symbolic || when.condition.is_symbolic())) return gradient;
+  if (!symbolic)  // a constant of the graph
     return where_taken(where(as_boolean(when), gradient, zeros_like(gradient)), when, true);
   // A handle of its own: a gradient may be passed on as it is.
   Tensor g = alias(gradient);
