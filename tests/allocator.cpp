@@ -43,6 +43,7 @@ TEST(Allocator, CountsLargeBlocks) {
 }
 
 TEST(Allocator, ReusesLargeBlocks) {
+  if (TANDEM_TEST_SANITIZER) GTEST_SKIP() << "the sanitizer keeps what was freed";
   empty_cache();
   const void* first = empty({4 * mib}).raw_data();
   const int64_t reserved = memory_stats().reserved;
@@ -221,7 +222,8 @@ TEST(Allocator, EmptyCacheDropsWorkingMemoryOfAllThreads) {
   std::memset(used.as<char>(), 1, size_t(4) << 20);
   empty_cache();
   // Without pools, under a sanitizer, idle memory is not kept in the first place.
-  EXPECT_LE(memory_stats().reserved, TANDEM_TEST_SANITIZER ? before : before - (16 << 20));
+  EXPECT_LE(memory_stats().reserved,
+            TANDEM_TEST_SANITIZER ? before + (4 << 20) : before - (16 << 20));
   for (size_t i = 0; i < size_t(4) << 20; ++i) ASSERT_EQ(used.as<char>()[i], 1);
   stage = 2;
   other.join();

@@ -28,7 +28,11 @@ struct Sample {
 struct Names final : detail::SymbolNames, detail::SymbolValues {
   explicit Names(std::vector<Length> symbols) : symbols(std::move(symbols)) {}
   std::string name(const LengthTable&, int symbol) const override { return cat("s", symbol); }
-  Length value(std::string_view text) const override { return symbols[size_t(text[1] - '0')]; }
+  Length value(std::string_view text) const override {
+    const size_t k = text.size() == 2 ? size_t(text[1] - '0') : symbols.size();
+    if (k >= symbols.size()) throw ValueError(cat("no symbol: ", text));
+    return symbols[k];
+  }
   std::vector<Length> symbols;
 };
 

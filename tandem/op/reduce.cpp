@@ -365,7 +365,8 @@ void reduce_launch(const ReduceKernel& k, const void* op, const Shape& axes, Inp
   const auto& fn = compute == f64 ? k.f64 : compute == f32 ? k.f32 : compute == u64 ? k.u64 : k.i64;
 
   bool is_reduced[max_dims] = {};
-  for (int64_t a : axes) is_reduced[a < 0 ? a + x.dim() : a] = true;
+  if (x.dim() > 0)
+    for (int64_t a : axes) is_reduced[a < 0 ? a + x.dim() : a] = true;
   if (axes.empty()) std::fill(is_reduced, is_reduced + x.dim(), true);
   int64_t kept = 1, count = 1;
   for (int i = 0; i < x.dim(); ++i) (is_reduced[i] ? count : kept) *= x.shape()[i];

@@ -126,6 +126,7 @@ struct RecurrentSize {
 
 template <class T>
 void fill_rows(T* y, const T* row, int64_t rows, int64_t n) {
+  if (n == 0) return;
   for (int64_t r = 0; r < rows; ++r) {
     if (row) std::memcpy(y + r * n, row, size_t(n) * sizeof(T));
     else std::memset(y + r * n, 0, size_t(n) * sizeof(T));
