@@ -247,6 +247,7 @@ void IndexSelect::cpu(Inputs in, Outputs out) const {
   const Tensor list = checked_list(*this, in[1], s.n, a, x.shape());
   const int64_t* places = list.data<int64_t>();
   const int64_t n = list.numel(), block = s.inner * itemsize(x.dtype());
+  if (block == 0) return;
   const char* from = static_cast<const char*>(x.raw_data());
   char* to = static_cast<char*>(out[0].raw_data());
   cpu::parallel_for(s.outer * n, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, block)),

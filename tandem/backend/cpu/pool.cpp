@@ -384,7 +384,8 @@ template <class T>
 void max_pool2d(const PoolShape& s, const T* x, T* y, int64_t* indices) {
   const MaxKernels<T> kernels = max_kernels<T>(s);
   const int64_t out = s.out_h * s.out_w;
-  parallel_for(s.planes, plane_grain(out * s.kh * s.kw), [&](int64_t begin, int64_t end) {
+  const int64_t window = std::min(s.kh, s.h) * std::min(s.kw, s.w);  // what lies in the plane
+  parallel_for(s.planes, plane_grain(out * window), [&](int64_t begin, int64_t end) {
     const auto each = [&](const auto& run) {
       for (int64_t p = begin; p < end; ++p) {
         run(x + p * s.h * s.w, y + p * out, indices == nullptr ? nullptr : indices + p * out);
