@@ -153,9 +153,10 @@ TEST(FiveWays, CrashesAndHangsOfAChildAreFound) {
   const Ending good = run([](const Write& write) { write("done"); });
   EXPECT_EQ(good.output, "done");
   EXPECT_FALSE(good.failed());
-  if (!TANDEM_TEST_SANITIZER)  // which has an end of its own for it
+  if (!TANDEM_TEST_SANITIZER) {  // which has an end of its own for it
     EXPECT_EQ(run([](const Write&) { std::raise(SIGSEGV); }).failure,
               "crash: Segmentation fault in a test");
+  }
   EXPECT_EQ(run([](const Write&) { throw std::runtime_error("wrong"); }).failure,
             "crash: exit code 4 in a test");
   EXPECT_EQ(run([](const Write&) {

@@ -9,6 +9,7 @@
 #include "tandem/graph/session.h"
 #include "tandem/tandem.h"
 #include "tests/support/errors.h"
+#include "tests/support/folder.h"
 
 namespace tandem {
 namespace {
@@ -77,6 +78,25 @@ TEST(FoundByPrograms, AScalarTakesOneIndex) {
   const Tensor x = tensor(1.f), two = tensor({0, 0});
   EXPECT_THROW(index_add(x, 0, two, tensor(1.f)), ShapeError);
   EXPECT_EQ(index_add(x, 0, tensor({0}), tensor(1.f)).item<float>(), 2);
+}
+
+/// Scores of 16 bits overflow; the record keeps them in f32, and so does a file.
+TEST(FoundByPrograms, SavedAttentionOfHalves) {
+  const testing::TemporaryFolder folder;
+  auto graph = Graph::make();
+  Tensor q, k, v, y;
+  {
+    const GraphScope scope(graph);
+    q = placeholder("q", {-1, 1}, f16);
+    k = placeholder("k", {-1, 1}, f16);
+    v = placeholder("v", {-1, 1}, f16);
+    y = scaled_dot_product_attention(q, k, v);
+  }
+  save(*graph, folder / "attention.onnx", {.outputs = {{"y", y}}});
+  const Tensor large = tensor({-8096.f, -8104.f}).reshape({2, 1}).to(f16);
+  const Tensor values = tensor({0.5f, 2.f}).reshape({2, 1}).to(f16);
+  const Tensor got = load_graph(folder / "attention.onnx").run({large, large, values}).at(0);
+  EXPECT_EQ(got.to_vector<float>(), (std::vector<float>{2, 2}));  // PyTorch's in f32
 }
 
 /// What a fold carries stays what it is, in plain code as in a graph.

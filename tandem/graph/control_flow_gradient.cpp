@@ -30,6 +30,9 @@ struct LoopGradient {
   /// gradients, as the node does.
   std::vector<bool> given;
 };
+/// Of a boolean that says whether plain code has a gradient.
+Spec flag_spec() { return {{}, boolean, cpu_device}; }
+
 struct HeldGradient {
   std::shared_ptr<const LoopGradient> node;
 };
@@ -52,7 +55,7 @@ void infer_gradient(const void* op, Specs in, Spec* out) {
   int k = 0;
   for (int i = 0; i < int(gradient_of(op).lower); ++i)
     if (is_floating(in[i].dtype)) out[k++] = in[i];
-  for (; k < gradient_of(op).info.outputs; ++k) out[k] = {{}, boolean};
+  for (; k < gradient_of(op).info.outputs; ++k) out[k] = flag_spec();
 }
 
 /// Forward once more, keeping every iteration's variables, then backward through the body's
@@ -162,7 +165,7 @@ std::shared_ptr<RegionGraph> body_gradient(LoopGradient& node, Inputs dy, bool& 
     inputs.push_back(g->input(cat("in", i), body.value(body.inputs()[i]).spec));
   for (size_t i = 0; i < dy.size(); ++i) given.push_back(g->input(cat("d", i), dy[i].spec()));
   for (size_t i = 0; i < node.given.size(); ++i)
-    given[i] = detail::where_taken(given[i], {g->input(cat("has", i), {{}, boolean}), true}, true);
+    given[i] = detail::where_taken(given[i], {g->input(cat("has", i), flag_spec()), true}, true);
   node.reached.clear();
   const Tensors found = region_gradients(body, {inputs.data(), inputs.size()},
                                          {given.data(), given.size()}, &node.reached);
@@ -350,14 +353,14 @@ Tensors apply_loop_gradient(const LoopGradientRegions& what, Inputs in) {
     need(what.given.empty() || what.given.size() == results.size(),
          "it says of too few or too many gradients whether they are given");
     auto specs = [&](const Tensors& tensors, size_t flags) {
-      std::vector<Spec> all;
-      for (const Tensor& t : tensors) all.push_back(t.spec());
-      if (!what.given.empty()) all.insert(all.end(), flags, {{}, boolean});
-      return all;
+      std::vector<Spec> list;
+      for (const Tensor& t : tensors) list.push_back(t.spec());
+      if (!what.given.empty()) list.insert(list.end(), flags, flag_spec());
+      return list;
     };
     const Tensors wanted = floating(in.first(body));
-    auto are = [&](const std::vector<ValueId>& ids, const std::vector<Spec>& wanted) {
-      return std::equal(ids.begin(), ids.end(), wanted.begin(), wanted.end(),
+    auto are = [&](const std::vector<ValueId>& ids, const std::vector<Spec>& list) {
+      return std::equal(ids.begin(), ids.end(), list.begin(), list.end(),
                         [&](ValueId id, const Spec& s) { return what.body->value(id).spec == s; });
     };
     need(what.body != nullptr &&

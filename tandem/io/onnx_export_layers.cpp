@@ -187,8 +187,10 @@ bool softmax_(E& e, const O& op) {
 // --- Attention ------------------------------------------------------------------------------
 
 bool attention(E& e, const ScaledDotProductAttention& op) {
-  const DType d = e.out().dtype;
-  if (e.used(1) || !is_floating(d) || e.rank(0) < 2) return false;
+  const DType own = e.out().dtype;
+  if (e.used(1) || !is_floating(own) || e.rank(0) < 2) return false;
+  // As the record: scores of 16 bits overflow, and large ones decide by digits that they lack.
+  const DType d = own == f64 ? f64 : f32;
   const Shape &q = e.spec(0).shape, &k = e.spec(1).shape;
   const int n = q.size();
   const Number scale = op.scale ? *op.scale : 1.0 / sqrt(q[n - 1]);
@@ -221,7 +223,9 @@ bool attention(E& e, const ScaledDotProductAttention& op) {
         e.emit("Equal", {most, e.scalar(-std::numeric_limits<double>::infinity(), d)});
     weights = e.emit("Where", {none, e.scalar(0, d), weights});
   }
-  return e.result("MatMul", {weights, e.in(2, d)});
+  if (own == d) return e.result("MatMul", {weights, e.in(2, d)});
+  return e.result("Cast", {e.emit("MatMul", {weights, e.in(2, d)})},
+                  {Attribute::of("to", int32_t(onnx::to_element_type(own)))});
 }
 
 // --- Recurrent layers -----------------------------------------------------------------------

@@ -264,7 +264,7 @@ Tensors import_loop_gradient(OnnxImporter& n) {
     const int64_t lower = variables + used_first + used_second;
     const auto given = n.list("given").value_or(std::vector<int64_t>());
     what.given.assign(given.begin(), given.end());
-    const std::vector<Spec> flags(given.size(), {{}, boolean});
+    const std::vector<Spec> flags(given.size(), Spec{{}, boolean, cpu_device});
     what.body =
         n.region(body(n, "gradient"), with(with(of_body, specs(lower, n.inputs() - lower)), flags));
   }

@@ -148,7 +148,8 @@ void Machine::run_record(const Step& s) {
   attributes(s).write(info, op.get());
   Tensors in = operands(s);
   // Its scores are rounded inside, and large ones decide by their last bits.
-  if (noise_ && s.name == "scaled_dot_product_attention") in[0] = disturbed(in[0]);
+  if (noise_ && s.name == "scaled_dot_product_attention")
+    for (int k : {0, 1}) in[k] = disturbed(in[k]);
   if (!s.in_place) return bind(s, detail::apply_all(info, op.get(), in.data(), int(in.size())), in);
   // As the in-place functions of ops/inplace.h do.
   if (in.size() == 1 && info.saves.in.has(0) && is_grad_enabled() && in[0].requires_grad()) {

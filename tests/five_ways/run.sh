@@ -26,6 +26,7 @@ else
 fi
 # Two minutes on two cores; builds with sanitizers are some ten times slower.
 programs=1600
+if [ -n "${TANDEM_FULL:-}" ]; then programs=20000; fi
 case "$(basename "$build")" in
   *san) programs=160 ;;
 esac
