@@ -331,5 +331,21 @@ TEST(RecordedLengths, EndlessNewOnesAreRecordedRarely) {
   }
 }
 
+TEST(RecordedLengths, WhoWantsAnErrorGetsOneAtEveryCall) {
+  const auto f = [](const Tensor& x) {
+    Tensor h = x * 1;
+    for (int64_t t = 0; t < x.size(0); ++t) h = h + 1;
+    return h;
+  };
+  auto fast = compile(f, {.max_captures = 2, .throw_beyond = true});
+  for (int n = 1; n <= 8; ++n) {
+    if (n <= 2) {
+      EXPECT_EQ(fast(zeros({n})).to_vector<float>()[0], float(n));
+    } else {
+      EXPECT_THROW(fast(zeros({n})), Error) << n;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tandem

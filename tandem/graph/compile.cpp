@@ -371,7 +371,8 @@ struct CompiledFunction::Impl {
           i->used = ++calls;
           return i;
         }
-    if (!options.every_length && !pays(in)) return nullptr;
+    // Who wants an error beyond max_captures wants no plain code in front of it either.
+    if (!options.every_length && !options.throw_beyond && !pays(in)) return nullptr;
     std::string reason = "the first call";
     if (!captures.empty())
       reason = mismatch(*captures.back()->first, in, true, true,

@@ -21,7 +21,7 @@ struct CompileOptions {
   /// How many captures there may be. Calls that need a further one run as plain code, with a
   /// warning at the first (core/log.h) and a count in explain().
   int max_captures = 64;
-  /// They throw an Error that gives the reason instead.
+  /// They throw an Error that gives the reason instead; no call runs as plain code then.
   bool throw_beyond = false;
   /// A recording for every new length at once. Otherwise lengths and numbers that keep changing are
   /// recorded only as fast as it pays: other calls run as plain code, so that calls together take
