@@ -470,8 +470,12 @@ Tensor run_fold(Fold kind, Region& f, const Tensor& elements, const Tensor& star
       const Tensor next =
           call(acc, elements.select(0, kind == Fold::right ? n - 1 - i : Length(i)));
       if (kind != Fold::map)
-        require<ShapeError>(next.spec() == acc.spec(), "a fold: f makes the accumulator a ",
-                            next.spec(), ", it was a ", acc.spec());
+        require<ShapeError>(next.spec() == acc.spec(),
+                            kind == Fold::left    ? "foldl"
+                            : kind == Fold::right ? "foldr"
+                                                  : "scan",
+                            "(): f makes the accumulator a ", next.spec(), ", it was a ",
+                            acc.spec());
       acc = next;
       if (keeps) steps.push_back(acc);
     }
